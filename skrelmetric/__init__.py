@@ -1,0 +1,28 @@
+"""Relational metric learning: distances under which samples with similar targets are near."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skrelmetric import datasets, metrics, relations, scorers
+    from skrelmetric.linear import RAMLLinear
+    from skrelmetric.neighbors import AAKNN, MLkNN
+
+__version__ = version("skrelmetric")
+
+__all__ = ["AAKNN", "MLkNN", "RAMLLinear", "datasets", "metrics", "relations", "scorers"]
+
+# Loading torch takes a second, so a name is imported when it is first touched (PEP 562).
+_ROOMS = {"AAKNN": "neighbors", "MLkNN": "neighbors", "RAMLLinear": "linear"}
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_ROOMS.get(name, name)}")
+    return getattr(module, name) if name in _ROOMS else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

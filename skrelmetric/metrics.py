@@ -1,0 +1,540 @@
+"""Criteria of multi-label and label-distribution predictions.
+
+Every function takes ``(y_true, y_pred)`` and returns a float, the mean over samples. The ranking criteria differ
+between implementations in two points only, which are parameters here:
+
+`ties`
+    The rank of labels with equal scores. ``"worst"``, the default and scikit-learn's choice: each takes the worst
+    rank of its group. ``"best"``: each takes the best. ``"index"``: a later label ranks before an earlier one, as
+    an ascending stable sort has it.
+`degenerate`
+    Samples that have no label at all, or every label, so that nothing can be ranked wrongly. ``"keep"``, the
+    default and scikit-learn's choice: they count as perfect. ``"drop"``: they are left out of the mean.
+
+:data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code::
+
+    ranking_loss(Y, scores, **LAMDA["ranking_loss"])
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import rel_entr
+from scipy.stats import rankdata
+from sklearn.utils import check_array
+
+from skrelmetric._sklearn import check_sample_weight
+
+__all__ = [
+    "LAMDA",
+    "average_precision",
+    "canberra_distance",
+    "chebyshev_distance",
+    "clark_distance",
+    "cosine_similarity",
+    "coverage",
+    "hamming_loss",
+    "intersection_similarity",
+    "kl_divergence",
+    "one_error",
+    "ranking_loss",
+]
+
+LAMDA: dict[str, dict[str, Any]] = {
+    "hamming_loss": {},
+    "ranking_loss": {"ties": "worst", "degenerate": "drop"},
+    "one_error": {"ties": "best", "degenerate": "drop"},
+    "coverage": {"ties": "index", "degenerate": "keep"},
+    "average_precision": {"ties": "index", "degenerate": "drop"},
+}
+"""Keyword arguments with which each criterion equals Zhang and Zhou's Matlab code."""
+
+# Scores rank downwards, rankdata upwards: the worst rank downwards is the least upwards.
+_UPWARD_METHODS = {"worst": "min", "best": "max", "index": "ordinal"}
+_DEGENERATE = ("keep", "drop")
+
+
+def hamming_loss(
+    y_true: ArrayLike, y_pred: ArrayLike, *, threshold: float = 0.5, sample_weight: ArrayLike | None = None
+) -> float:
+    """Share of labels predicted wrongly.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_pred : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays
+        Predicted labels, or their probabilities.
+    threshold : float, default=0.5
+        Least probability at which a label is predicted.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, or `y_pred` leaves [0, 1].
+
+    Examples
+    --------
+    >>> hamming_loss([[1, 0], [0, 1]], [[1, 1], [0, 1]])
+    0.25
+    """
+    relevant, scores = _labels_and_scores(y_true, y_pred)
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(
+            f"hamming_loss needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
+            f"{scores.max():g}]. Pass the output of predict or predict_proba."
+        )
+    return _mean((relevant != (scores >= threshold)).mean(1), sample_weight)
+
+
+def ranking_loss(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    ties: str = "worst",
+    degenerate: str = "keep",
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Share of pairs of a relevant and an irrelevant label that are ranked the wrong way round.
+
+    With the defaults equal to :func:`sklearn.metrics.label_ranking_loss`.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
+        Scores, larger for labels that are more likely.
+    ties : {"worst", "best", "index"}, default="worst"
+        Order of equal scores. "worst" counts a tied pair as an error, "best" does not.
+    degenerate : {"keep", "drop"}, default="keep"
+        Whether a sample with no label or every label counts 0 or is left out.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, a score is not finite, or no sample is left to average.
+
+    Examples
+    --------
+    >>> ranking_loss([[1, 0, 0]], [[0.5, 0.7, 0.1]])
+    0.5
+    """
+    relevant, scores = _labels_and_scores(y_true, y_score)
+    n_relevant = relevant.sum(1)
+    n_pairs = n_relevant * (relevant.shape[1] - n_relevant)
+    errors = _irrelevant_above(relevant, scores, ties).sum(1, where=relevant)
+    return _mean(errors / np.maximum(n_pairs, 1), sample_weight, _kept(n_pairs > 0, degenerate))
+
+
+def one_error(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    ties: str = "worst",
+    degenerate: str = "keep",
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Share of samples whose top-ranked label is not relevant.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
+        Scores, larger for labels that are more likely.
+    ties : {"worst", "best", "index"}, default="worst"
+        Which of several labels at the maximum is the top one: "worst" an irrelevant, "best" a relevant one if
+        there is any, "index" the last.
+    degenerate : {"keep", "drop"}, default="keep"
+        Whether a sample with no label or every label counts 0 or is left out.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, a score is not finite, or no sample is left to average.
+
+    Examples
+    --------
+    >>> one_error([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]])
+    0.5
+    """
+    relevant, scores = _labels_and_scores(y_true, y_score)
+    above = _irrelevant_above(relevant, scores, ties)
+    errors = above.min(1, where=relevant, initial=relevant.shape[1]) > 0
+    proper = _proper(relevant)
+    return _mean(errors & proper, sample_weight, _kept(proper, degenerate))
+
+
+def coverage(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    ties: str = "worst",
+    degenerate: str = "keep",
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Steps down the ranking until every relevant label is covered, starting from the top label.
+
+    With the defaults one less than :func:`sklearn.metrics.coverage_error`, which counts labels and not steps.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
+        Scores, larger for labels that are more likely.
+    ties : {"worst", "best", "index"}, default="worst"
+        Rank of equal scores.
+    degenerate : {"keep", "drop"}, default="keep"
+        What becomes of a sample without any label: "keep" gives it rank 0, which is -1 steps, as scikit-learn and
+        the Matlab code both do; "drop" leaves it out. A sample with every label is ordinary here.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [-1, n_labels - 1]; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, a score is not finite, or no sample is left to average.
+
+    Examples
+    --------
+    >>> coverage([[1, 0, 1]], [[0.9, 0.5, 0.1]])
+    2.0
+    """
+    relevant, scores = _labels_and_scores(y_true, y_score)
+    depth = _ranks(scores, ties).max(1, where=relevant, initial=0)
+    return _mean(depth - 1.0, sample_weight, _kept(relevant.any(1), degenerate))
+
+
+def average_precision(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    ties: str = "worst",
+    degenerate: str = "keep",
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Mean over relevant labels of the share of relevant labels among those ranked at least as high.
+
+    With the defaults equal to :func:`sklearn.metrics.label_ranking_average_precision_score`.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
+        Scores, larger for labels that are more likely.
+    ties : {"worst", "best", "index"}, default="worst"
+        Rank of equal scores, among all labels and among the relevant ones alike.
+    degenerate : {"keep", "drop"}, default="keep"
+        Whether a sample with no label or every label counts 1 or is left out.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In (0, 1]; higher is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, a score is not finite, or no sample is left to average.
+
+    Examples
+    --------
+    >>> average_precision([[1, 0, 1]], [[0.9, 0.5, 0.1]])
+    0.8333333333333333
+    """
+    relevant, scores = _labels_and_scores(y_true, y_score)
+    ranks = _ranks(scores, ties)
+    precision = (ranks - _irrelevant_above(relevant, scores, ties)) / ranks
+    proper = _proper(relevant)
+    means = precision.sum(1, where=relevant) / np.maximum(relevant.sum(1), 1)
+    return _mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
+
+
+def chebyshev_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+    """Largest absolute difference of two label distributions, max_l |u_l - v_l|.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True and predicted distributions.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1] for distributions; lower is better.
+
+    Examples
+    --------
+    >>> chebyshev_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]])
+    0.25
+    """
+    u, v = _distributions(y_true, y_pred)
+    return _mean(np.abs(u - v).max(1), sample_weight)
+
+
+def clark_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+    """Clark distance of two label distributions, sqrt(sum_l (u_l - v_l)^2 / (u_l + v_l)^2).
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True and predicted distributions. A label that both give 0 adds 0; a negative prediction enters the
+        denominator with its modulus.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, sqrt(n_labels)]; lower is better.
+
+    Examples
+    --------
+    >>> round(clark_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
+    1.49071
+    """
+    u, v = _distributions(y_true, y_pred)
+    return _mean(np.sqrt(np.square(_relative_difference(u, v)).sum(1)), sample_weight)
+
+
+def canberra_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+    """Canberra distance of two label distributions, sum_l |u_l - v_l| / (u_l + v_l).
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True and predicted distributions. A label that both give 0 adds 0; a negative prediction enters the
+        denominator with its modulus.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, n_labels]; lower is better.
+
+    Examples
+    --------
+    >>> round(canberra_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
+    2.66667
+    """
+    u, v = _distributions(y_true, y_pred)
+    return _mean(_relative_difference(u, v).sum(1), sample_weight)
+
+
+def kl_divergence(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    eps: float = float(np.finfo(np.float64).eps),
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Kullback-Leibler divergence of the prediction from the truth, sum_l u_l ln(u_l / v_l), in nats.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True distribution u and predicted distribution v.
+    eps : float, default=2.2e-16
+        Predictions below `eps` are raised to it. Where a prediction is 0 and the truth is not, this value *is* the
+        score: state it with the result. A label of true value 0 adds 0.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        At least 0 for distributions; lower is better.
+
+    Raises
+    ------
+    ValueError
+        If `y_true` is negative anywhere, or `eps` is not positive.
+
+    Examples
+    --------
+    >>> round(kl_divergence([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
+    0.69315
+    """
+    u, v = _distributions(y_true, y_pred)
+    if u.min() < 0:
+        raise ValueError(f"kl_divergence needs distributions, but y_true holds {u.min():g}.")
+    if not eps > 0:
+        raise ValueError(f"eps={eps!r} must be positive: it bounds the score where a prediction is 0.")
+    return _mean(rel_entr(u, np.maximum(v, eps)).sum(1), sample_weight)
+
+
+def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+    """Cosine of the angle between two label distributions, sample by sample.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True and predicted distributions. A row of zeros has similarity 0.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1] for distributions; higher is better.
+
+    Examples
+    --------
+    >>> round(cosine_similarity([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
+    0.70711
+    """
+    u, v = _distributions(y_true, y_pred)
+    norms = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
+    return _mean(_divide((u * v).sum(1), norms), sample_weight)
+
+
+def intersection_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+    """Common mass of two label distributions, sum_l min(u_l, v_l).
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples, n_labels)
+        True and predicted distributions.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1] for distributions; higher is better.
+
+    Examples
+    --------
+    >>> intersection_similarity([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]])
+    0.5
+    """
+    u, v = _distributions(y_true, y_pred)
+    return _mean(np.minimum(u, v).sum(1), sample_weight)
+
+
+def _labels_and_scores(y_true, y_score) -> tuple[np.ndarray, np.ndarray]:
+    """Relevance as booleans and scores as floats, both (n_samples, n_labels)."""
+    relevant = _dense(y_true, "y_true")
+    scores = _dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
+    _check_same_shape(relevant, scores)
+    unexpected = (relevant != 0) & (relevant != 1)
+    if unexpected.any():
+        raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {relevant[unexpected][0]!r}.")
+    return relevant == 1, scores
+
+
+def _positive_columns(y_score):
+    """Probability of having each label, from a list with one (n_samples, 2) array a label."""
+    if not (isinstance(y_score, list) and y_score and all(getattr(p, "ndim", 0) == 2 for p in y_score)):
+        return y_score
+    for label, probabilities in enumerate(y_score):
+        if probabilities.shape[1] != 2:
+            raise ValueError(
+                f"The probabilities of label {label} have shape {probabilities.shape}, but (n_samples, 2) is needed: "
+                "the label was constant in training, and the array does not tell whether everybody had it or nobody. "
+                "Use the scorers of skrelmetric.scorers, which read it from the estimator's classes_."
+            )
+    return np.column_stack([probabilities[:, 1] for probabilities in y_score])
+
+
+def _distributions(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
+    u = _dense(y_true, "y_true").astype(np.float64, copy=False)
+    v = _dense(y_pred, "y_pred").astype(np.float64, copy=False)
+    _check_same_shape(u, v)
+    return u, v
+
+
+def _dense(array, name: str) -> np.ndarray:
+    array = check_array(array, accept_sparse=True, dtype="numeric", input_name=name)
+    return array.toarray() if hasattr(array, "toarray") else array
+
+
+def _check_same_shape(truth: np.ndarray, prediction: np.ndarray) -> None:
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} differ: "
+            "both must be (n_samples, n_labels)."
+        )
+
+
+def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
+    """Rank of each label in its row, from 1 for the highest score."""
+    if ties not in _UPWARD_METHODS:
+        raise ValueError(f"ties={ties!r} is not known. Choose one of {list(_UPWARD_METHODS)}.")
+    return scores.shape[1] + 1 - rankdata(scores, method=_UPWARD_METHODS[ties], axis=1)
+
+
+def _irrelevant_above(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np.ndarray:
+    """For relevant labels, the number of irrelevant ones before them (equal scores by `ties`).
+
+    It is the rank among all labels less the rank among the relevant ones.
+    """
+    return _ranks(scores, ties) - _ranks(np.where(relevant, scores, -np.inf), ties)
+
+
+def _proper(relevant: np.ndarray) -> np.ndarray:
+    """Whether each row has both relevant and irrelevant labels."""
+    return relevant.any(1) & ~relevant.all(1)
+
+
+def _kept(proper: np.ndarray, degenerate: str) -> np.ndarray:
+    if degenerate not in _DEGENERATE:
+        raise ValueError(f"degenerate={degenerate!r} is not known. Choose one of {list(_DEGENERATE)}.")
+    kept = proper if degenerate == "drop" else np.ones_like(proper)
+    if not kept.any():
+        raise ValueError("degenerate='drop' leaves no sample: none has both relevant and irrelevant labels.")
+    return kept
+
+
+def _mean(rows: np.ndarray, sample_weight: ArrayLike | None, kept: np.ndarray | slice = slice(None)) -> float:
+    """Mean over the kept rows, weighted if asked for."""
+    if sample_weight is None:
+        return float(np.mean(rows[kept]))
+    weights = check_sample_weight(sample_weight, rows, ensure_non_negative=True)[kept]
+    if not weights.sum() > 0:
+        raise ValueError("sample_weight is zero for every sample that counts; at least one must be positive.")
+    return float(np.average(rows[kept], weights=weights))
+
+
+def _relative_difference(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return _divide(np.abs(u - v), np.abs(u) + np.abs(v))
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient with 0 / 0 = 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

@@ -1,0 +1,508 @@
+"""Nearest-neighbour predictors for label sets and label distributions."""
+
+from numbers import Integral, Real
+from typing import Self
+from warnings import warn
+from weakref import WeakKeyDictionary
+
+import joblib
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import row_norms
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skrelmetric._sklearn import Interval, StrOptions, fit_context
+
+__all__ = ["AAKNN", "MLkNN"]
+
+_CONSTRAINTS: dict = {
+    "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+    "metric": [str, callable],
+    "metric_params": [dict, None],
+    "algorithm": [StrOptions({"auto", "ball_tree", "kd_tree", "brute"})],
+    "n_jobs": [Integral, None],
+}
+
+
+class MLkNN(ClassifierMixin, BaseEstimator):
+    """Multi-label k nearest neighbours (Zhang and Zhou, 2007).
+
+    Counts, label by label, how many of a sample's neighbours have the label, and applies Bayes' rule to that
+    count with frequencies learned on the training samples, each without itself.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=10
+        Number k of neighbours. Where there are fewer other training samples, all of them are taken, with a warning.
+    smoothing : float, default=1.0
+        Pseudo-count s of the prior and of the likelihoods, at least 0; 1 is Laplace smoothing.
+    metric : str or callable, default="euclidean"
+        Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
+        (n_queries, n_train) array or as a sparse graph with at least k neighbours a row, such as
+        :class:`sklearn.neighbors.KNeighborsTransformer` makes; a training sample's entry for itself is ignored.
+    metric_params : dict or None, default=None
+        Further arguments of the metric.
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
+        Algorithm of the neighbour search.
+    n_jobs : int or None, default=None
+        Number of parallel jobs of the neighbour search.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels, 2) or (2,)
+        The classes of each label, [0, 1] even where the training samples are all alike; for a one-dimensional
+        target its two classes.
+    n_neighbors_ : int
+        Number of neighbours taken.
+    posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1)
+        Probability of having a label, given how many neighbours have it.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    AAKNN : The like for label distributions.
+
+    Notes
+    -----
+    Equal distances are taken in the order of the training samples, as in the authors' Matlab code, whichever
+    algorithm searches; distances that differ by rounding only count as equal. The votes of the last query are
+    remembered, so that `predict` and `predict_proba` of the same samples search once.
+
+    References
+    ----------
+    .. [1] M.-L. Zhang and Z.-H. Zhou, "ML-KNN: A lazy learning approach to multi-label learning", Pattern
+       Recognition 40(7), 2007.
+
+    Examples
+    --------
+    >>> from skrelmetric import MLkNN
+    >>> X = [[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]
+    >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [1, 1]]
+    >>> MLkNN(n_neighbors=2).fit(X, Y).predict([[0.05], [1.05]])
+    array([[1, 0],
+           [0, 1]])
+    """
+
+    _parameter_constraints: dict = {**_CONSTRAINTS, "smoothing": [Interval(Real, 0, None, closed="left")]}
+
+    def __init__(
+        self,
+        n_neighbors=10,
+        *,
+        smoothing=1.0,
+        metric="euclidean",
+        metric_params=None,
+        algorithm="auto",
+        n_jobs=None,
+    ):
+        self.n_neighbors = n_neighbors
+        self.smoothing = smoothing
+        self.metric = metric
+        self.metric_params = metric_params
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn how the votes of neighbours bear on each label.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
+            Samples, at least two.
+        y : array-like or sparse matrix of shape (n_samples, n_labels)
+            Label indicator, 0 or 1. A one-dimensional target of two classes is taken as one label.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
+        """
+        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, ensure_min_samples=2)
+        self.classes_, Y = _label_indicator(y)
+        self.n_neighbors_ = _available(self.n_neighbors, X.shape[0] - 1)
+        self._search, self._Y = _fit_search(self, X), Y
+        votes = _votes(nearest(self._search, X, self.n_neighbors_, leave_one_out=True), Y)
+        self.posterior_ = posterior_table(votes, Y, self.n_neighbors_, self.smoothing)
+        _LATEST_VOTES.pop(self, None)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Probability of each label.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_labels)
+            Probabilities of having each label; for a one-dimensional target those of its two classes.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        probabilities = self.posterior_[np.arange(self.posterior_.shape[0]), self._votes_of(X)]
+        return probabilities if self.classes_.ndim == 2 else np.hstack([1 - probabilities, probabilities])
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Labels of probability 1/2 or more; for a one-dimensional target the more probable class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+            Label indicator.
+        """
+        probabilities = self.predict_proba(X)
+        if self.classes_.ndim == 2:
+            return (probabilities >= 0.5).astype(np.int64)
+        return self.classes_[probabilities.argmax(1)]
+
+    def _votes_of(self, X) -> np.ndarray:
+        query = joblib.hash(X)
+        latest = _LATEST_VOTES.get(self)
+        if latest is None or latest[0] != query:
+            latest = query, _votes(nearest(self._search, X, self.n_neighbors_), self._Y)
+            _LATEST_VOTES[self] = latest
+        return latest[1]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+# Votes of each classifier's latest query, kept beside the estimator: predicting leaves it unchanged and pickles
+# stay small.
+_LATEST_VOTES: WeakKeyDictionary[MLkNN, tuple[str, np.ndarray]] = WeakKeyDictionary()
+
+
+class AAKNN(RegressorMixin, BaseEstimator):
+    """Label-distribution k nearest neighbours: the mean of the neighbours' distributions (Geng, 2016).
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Number k of neighbours. Where there are fewer training samples, all of them are taken, with a warning.
+    metric : str or callable, default="euclidean"
+        Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
+        (n_queries, n_train) array or as a sparse graph with at least k neighbours a row.
+    metric_params : dict or None, default=None
+        Further arguments of the metric.
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
+        Algorithm of the neighbour search.
+    n_jobs : int or None, default=None
+        Number of parallel jobs of the neighbour search.
+
+    Attributes
+    ----------
+    n_neighbors_ : int
+        Number of neighbours taken.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    MLkNN : The like for label sets.
+
+    Notes
+    -----
+    Rows that sum to 1 in training give predictions that sum to 1. Any other numeric target is averaged likewise.
+    Equal distances are taken in the order of the training samples.
+
+    References
+    ----------
+    .. [1] X. Geng, "Label distribution learning", IEEE Transactions on Knowledge and Data Engineering 28(7), 2016.
+
+    Examples
+    --------
+    >>> from skrelmetric import AAKNN
+    >>> X = [[0.0], [0.1], [1.0], [1.1]]
+    >>> D = [[0.75, 0.25], [0.25, 0.75], [0.0, 1.0], [0.5, 0.5]]
+    >>> AAKNN(n_neighbors=2).fit(X, D).predict([[0.0], [1.0]])
+    array([[0.5 , 0.5 ],
+           [0.25, 0.75]])
+    """
+
+    _parameter_constraints: dict = _CONSTRAINTS
+
+    def __init__(self, n_neighbors=5, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.metric_params = metric_params
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Store the training samples in a search structure.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
+            Samples.
+        y : array-like of shape (n_samples, n_labels) or (n_samples,)
+            Label distributions, or other numeric targets.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the input is not finite or not numeric.
+        """
+        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
+        self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
+        self._search, self._y = _fit_search(self, X), y.toarray() if sparse.issparse(y) else y
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Mean distribution of the nearest training samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_labels) or (n_samples,)
+            Predicted distributions.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        return _votes(nearest(self._search, X, self.n_neighbors_), self._y) / self.n_neighbors_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.pairwise = self.metric == "precomputed"
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def nearest(search: NearestNeighbors, X, n_neighbors: int, *, leave_one_out: bool = False) -> np.ndarray:
+    """Indices of the nearest training samples, equal distances in the order of the samples.
+
+    Parameters
+    ----------
+    search : NearestNeighbors
+        Fitted search structure.
+    X : ndarray or csr of shape (n_queries, n_features), or (n_queries, n_train) if precomputed
+        Queries.
+    n_neighbors : int
+        Number k of neighbours, at most the number of candidates.
+    leave_one_out : bool, default=False
+        Whether the queries are the training samples, none of which may be its own neighbour.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_neighbors)
+        Indices; their order within a row has no meaning.
+
+    Raises
+    ------
+    ValueError
+        If a row of a precomputed graph has too few neighbours.
+
+    Notes
+    -----
+    A search returns an arbitrary choice of the samples that share the k-th distance. So one more neighbour is asked
+    for, and where it is as near as the k-th, the few rows concerned are searched again, wider, until all samples at
+    that distance are seen.
+    """
+    n_train = search.n_samples_fit_
+    if search.metric == "precomputed" and sparse.issparse(X):
+        return _nearest_in_graph(X, n_neighbors, leave_one_out)
+    chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
+    rounding = _rounding(search, X)
+    rows, width = np.arange(X.shape[0]), n_neighbors
+    while rows.size:
+        width = min(width + 1 + leave_one_out, n_train)
+        unsettled = []
+        for batch in gen_batches(rows.size, _rows_in_memory(width)):
+            batch_rows = rows[batch]
+            distances, indices = search.kneighbors(X[batch_rows], width)
+            if leave_one_out:
+                distances, indices = _without_self(distances, indices, batch_rows)
+            tied = distances[:, n_neighbors - 1 :] ** 2 <= distances[:, [n_neighbors - 1]] ** 2 + rounding[batch_rows]
+            settled = ~tied[:, -1] if width < n_train else np.ones(len(tied), dtype=bool)
+            in_order = settled & (tied.sum(1) == 1)
+            chosen[batch_rows[in_order]] = indices[in_order, :n_neighbors]
+            repair = settled & ~in_order
+            chosen[batch_rows[repair]] = _first_by_index(
+                distances[repair], indices[repair], n_neighbors, rounding[batch_rows[repair]]
+            )
+            unsettled.append(batch_rows[~settled])
+        rows, width = np.concatenate(unsettled), 4 * width
+    return chosen
+
+
+def _without_self(distances: np.ndarray, indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drop each row's own index, or, where duplicates crowded it out, the furthest neighbour."""
+    others = indices != rows[:, None]
+    others[others.all(1), -1] = False
+    shape = (len(rows), indices.shape[1] - 1)
+    return distances[others].reshape(shape), indices[others].reshape(shape)
+
+
+def _first_by_index(distances: np.ndarray, indices: np.ndarray, n_neighbors: int, rounding: np.ndarray) -> np.ndarray:
+    """First neighbours by distance and then by index, where squared distances within `rounding` are equal."""
+    steps = np.diff(distances**2, axis=1, prepend=0) > rounding
+    order = np.lexsort((indices, steps.cumsum(1)), axis=1)
+    return np.take_along_axis(indices, order[:, :n_neighbors], axis=1)
+
+
+def _nearest_in_graph(graph, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+    """First neighbours of each row of a sparse graph of distances, by distance and then by index."""
+    graph = sparse.coo_array(graph)
+    rows, columns = graph.coords
+    kept = rows != columns if leave_one_out else np.ones(len(rows), dtype=bool)
+    rows, columns, distances = rows[kept], columns[kept], graph.data[kept]
+    counts = np.bincount(rows, minlength=graph.shape[0])
+    if counts.min() < n_neighbors:
+        raise ValueError(
+            f"n_neighbors={n_neighbors}, but row {counts.argmin()} of the precomputed graph has only {counts.min()} "
+            "neighbours"
+            + (" other than itself. Build it with one neighbour more." if leave_one_out else ". Build it with more.")
+        )
+    order = np.lexsort((columns, distances, rows))
+    starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    return columns[order[starts[:, None] + np.arange(n_neighbors)]]
+
+
+def _rounding(search: NearestNeighbors, X) -> np.ndarray:
+    """Difference of squared distances that rounding explains, of shape (n_queries, 1).
+
+    Brute-force search expands |x - y|^2 = |x|^2 - 2 x.y + |y|^2, which loses digits to cancellation; other metrics
+    and the trees take differences directly.
+    """
+    if search.effective_metric_ != "euclidean" or search.metric == "precomputed" or search._fit_method != "brute":
+        return np.zeros((X.shape[0], 1))
+    largest = row_norms(search._fit_X, squared=True).max()
+    return 32 * np.finfo(np.float64).eps * (row_norms(X, squared=True) + largest)[:, None]
+
+
+def _rows_in_memory(width: int) -> int:
+    """Rows of `width` distances and indices that fit scikit-learn's ``working_memory``, in MiB."""
+    return max(1, int(get_config()["working_memory"] * 2**20 / (32 * width)))
+
+
+def _votes(neighbours: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Sum of the targets of each row's neighbours, of the shape of the targets."""
+    n_queries, n_neighbors = neighbours.shape
+    starts = np.arange(0, neighbours.size + 1, n_neighbors)
+    ones = np.ones(neighbours.size, dtype=Y.dtype)
+    return sparse.csr_array((ones, neighbours.ravel(), starts), shape=(n_queries, len(Y))) @ Y
+
+
+def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
+    """Probability of a label given the number of neighbours that have it (Zhang and Zhou, Eqs. 1 and 5).
+
+    Parameters
+    ----------
+    votes : ndarray of int of shape (n_samples, n_labels)
+        Number of each training sample's neighbours with each label.
+    Y : ndarray of int of shape (n_samples, n_labels)
+        Label indicator of the training samples.
+    n_neighbors : int
+        Number k of neighbours.
+    smoothing : float
+        Pseudo-count s. With s = 0 a count that was never seen has the prior probability.
+
+    Returns
+    -------
+    ndarray of shape (n_labels, n_neighbors + 1)
+    """
+    n_samples, n_labels = Y.shape
+    shape = (n_labels, n_neighbors + 1)
+    cells = votes + (n_neighbors + 1) * np.arange(n_labels)
+    seen = np.bincount(cells.ravel(), minlength=np.prod(shape)).reshape(shape)
+    seen_with = np.bincount(cells[Y == 1], minlength=np.prod(shape)).reshape(shape)
+
+    def likelihood(counts):
+        total = smoothing * (n_neighbors + 1) + counts.sum(1, keepdims=True)
+        return (smoothing + counts) / np.where(total > 0, total, 1)
+
+    prior = ((smoothing + Y.sum(0)) / (2 * smoothing + n_samples))[:, None]
+    joint_with = prior * likelihood(seen_with)
+    joint_without = (1 - prior) * likelihood(seen - seen_with)
+    evidence = joint_with + joint_without
+    return np.where(evidence > 0, joint_with / np.where(evidence > 0, evidence, 1), prior)
+
+
+def _available(n_neighbors: int, n_candidates: int) -> int:
+    """Number of neighbours to take, with a warning where there are fewer than asked for."""
+    if n_neighbors > n_candidates:
+        warn(
+            f"n_neighbors={n_neighbors}, but there are only {n_candidates} training samples to choose from; "
+            f"using {n_candidates}.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return min(n_neighbors, n_candidates)
+
+
+def _fit_search(estimator: MLkNN | AAKNN, X) -> NearestNeighbors:
+    return NearestNeighbors(
+        n_neighbors=estimator.n_neighbors_,
+        metric=estimator.metric,
+        metric_params=estimator.metric_params,
+        algorithm=estimator.algorithm,
+        n_jobs=estimator.n_jobs,
+    ).fit(X)
+
+
+def _label_indicator(y) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and 0/1 indicator of a target with one column a label."""
+    y = y.toarray() if sparse.issparse(y) else y
+    check_classification_targets(y)
+    if y.ndim == 1:
+        return _single_label(y)
+    known = (y == 0) | (y == 1)
+    if not known.all():
+        raise ValueError(
+            f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
+            "For several classes an output, use sklearn.neighbors.KNeighborsClassifier."
+        )
+    return np.tile([0, 1], (y.shape[1], 1)), y.astype(np.int32)
+
+
+def _single_label(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and (n_samples, 1) indicator of a one-dimensional target."""
+    classes = np.unique(y)
+    if len(classes) == 1 and classes[0] in (0, 1):
+        classes = np.array([0, 1], dtype=classes.dtype)
+    if len(classes) != 2:
+        raise ValueError(
+            f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "
+            "Only binary classification is supported for one output: pass a (n_samples, n_labels) label indicator, "
+            "or use sklearn.neighbors.KNeighborsClassifier."
+        )
+    return classes, (y == classes[1]).astype(np.int32)[:, None]

@@ -1,0 +1,44 @@
+"""The criteria of :mod:`skrelmetric.metrics` as scorers, where larger is better.
+
+The dictionaries are ready for the ``scoring`` of :func:`sklearn.model_selection.cross_validate` and
+:class:`~sklearn.model_selection.GridSearchCV` (with ``refit`` naming one key). As in scikit-learn, losses carry the
+prefix ``neg_``. Ranking criteria read ``predict_proba``, or else ``decision_function``, in either of scikit-learn's
+multi-label formats: one (n_samples, n_labels) array, or a list with an array for each label.
+"""
+
+from sklearn.metrics import make_scorer
+
+from skrelmetric import metrics
+from skrelmetric._sklearn import LabelScorer
+
+__all__ = ["LABEL_DISTRIBUTION_SCORERS", "LAMDA_SCORERS", "MULTILABEL_SCORERS"]
+
+_SCORES = ("predict_proba", "decision_function")
+
+
+def _multilabel_scorers(choices: dict[str, dict]) -> dict[str, LabelScorer]:
+    """Scorer of each multi-label criterion, with the keyword arguments of the criterion."""
+    return {
+        "neg_hamming_loss": LabelScorer(metrics.hamming_loss, -1, choices["hamming_loss"], "predict"),
+        "neg_ranking_loss": LabelScorer(metrics.ranking_loss, -1, choices["ranking_loss"], _SCORES),
+        "neg_one_error": LabelScorer(metrics.one_error, -1, choices["one_error"], _SCORES),
+        "neg_coverage": LabelScorer(metrics.coverage, -1, choices["coverage"], _SCORES),
+        "average_precision": LabelScorer(metrics.average_precision, 1, choices["average_precision"], _SCORES),
+    }
+
+
+MULTILABEL_SCORERS = _multilabel_scorers(dict.fromkeys(metrics.LAMDA, {}))
+"""Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples."""
+
+LAMDA_SCORERS = _multilabel_scorers(metrics.LAMDA)
+"""The same with the handling behind most published numbers, :data:`skrelmetric.metrics.LAMDA`."""
+
+LABEL_DISTRIBUTION_SCORERS = {
+    "neg_chebyshev_distance": make_scorer(metrics.chebyshev_distance, greater_is_better=False),
+    "neg_clark_distance": make_scorer(metrics.clark_distance, greater_is_better=False),
+    "neg_canberra_distance": make_scorer(metrics.canberra_distance, greater_is_better=False),
+    "neg_kl_divergence": make_scorer(metrics.kl_divergence, greater_is_better=False),
+    "cosine_similarity": make_scorer(metrics.cosine_similarity),
+    "intersection_similarity": make_scorer(metrics.intersection_similarity),
+}
+"""Scorer of each label-distribution criterion."""
