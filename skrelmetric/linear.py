@@ -148,9 +148,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If the input is not finite, of unfitting shapes or too small, if the target does not suit `relation`,
             or if `n_components` exceeds the number of features.
         """
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], multi_output=True, ensure_min_samples=2
-        )
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, ensure_min_samples=2)
         self._check_n_components(X.shape[1])
         device = resolve_device(self.device)
         G = make_relation(y, self.relation, device=device)
@@ -212,7 +210,12 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         pairs = check_array(
-            pairs, dtype=[np.float64, np.float32], allow_nd=True, ensure_2d=False, ensure_min_samples=0, input_name="pairs"
+            pairs,
+            dtype=[np.float64, np.float32],
+            allow_nd=True,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            input_name="pairs",
         )
         if pairs.ndim != 3 or pairs.shape[1:] != (2, self.n_features_in_):
             raise ValueError(

@@ -226,8 +226,7 @@ def _numbers(y: np.ndarray, relation: str) -> np.ndarray:
         return y.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"relation={relation!r} compares numbers, but y has dtype {y.dtype}. "
-            "Use relation='discrete' for classes."
+            f"relation={relation!r} compares numbers, but y has dtype {y.dtype}. Use relation='discrete' for classes."
         ) from error
 
 
@@ -248,9 +247,7 @@ _BY_TARGET = {
 }
 
 
-def make_relation(
-    y: ArrayLike, relation: str = "auto", *, device: str | torch.device = "cpu"
-) -> Relation:
+def make_relation(y: ArrayLike, relation: str = "auto", *, device: str | torch.device = "cpu") -> Relation:
     """Relation of a target, as an operator over its samples.
 
     Parameters

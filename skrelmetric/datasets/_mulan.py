@@ -1,0 +1,91 @@
+"""Multi-label data sets of the Mulan collection, in their official splits."""
+
+from os import PathLike
+from pathlib import Path
+from xml.etree import ElementTree
+
+import arff
+import numpy as np
+
+from skrelmetric.datasets._cache import bunch, check_choice, fetch_file
+
+MULAN_NAMES = ("emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "tmc2007-500")
+"""Names that :func:`fetch_mulan` knows."""
+
+_SUBSETS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+_FILES = {"Corel5k": "{name}-{part}-sparse.arff"}
+
+
+def fetch_mulan(
+    name: str,
+    subset: str = "all",
+    *,
+    data_home: str | PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+):
+    """Fetch a multi-label data set of the Mulan collection, downloading it if need be.
+
+    Parameters
+    ----------
+    name : {"emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "tmc2007-500"}
+        The data set.
+    subset : {"train", "test", "all"}, default="all"
+        Official training part, official test part, or the two in this order.
+    data_home : str, path or None, default=None
+        Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
+        user's cache folder.
+    download_if_missing : bool, default=True
+        Whether to download what the cache does not hold.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` and not a Bunch.
+    as_frame : bool, default=False
+        Whether to return pandas data frames.
+
+    Returns
+    -------
+    Bunch or (data, target)
+        ``data`` of shape (n_samples, n_features), float64 (nominal features by their integer codes), ``target`` of
+        shape (n_samples, n_labels) holding 0 and 1, ``frame``, ``feature_names``, ``target_names`` and ``DESCR``.
+
+    Raises
+    ------
+    ValueError
+        If `name` or `subset` is unknown, or a download is not the registered file.
+    OSError
+        If a file is missing and cannot or may not be downloaded.
+    """
+    check_choice("name", name, MULAN_NAMES)
+    check_choice("subset", subset, tuple(_SUBSETS))
+
+    def path(file: str) -> Path:
+        return fetch_file(f"mulan/{name}/{file}", data_home, download_if_missing)
+
+    labels = _label_names(path(f"{name}.xml"))
+    file = _FILES.get(name, "{name}-{part}.arff")
+    parts = [_read_arff(path(file.format(name=name, part=part))) for part in _SUBSETS[subset]]
+    names = np.array(parts[0][0])
+    is_label = np.isin(names, labels)
+    table = np.vstack([values for _, values in parts])
+    X, Y = table[:, ~is_label], table[:, is_label].astype(np.int64)
+    feature_names, target_names = names[~is_label].tolist(), names[is_label].tolist()
+    return bunch(X, Y, feature_names, target_names, descr="mulan", return_X_y=return_X_y, as_frame=as_frame)
+
+
+def _label_names(path: Path) -> list[str]:
+    return [element.attrib["name"] for element in ElementTree.parse(path).getroot()]
+
+
+def _read_arff(path: Path) -> tuple[list[str], np.ndarray]:
+    """Column names and the dense table of an ARFF file in either of its formats."""
+    text = path.read_text(encoding="utf-8")
+    is_sparse = text.split("@data", 1)[-1].lstrip().startswith("{")
+    content = arff.loads(text, return_type=arff.LOD if is_sparse else arff.DENSE)
+    names = [name for name, _ in content["attributes"]]
+    if not is_sparse:
+        return names, np.array(content["data"], dtype=np.float64)
+    table = np.zeros((len(content["data"]), len(names)))
+    for row, entries in zip(table, content["data"], strict=True):
+        row[list(entries)] = list(entries.values())
+    return names, table
