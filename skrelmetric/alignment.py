@@ -76,10 +76,10 @@ def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
         for (x,) in row_blocks(X):
             z = (x - mean).to(X.dtype)
             covariance += z.T @ z
-        variances, axes = torch.linalg.eigh(_finite(covariance) / n)
+        variances, axes = torch.linalg.eigh(_finite(covariance / n))
     else:
-        _, singular, axes_t = torch.linalg.svd(_finite(X - mean), full_matrices=False)
-        variances, axes = singular.square() / n, axes_t.T
+        _, singular, axes_t = torch.linalg.svd(X - mean, full_matrices=False)
+        variances, axes = _finite(singular.square() / n), axes_t.T
     mean_variance = variances.clamp(min=0).sum() / d
     varying = variances > variances.max() * d * torch.finfo(X.dtype).eps
     scale = float(mean_variance.sqrt())

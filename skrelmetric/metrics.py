@@ -196,7 +196,7 @@ def coverage(
     degenerate: str = "keep",
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Steps down the ranking until every relevant label is covered, starting from the top label.
+    """Number of steps down the ranking, from the top label on, until every relevant label is covered.
 
     With the defaults one less than :func:`sklearn.metrics.coverage_error`, which counts labels and not steps.
 
@@ -231,7 +231,7 @@ def coverage(
     """
     relevant, scores = _labels_and_scores(y_true, y_score)
     depth = _ranks(scores, ties).max(1, where=relevant, initial=0)
-    return _mean(depth - 1.0, sample_weight, _kept(relevant.any(1), degenerate))
+    return _mean(depth - 1.0, sample_weight, _kept(relevant.sum(1) > 0, degenerate))
 
 
 def average_precision(
@@ -509,7 +509,8 @@ def _irrelevant_above(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np
 
 def _proper(relevant: np.ndarray) -> np.ndarray:
     """Whether each row has both relevant and irrelevant labels."""
-    return relevant.any(1) & ~relevant.all(1)
+    n_relevant = relevant.sum(1)
+    return (n_relevant > 0) & (n_relevant < relevant.shape[1])
 
 
 def _kept(proper: np.ndarray, degenerate: str) -> np.ndarray:

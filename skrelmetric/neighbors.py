@@ -159,7 +159,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         return probabilities if self.classes_.ndim == 2 else np.hstack([1 - probabilities, probabilities])
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Labels of probability 1/2 or more; for a one-dimensional target the more probable class.
+        """Predict labels of probability 1/2 or more; for a one-dimensional target the more probable class.
 
         Parameters
         ----------

@@ -29,9 +29,12 @@ class Relation(ABC):
     ----------
     n_samples : int
         Number of samples n; G is (n, n).
+    device : torch.device
+        Where the operator's tensors live.
     """
 
     n_samples: int
+    device: torch.device
 
     @abstractmethod
     def __matmul__(self, V: Tensor) -> Tensor:
@@ -50,11 +53,6 @@ class Relation(ABC):
         ones = torch.ones((self.n_samples, 1), dtype=torch.float64, device=self.device)
         return (self @ ones)[:, 0] / self.n_samples
 
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the operator's tensors live."""
-
 
 class Factored(Relation):
     """Relation whose matrix is a product of two thin ones, G = L R'.
@@ -71,7 +69,7 @@ class Factored(Relation):
 
     def __init__(self, left: Tensor, right: Tensor):
         self.left, self.right = left, right
-        self.n_samples = left.shape[0]
+        self.n_samples, self.device = left.shape[0], left.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
         return self.left.to(V.dtype) @ cross(self.right.to(V.dtype), V).to(V.dtype)
@@ -81,10 +79,6 @@ class Factored(Relation):
 
     def quadratic(self, Z: Tensor) -> Tensor:
         return cross(Z, self.left.to(Z.dtype)) @ cross(self.right.to(Z.dtype), Z)
-
-    @property
-    def device(self) -> torch.device:
-        return self.left.device
 
 
 class ClassDifference(Relation):
@@ -102,7 +96,7 @@ class ClassDifference(Relation):
 
     def __init__(self, codes: Tensor):
         self.codes = codes
-        self.n_samples = codes.shape[0]
+        self.n_samples, self.device = codes.shape[0], codes.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
         product = (self.codes.shape[1] * V.sum(0)).expand_as(V).clone()
@@ -126,13 +120,9 @@ class ClassDifference(Relation):
             product -= sums.T @ sums
         return product
 
-    @property
-    def device(self) -> torch.device:
-        return self.codes.device
-
 
 class AbsoluteDifference(Relation):
-    """l1 distance of real-valued targets, by sorting each column once.
+    """Sum of absolute differences (l1 distance) of real targets, by sorting each column once.
 
     Parameters
     ----------
@@ -156,7 +146,7 @@ class AbsoluteDifference(Relation):
     def __init__(self, Y: Tensor):
         self.Y = Y - Y.mean(0)  # differences stay, the prefix sums lose less to cancellation
         self.order = Y.argsort(0)
-        self.n_samples = Y.shape[0]
+        self.n_samples, self.device = Y.shape[0], Y.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
         product = torch.zeros_like(V)
@@ -184,10 +174,6 @@ class AbsoluteDifference(Relation):
                 gram.addmm_((c * gap[:, None]).T, c)
                 moment += gap @ c
         return torch.outer(moment, total) + torch.outer(total, moment) - 2 * gram
-
-    @property
-    def device(self) -> torch.device:
-        return self.Y.device
 
 
 def _squared_distance(Phi: Tensor) -> Factored:

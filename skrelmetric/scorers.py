@@ -27,7 +27,7 @@ def _multilabel_scorers(choices: dict[str, dict]) -> dict[str, LabelScorer]:
     }
 
 
-MULTILABEL_SCORERS = _multilabel_scorers(dict.fromkeys(metrics.LAMDA, {}))
+MULTILABEL_SCORERS = _multilabel_scorers({criterion: {} for criterion in metrics.LAMDA})
 """Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples."""
 
 LAMDA_SCORERS = _multilabel_scorers(metrics.LAMDA)

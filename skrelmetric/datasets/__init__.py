@@ -1,8 +1,16 @@
 """Real data sets for label sets and label distributions, and a generator with a known answer."""
 
+from skrelmetric.datasets._bundled import load_emotions, load_yeast
 from skrelmetric.datasets._generated import make_label_distributions
 from skrelmetric.datasets._ldl import LDL_NAMES, fetch_ldl
 from skrelmetric.datasets._mulan import MULAN_NAMES, fetch_mulan
-from skrelmetric.datasets._yeast import load_yeast
 
-__all__ = ["LDL_NAMES", "MULAN_NAMES", "fetch_ldl", "fetch_mulan", "load_yeast", "make_label_distributions"]
+__all__ = [
+    "LDL_NAMES",
+    "MULAN_NAMES",
+    "fetch_ldl",
+    "fetch_mulan",
+    "load_emotions",
+    "load_yeast",
+    "make_label_distributions",
+]

@@ -8,7 +8,8 @@ import numpy as np
 import pooch
 from sklearn.utils import Bunch
 
-_DATA = files("skrelmetric.datasets")
+PACKAGED = files("skrelmetric.datasets")
+"""Folder of the files that come with the package."""
 
 
 def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing: bool) -> Path:
@@ -39,7 +40,7 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
         base_url="",
         env=None if data_home is not None else "SKRELMETRIC_DATA",
     )
-    with _DATA.joinpath("data/registry.txt").open() as registry:
+    with PACKAGED.joinpath("data/registry.txt").open() as registry:
         cache.load_registry(registry)
     local = Path(cache.abspath, name)
     intact = local.exists() and pooch.file_hash(str(local)) == cache.registry[name]
@@ -61,7 +62,7 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
 
 def describe(name: str) -> str:
     """Text of a description that the package holds."""
-    return _DATA.joinpath(f"descr/{name}.rst").read_text(encoding="utf-8")
+    return PACKAGED.joinpath(f"descr/{name}.rst").read_text(encoding="utf-8")
 
 
 def bunch(

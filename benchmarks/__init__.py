@@ -1,0 +1,1 @@
+"""Comparison of metrics by the neighbours they give: ``python -m benchmarks``."""

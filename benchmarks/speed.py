@@ -1,0 +1,85 @@
+"""Hot paths as ratios to their floors, measured in one run."""
+
+import resource
+from collections.abc import Callable, Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.tasks import load
+from skrelmetric import AAKNN, MLkNN, RAMLLinear
+
+
+def measure() -> Iterator[dict[str, Any]]:
+    """Records of all hot paths, as they are done."""
+    yield _small_fit()
+    yield _large_fit()
+    yield from _neighbours()
+
+
+def _small_fit() -> dict[str, Any]:
+    X, Y, n_train = load("emotions")
+    X, Y = StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
+    seconds, floor = _interleaved(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=15)
+    return _record("RAMLLinear fit, emotions (391 x 72, 6 labels)", seconds, "one X.T @ X", floor)
+
+
+def _large_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int = 6) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_samples, n_features))
+    noise = rng.standard_normal((n_samples, n_labels))
+    Y = (X @ rng.standard_normal((n_features, n_labels)) + noise > 0).astype(np.int64)
+    del noise
+    before = _peak_bytes()
+    seconds, floor = _interleaved(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=5)
+    record = _record(
+        f"RAMLLinear fit, Gaussian ({n_samples:,} x {n_features}, {n_labels} labels)", seconds, "one X.T @ X", floor
+    )
+    # Peaks of the process: all that fit adds to what stood before it, and X itself.
+    return {**record, "peak_over_X": 1 + (_peak_bytes() - before) / X.nbytes}
+
+
+def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    X, queries = rng.standard_normal((n_train, 50)), rng.standard_normal((n_queries, 50))
+    Y = (rng.random((n_train, n_labels)) < 0.2).astype(np.int64)
+    D = rng.dirichlet(np.ones(n_labels), n_train)
+
+    def leave_one_out_and_query():
+        search = NearestNeighbors(n_neighbors=10).fit(X)
+        search.kneighbors(return_distance=False)
+        search.kneighbors(queries, return_distance=False)
+
+    def query():
+        NearestNeighbors(n_neighbors=5).fit(X).kneighbors(queries, return_distance=False)
+
+    size = f"({n_train} x 50, {n_labels} labels, {n_queries} queries)"
+    seconds, floor = _interleaved(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=9)
+    yield _record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
+    seconds, floor = _interleaved(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=9)
+    yield _record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
+
+
+def _interleaved(work: Callable, floor: Callable, repeats: int) -> tuple[float, float]:
+    """Median seconds of the work and of its floor, taken in turns so that a slow spell hits both; the first of
+    each warms up and does not count.
+    """
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats + 1):
+        for call, times in zip((work, floor), seconds, strict=True):
+            start = perf_counter()
+            call()
+            times.append(perf_counter() - start)
+    return median(seconds[0][1:]), median(seconds[1][1:])
+
+
+def _record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:
+    return {"path": path, "seconds": seconds, "floor": floor_name, "floor_seconds": floor, "ratio": seconds / floor}
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

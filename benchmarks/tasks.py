@@ -1,0 +1,126 @@
+"""What is compared: data sets, methods and criteria, each a table."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrelmetric import AAKNN, MLkNN, RAMLLinear
+from skrelmetric.datasets import LDL_NAMES, MULAN_NAMES, fetch_ldl, fetch_mulan, load_emotions, load_yeast
+from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, MULTILABEL_SCORERS
+
+
+class Criterion(NamedTuple):
+    """A column of the table: its title, its scorer's name, and the sign that turns the score into the criterion."""
+
+    title: str
+    scorer: str
+    sign: int
+
+
+class Task(NamedTuple):
+    """What a kind of target is measured by: scorers, criteria in the order of the papers, and methods."""
+
+    scorers: dict
+    criteria: tuple[Criterion, ...]
+    methods: dict[str, Callable[[int], Pipeline]]
+
+
+class OnClasses(TransformerMixin, BaseEstimator):
+    """Fit a transformer that needs classes on targets that have none.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Transformer to fit.
+    classes : callable
+        Turns the targets, of shape (n_samples, n_labels), into one class a sample.
+    """
+
+    def __init__(self, transformer, classes):
+        self.transformer = transformer
+        self.classes = classes
+
+    def fit(self, X, y):
+        """Fit the transformer to the classes of the targets."""
+        self.transformer_ = clone(self.transformer).fit(X, self.classes(y))
+        return self
+
+    def transform(self, X):
+        """Transform with the fitted transformer."""
+        return self.transformer_.transform(X)
+
+
+def label_powerset(Y: np.ndarray) -> np.ndarray:
+    """Class of each sample: its whole label set."""
+    return np.unique(Y, axis=0, return_inverse=True)[1].ravel()
+
+
+def strongest_label(D: np.ndarray) -> np.ndarray:
+    """Class of each sample: the label that describes it most."""
+    return D.argmax(axis=1)
+
+
+def _pipeline(predictor, *metric) -> Pipeline:
+    return make_pipeline(StandardScaler(), *metric, predictor)
+
+
+def _nca(classes: Callable, seed: int) -> OnClasses:
+    return OnClasses(NeighborhoodComponentsAnalysis(random_state=seed), classes)
+
+
+TASKS = {
+    "multilabel": Task(
+        MULTILABEL_SCORERS,
+        (
+            Criterion("Hamming loss ↓", "neg_hamming_loss", -1),
+            Criterion("Ranking loss ↓", "neg_ranking_loss", -1),
+            Criterion("One-error ↓", "neg_one_error", -1),
+            Criterion("Coverage ↓", "neg_coverage", -1),
+            Criterion("Average precision ↑", "average_precision", 1),
+        ),
+        {
+            "MLkNN": lambda seed: _pipeline(MLkNN()),
+            "NCA + MLkNN": lambda seed: _pipeline(MLkNN(), _nca(label_powerset, seed)),
+            "RAMLLinear + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear()),
+        },
+    ),
+    "label distribution": Task(
+        LABEL_DISTRIBUTION_SCORERS,
+        (
+            Criterion("Chebyshev ↓", "neg_chebyshev_distance", -1),
+            Criterion("Clark ↓", "neg_clark_distance", -1),
+            Criterion("Canberra ↓", "neg_canberra_distance", -1),
+            Criterion("KL ↓", "neg_kl_divergence", -1),
+            Criterion("Cosine ↑", "cosine_similarity", 1),
+            Criterion("Intersection ↑", "intersection_similarity", 1),
+        ),
+        {
+            "AAKNN": lambda seed: _pipeline(AAKNN(4)),
+            "NCA + AAKNN": lambda seed: _pipeline(AAKNN(4), _nca(strongest_label, seed)),
+            "RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), RAMLLinear(relation="l1")),
+        },
+    ),
+}
+
+BUNDLED: dict[str, Callable] = {"yeast": load_yeast, "emotions": load_emotions}
+"""Loaders of the data sets that come with the package and need no network."""
+
+DATASETS = {**dict.fromkeys(MULAN_NAMES, "multilabel"), **dict.fromkeys(LDL_NAMES, "label distribution")}
+"""Task of each data set."""
+
+
+@cache
+def load(name: str) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Samples and targets of a data set, and how many samples lead as the official training part, if there is one."""
+    if name in LDL_NAMES:
+        return *fetch_ldl(name, return_X_y=True), None
+    loader = BUNDLED.get(name, partial(fetch_mulan, name))
+    parts = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
+    X, Y = (np.vstack(arrays) for arrays in zip(*parts, strict=True))
+    return X, Y, len(parts[0][0])

@@ -1,0 +1,19 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def data_home():
+    """Cache of fetched data sets; tests that need it are skipped where there is none."""
+    folder = os.environ.get("SKRELMETRIC_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the data sets: set SKRELMETRIC_DATA to a folder that holds them")
+    return Path(folder)

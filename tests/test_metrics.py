@@ -1,0 +1,226 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.neighbors import KNeighborsClassifier
+
+from skrelmetric import metrics
+from skrelmetric.metrics import LAMDA
+
+MULTILABEL = ("hamming_loss", "ranking_loss", "one_error", "coverage", "average_precision")
+RANKING = MULTILABEL[1:]
+DISTRIBUTION = (
+    "chebyshev_distance",
+    "clark_distance",
+    "canberra_distance",
+    "kl_divergence",
+    "cosine_similarity",
+    "intersection_similarity",
+)
+
+
+def lamda_reference(Y, scores):
+    """Loop by loop what Zhang and Zhou's Matlab functions compute, from their descriptions."""
+    n, q = Y.shape
+    order = [sorted(range(q), key=lambda label: (row[label], label)) for row in scores]  # stable, ascending
+    depth = [max([0] + [q - o.index(label) for label in np.flatnonzero(y)]) for y, o in zip(Y, order, strict=True)]
+    ranking, one, precision = [], [], []
+    for y, s, o in zip(Y, scores, order, strict=True):
+        relevant, irrelevant = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+        if not len(relevant) or not len(irrelevant):
+            continue
+        wrong = sum(s[a] <= s[b] for a in relevant for b in irrelevant)
+        ranking.append(wrong / (len(relevant) * len(irrelevant)))
+        one.append(not any(s[a] == max(s) for a in relevant))
+        above = [o[o.index(a) :] for a in relevant]
+        precision.append(np.mean([sum(y[b] for b in labels) / len(labels) for labels in above]))
+    return {
+        "hamming_loss": np.mean(Y != (scores >= 0.5)),
+        "ranking_loss": np.mean(ranking),
+        "one_error": np.mean(one),
+        "coverage": sum(depth) / n - 1,
+        "average_precision": np.mean(precision),
+    }
+
+
+@st.composite
+def labels_and_scores(draw, proper=False):
+    q = draw(st.integers(2 if proper else 1, 6))
+    n = draw(st.integers(1, 8))
+    cells = lambda values: st.lists(st.lists(values, min_size=q, max_size=q), min_size=n, max_size=n)  # noqa: E731
+    Y = np.array(draw(cells(st.integers(0, 1))))
+    if proper:
+        Y[:, 0], Y[:, -1] = 1, 0
+    return Y, np.array(draw(cells(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))))  # coarse, so that ties abound
+
+
+@settings(max_examples=200, deadline=None)
+@given(labels_and_scores())
+def test_defaults_agree_with_scikit_learn(case):
+    Y, scores = case
+    if Y.shape[1] > 1:
+        assert metrics.coverage(Y, scores) == pytest.approx(sklearn.metrics.coverage_error(Y, scores) - 1)
+        expected = sklearn.metrics.label_ranking_average_precision_score(Y, scores)
+        assert metrics.average_precision(Y, scores) == pytest.approx(expected)
+        assert metrics.ranking_loss(Y, scores) == pytest.approx(sklearn.metrics.label_ranking_loss(Y, scores))
+    assert metrics.hamming_loss(Y, scores) == pytest.approx(sklearn.metrics.hamming_loss(Y, scores >= 0.5))
+
+
+@settings(max_examples=200, deadline=None)
+@given(labels_and_scores(proper=True), st.booleans())
+def test_preset_reproduces_lamda(case, with_degenerate):
+    Y, scores = case
+    if with_degenerate:
+        Y, scores = np.vstack([Y, np.zeros_like(Y[:1]), np.ones_like(Y[:1])]), np.vstack([scores, scores[:1], scores[:1]])
+    expected = lamda_reference(Y, scores)
+    for name in MULTILABEL:
+        assert getattr(metrics, name)(Y, scores, **LAMDA[name]) == pytest.approx(expected[name]), name
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels_and_scores())
+def test_ties_order_the_criteria(case):
+    Y, scores = case
+    for name in RANKING:
+        worst, index, best = (getattr(metrics, name)(Y, scores, ties=ties) for ties in ("worst", "index", "best"))
+        if name == "average_precision":
+            assert worst <= best + 1e-12
+        else:
+            assert worst >= index - 1e-12
+            assert index >= best - 1e-12
+
+
+def test_ties_by_hand():
+    # Labels 0 and 2 share the top score; only label 0 is relevant.
+    Y, scores = [[1, 0, 0]], [[0.9, 0.1, 0.9]]
+    assert [metrics.one_error(Y, scores, ties=t) for t in ("worst", "index", "best")] == [1.0, 1.0, 0.0]
+    assert [metrics.coverage(Y, scores, ties=t) for t in ("worst", "index", "best")] == [1.0, 1.0, 0.0]
+    assert [metrics.ranking_loss(Y, scores, ties=t) for t in ("worst", "index", "best")] == [0.5, 0.5, 0.0]
+    assert [metrics.average_precision(Y, scores, ties=t) for t in ("worst", "index", "best")] == [0.5, 0.5, 1.0]
+    assert metrics.one_error([[0, 0, 1]], scores, ties="index") == 0.0
+
+
+def test_degenerate_samples():
+    Y, scores = np.array([[1, 0], [0, 0], [1, 1]]), np.array([[0.1, 0.9], [0.3, 0.2], [0.3, 0.2]])
+    assert metrics.ranking_loss(Y, scores) == pytest.approx(1 / 3)
+    assert metrics.ranking_loss(Y, scores, degenerate="drop") == 1
+    assert metrics.one_error(Y, scores) == pytest.approx(1 / 3)
+    assert metrics.one_error(Y, scores, degenerate="drop") == 1
+    assert metrics.average_precision(Y, scores) == pytest.approx((0.5 + 1 + 1) / 3)
+    assert metrics.average_precision(Y, scores, degenerate="drop") == 0.5
+    assert metrics.coverage(Y, scores) == pytest.approx((1 - 1 + 1) / 3)
+    assert metrics.coverage(Y, scores, degenerate="drop") == 1
+    for name in RANKING:
+        with pytest.raises(ValueError, match="leaves no sample"):
+            getattr(metrics, name)([[0, 0]], [[0.1, 0.2]], degenerate="drop")
+
+
+@pytest.mark.parametrize("name", MULTILABEL)
+def test_formats_of_labels_and_scores(name, rng):
+    Y, scores = (rng.random((20, 4)) < 0.4).astype(int), rng.random((20, 4)).round(1)
+    criterion = getattr(metrics, name)
+    expected = criterion(Y, scores)
+    assert criterion(Y.tolist(), scores.tolist()) == expected
+    assert criterion(Y.astype(bool), scores) == expected
+    for kind in (sparse.csr_matrix, sparse.csr_array, sparse.lil_matrix, sparse.lil_array, sparse.csc_array):
+        assert criterion(kind(Y), kind(scores)) == expected
+    assert criterion(Y, [np.column_stack([1 - s, s]) for s in scores.T]) == expected
+    assert isinstance(expected, float)
+
+
+def test_lists_of_scikit_learn_are_read(rng):
+    X, Y = rng.standard_normal((50, 3)), (rng.random((50, 4)) < 0.5).astype(int)
+    probabilities = KNeighborsClassifier().fit(X, Y).predict_proba(X)
+    stacked = np.column_stack([p[:, 1] for p in probabilities])
+    for name in MULTILABEL:
+        assert getattr(metrics, name)(Y, probabilities) == getattr(metrics, name)(Y, stacked)
+    Y[:, 2] = 0
+    probabilities = KNeighborsClassifier().fit(X, Y).predict_proba(X)
+    with pytest.raises(ValueError, match="label 2 .* constant in training"):
+        metrics.ranking_loss(Y, probabilities)
+
+
+# SPEC: u = (.5, .5, 0, 0), v = (.25, .25, .25, .25).
+@pytest.mark.parametrize(
+    ("name", "value"), zip(DISTRIBUTION, (0.25, 1.49071, 2.66667, 0.69315, 0.70711, 0.5), strict=True)
+)
+def test_known_values_of_distribution_criteria(name, value):
+    u, v = [[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]
+    criterion = getattr(metrics, name)
+    assert criterion(u, v) == pytest.approx(value, abs=5e-6)
+    perfect = 1.0 if name.endswith("similarity") else 0.0
+    assert criterion(u, u) == pytest.approx(perfect)
+    assert criterion(u + u, v + u) == pytest.approx((value + perfect) / 2, abs=5e-6)
+
+
+def test_distribution_criteria_against_loops(rng):
+    U, V = rng.dirichlet(np.ones(5), 12), rng.dirichlet(np.ones(5), 12)
+    U[:, 0], V[:, 0], V[:, 1] = 0, 0, 0
+    eps = 1e-9
+
+    def canberra(u, v):
+        return sum(abs(a - b) / (a + b) for a, b in zip(u, v, strict=True) if a + b)
+
+    def clark(u, v):
+        return np.sqrt(sum((a - b) ** 2 / (a + b) ** 2 for a, b in zip(u, v, strict=True) if a + b))
+
+    def kl(u, v):
+        return sum(a * np.log(a / max(b, eps)) for a, b in zip(u, v, strict=True) if a)
+
+    rows = list(zip(U, V, strict=True))
+    assert metrics.canberra_distance(U, V) == pytest.approx(np.mean([canberra(u, v) for u, v in rows]))
+    assert metrics.clark_distance(U, V) == pytest.approx(np.mean([clark(u, v) for u, v in rows]))
+    assert metrics.kl_divergence(U, V, eps=eps) == pytest.approx(np.mean([kl(u, v) for u, v in rows]))
+
+
+def test_zero_rows_and_zero_predictions_are_finite():
+    zero, some = [[0.0, 0.0]], [[0.4, 0.6]]
+    assert metrics.cosine_similarity(zero, some) == metrics.cosine_similarity(zero, zero) == 0
+    assert metrics.canberra_distance(zero, zero) == metrics.clark_distance(zero, zero) == 0
+    assert np.isfinite(metrics.kl_divergence(some, zero))
+    assert metrics.kl_divergence(zero, some) == 0
+
+
+@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
+def test_sample_weights(name, rng):
+    criterion = getattr(metrics, name)
+    truth, prediction = rng.dirichlet(np.ones(4), 6), rng.dirichlet(np.ones(4), 6)
+    if name in MULTILABEL:
+        truth = (truth > 0.25).astype(int)
+    weights = np.array([0, 1, 2, 1, 3, 1])
+    repeated = criterion(truth.repeat(weights, axis=0), prediction.repeat(weights, axis=0))
+    assert criterion(truth, prediction, sample_weight=weights) == pytest.approx(repeated)
+    with pytest.raises(ValueError, match="zero"):
+        criterion(truth, prediction, sample_weight=np.zeros(6))
+
+
+@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
+@pytest.mark.parametrize(
+    ("truth", "prediction", "message"),
+    [
+        ([[1, 0]], [[0.5, 0.2, 0.1]], "differ"),
+        ([[1, 0]], [[0.5, np.nan]], "NaN"),
+        ([1, 0], [0.5, 0.2], "Expected 2D array"),
+        (np.empty((0, 2)), np.empty((0, 2)), "0 sample"),
+    ],
+)
+def test_bad_input(name, truth, prediction, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, name)(truth, prediction)
+
+
+def test_bad_labels_and_parameters():
+    with pytest.raises(ValueError, match="0/1 label indicator, but it holds 2"):
+        metrics.ranking_loss([[2, 0]], [[0.1, 0.2]])
+    with pytest.raises(ValueError, match="predicted labels or probabilities"):
+        metrics.hamming_loss([[1, 0]], [[-3.0, 2.0]])
+    with pytest.raises(ValueError, match="ties='mean' is not known"):
+        metrics.coverage([[1, 0]], [[0.1, 0.2]], ties="mean")
+    with pytest.raises(ValueError, match="degenerate='skip' is not known"):
+        metrics.one_error([[1, 0]], [[0.1, 0.2]], degenerate="skip")
+    with pytest.raises(ValueError, match="y_true holds -0.5"):
+        metrics.kl_divergence([[1.5, -0.5]], [[0.5, 0.5]])
+    with pytest.raises(ValueError, match="eps=0 must be positive"):
+        metrics.kl_divergence([[0.5, 0.5]], [[0.5, 0.5]], eps=0)

@@ -1,0 +1,108 @@
+"""The package as a whole: what importing it costs, what it exports, which way its rooms look."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numpydoc.validate import validate
+
+import skrelmetric
+
+PACKAGE = Path(skrelmetric.__file__).parent
+
+# A module imports from lower layers only.
+LAYERS = {
+    "_sklearn": 0,
+    "_torch": 0,
+    "metrics": 1,
+    "relations": 1,
+    "mahalanobis": 1,
+    "datasets": 1,
+    "scorers": 2,
+    "alignment": 2,
+    "linear": 3,
+    "neighbors": 3,
+    "__init__": 4,
+}
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_import_leaves_torch_alone_until_a_torch_estimator_is_touched():
+    code = """
+import sys, skrelmetric
+from skrelmetric import MLkNN, AAKNN, metrics, scorers, datasets
+assert "torch" not in sys.modules
+skrelmetric.RAMLLinear
+assert "torch" in sys.modules
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_public_names():
+    assert sorted(skrelmetric.__all__) == [
+        "AAKNN",
+        "MLkNN",
+        "RAMLLinear",
+        "datasets",
+        "metrics",
+        "relations",
+        "scorers",
+    ]
+    for name in skrelmetric.__all__:
+        assert name in dir(skrelmetric)
+        assert getattr(skrelmetric, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'HRAMLinear'"):
+        skrelmetric.HRAMLinear  # noqa: B018
+
+
+def test_submodules_export_what_they_have():
+    for name in ("datasets", "metrics", "relations", "scorers"):
+        module = getattr(skrelmetric, name)
+        assert all(hasattr(module, public) for public in module.__all__)
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "skrelmetric":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+
+
+def test_imports_point_upward_only():
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for imported in imported_rooms(path):
+            assert imported == room == "datasets" or LAYERS[imported] < LAYERS[room], f"{path} imports {imported}"
+
+
+def test_the_package_never_imports_its_benchmarks():
+    assert not any("benchmarks" in path.read_text() for path in PACKAGE.rglob("*.py"))
+
+
+def public_objects():
+    for name in ("AAKNN", "MLkNN", "RAMLLinear"):
+        yield f"skrelmetric.{name}"
+        methods = [m for m in vars(getattr(skrelmetric, name)) if not m.startswith("_")]
+        yield from (f"skrelmetric.{name}.{method}" for method in methods)
+    for room in ("datasets", "metrics", "relations"):
+        module = getattr(skrelmetric, room)
+        callables = [name for name in module.__all__ if callable(getattr(module, name))]
+        yield from (f"skrelmetric.{room}.{name}" for name in callables)
+
+
+@pytest.mark.parametrize("name", sorted(public_objects()))
+def test_docstrings_follow_numpydoc(name):
+    # Left out: sections that not every object needs (examples, see also, extended summary) and formatting taste.
+    optional = {"EX01", "SA01", "ES01", "SA04", "GL01", "RT02", "RT03", "GL08" if name.endswith("Relation") else ""}
+    errors = [error for error in validate(name)["errors"] if error[0] not in optional]
+    assert not errors
+
+
+def test_py_typed_is_shipped():
+    assert (PACKAGE / "py.typed").exists()

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrelmetric import AAKNN, MLkNN, metrics
+from skrelmetric.datasets import make_label_distributions
+from skrelmetric.metrics import LAMDA
+from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS
+
+
+@pytest.fixture
+def samples(rng):
+    X = rng.standard_normal((90, 4))
+    return X, (X @ rng.standard_normal((4, 3)) > 0.3).astype(int)
+
+
+def test_every_criterion_has_a_scorer():
+    named = {name.removeprefix("neg_") for name in {**MULTILABEL_SCORERS, **LABEL_DISTRIBUTION_SCORERS}}
+    assert named == set(metrics.__all__) - {"LAMDA"}
+    assert LAMDA_SCORERS.keys() == MULTILABEL_SCORERS.keys()
+
+
+def test_scorers_are_signed_criteria(samples):
+    X, Y = samples
+    model = MLkNN(3).fit(X[:60], Y[:60])
+    probabilities, predicted = model.predict_proba(X[60:]), model.predict(X[60:])
+    for name, scorer in MULTILABEL_SCORERS.items():
+        criterion, sign = getattr(metrics, name.removeprefix("neg_")), -1 if name.startswith("neg_") else 1
+        expected = sign * criterion(Y[60:], predicted if "hamming" in name else probabilities)
+        assert scorer(model, X[60:], Y[60:]) == expected
+        choices = LAMDA[name.removeprefix("neg_")]
+        expected = sign * criterion(Y[60:], predicted if "hamming" in name else probabilities, **choices)
+        assert LAMDA_SCORERS[name](model, X[60:], Y[60:]) == expected
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLkNN(5),
+        make_pipeline(StandardScaler(), MLkNN(5)),
+        KNeighborsClassifier(),  # a list of arrays
+        RandomForestClassifier(10, random_state=0),  # a list of arrays
+        OneVsRestClassifier(LogisticRegression()),  # one array
+        RidgeClassifier(),  # no probabilities, but a decision function
+    ],
+)
+def test_all_multilabel_scorers_at_once(model, samples):
+    scores = cross_validate(model, *samples, cv=3, scoring=MULTILABEL_SCORERS, error_score="raise")
+    for name in MULTILABEL_SCORERS:
+        assert np.isfinite(scores[f"test_{name}"]).all()
+
+
+@pytest.mark.parametrize("constant", [0, 1])
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: make_pipeline(StandardScaler(), m)])
+def test_constant_labels_of_scikit_learn_score_as_their_class(constant, wrap, samples):
+    X, Y = samples
+    Y[:60, 1] = constant
+    model = wrap(KNeighborsClassifier()).fit(X[:60], Y[:60])
+    p = model.predict_proba(X[60:])
+    expected = np.column_stack([p[0][:, 1], np.full(30, constant), p[2][:, 1]])
+    assert p[1].shape == (30, 1)
+    for name in ("ranking_loss", "one_error", "coverage"):
+        score = MULTILABEL_SCORERS[f"neg_{name}"](model, X[60:], Y[60:])
+        assert score == -getattr(metrics, name)(Y[60:], expected)
+
+
+def test_probabilities_are_asked_for_once(samples):
+    calls = []
+
+    class Counted(MLkNN):
+        def predict_proba(self, X):
+            calls.append(len(X))
+            return super().predict_proba(X)
+
+        def predict(self, X):
+            return (super().predict_proba(X) >= 0.5).astype(int)
+
+    cross_validate(Counted(3), *samples, cv=3, scoring=MULTILABEL_SCORERS)
+    assert calls == [30, 30, 30]
+
+
+def test_label_distribution_scorers(rng):
+    X, D = make_label_distributions(90, random_state=0)
+    good = cross_validate(AAKNN(), X, D, cv=3, scoring=LABEL_DISTRIBUTION_SCORERS)
+    mean = cross_validate(DummyRegressor(), X, D, cv=3, scoring=LABEL_DISTRIBUTION_SCORERS)
+    for name in LABEL_DISTRIBUTION_SCORERS:
+        assert good[f"test_{name}"].mean() > mean[f"test_{name}"].mean()
+    search = GridSearchCV(AAKNN(), {"n_neighbors": [2, 4]}, scoring=LABEL_DISTRIBUTION_SCORERS, refit="neg_clark_distance")
+    assert search.fit(X, D).best_params_["n_neighbors"] in (2, 4)
+
+
+def test_sample_weight_reaches_the_criterion(samples):
+    X, Y = samples
+    model = MLkNN(3).fit(X[:60], Y[:60])
+    weights = np.r_[np.ones(10), np.zeros(20)]
+    for scorer in MULTILABEL_SCORERS.values():
+        assert scorer(model, X[60:], Y[60:], sample_weight=weights) == pytest.approx(scorer(model, X[60:70], Y[60:70]))
