@@ -1,34 +1,29 @@
 """The only place that touches scikit-learn names without a promise of stability."""
 
+import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-__all__ = ["Interval", "LabelScorer", "StrOptions", "check_sample_weight", "fit_context"]
+__all__ = ["Interval", "LabelScorer", "StrOptions", "check_sample_weight", "fit_context", "positive_columns"]
 
 
 class LabelScorer(_Scorer):
-    """Scorer of label scores that also reads scikit-learn's lists of per-label probabilities.
+    """Scorer of label scores that also reads scikit-learn's lists with one array of probabilities a label.
 
-    Where a label is constant in the training fold, such an estimator returns one column for it, of ones, and
-    scikit-learn takes that for the probability of the label. ``classes_`` tells whether everybody had it or nobody.
+    Where a label is constant in the training fold, its array has a single column, of ones, and nothing but
+    ``classes_`` tells whether everybody had the label or nobody.
     """
 
     def _score(self, method_caller, estimator, X, y_true, **kwargs):
         def call(*args, **options):
-            return with_constant_labels(method_caller(*args, **options), estimator)
+            scores = method_caller(*args, **options)
+            return positive_columns(scores, estimator.classes_) if isinstance(scores, list) else scores
 
         return super()._score(call, estimator, X, y_true, **kwargs)
 
 
-def with_constant_labels(scores, estimator):
-    """Replace the scores of labels of which the estimator saw one class by that class."""
-    classes = getattr(estimator, "classes_", None)
-    if not isinstance(classes, list) or all(len(known) == 2 for known in classes):
-        return scores
-    scores = scores.copy()
-    for label, known in enumerate(classes):
-        if len(known) == 1:
-            scores[:, label] = known[0]
-    return scores
+def positive_columns(probabilities, classes):
+    """Probability of class 1 of each label, of shape (n_samples, n_labels); 0 where it was never seen."""
+    return np.column_stack([p @ (known == 1) for p, known in zip(probabilities, classes, strict=True)])

@@ -24,7 +24,7 @@ from scipy.special import rel_entr
 from scipy.stats import rankdata
 from sklearn.utils import check_array
 
-from skrelmetric._sklearn import check_sample_weight
+from skrelmetric._sklearn import check_sample_weight, positive_columns
 
 __all__ = [
     "LAMDA",
@@ -253,7 +253,8 @@ def average_precision(
     y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
         Scores, larger for labels that are more likely.
     ties : {"worst", "best", "index"}, default="worst"
-        Rank of equal scores, among all labels and among the relevant ones alike.
+        Rank of equal scores, among all labels and among the relevant ones alike; a group of several relevant labels
+        may therefore gain by "worst".
     degenerate : {"keep", "drop"}, default="keep"
         Whether a sample with no label or every label counts 1 or is left out.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -469,7 +470,7 @@ def _positive_columns(y_score):
                 "the label was constant in training, and the array does not tell whether everybody had it or nobody. "
                 "Use the scorers of skrelmetric.scorers, which read it from the estimator's classes_."
             )
-    return np.column_stack([probabilities[:, 1] for probabilities in y_score])
+    return positive_columns(y_score, [np.array([0, 1])] * len(y_score))
 
 
 def _distributions(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:

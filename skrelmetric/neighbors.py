@@ -279,7 +279,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._y = _fit_search(self, X), y.toarray() if sparse.issparse(y) else y
+        self._search, self._y = _fit_search(self, X), (y.toarray() if sparse.issparse(y) else y).astype(np.float64)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -470,9 +470,11 @@ def _available(n_neighbors: int, n_candidates: int) -> int:
 
 
 def _fit_search(estimator: MLkNN | AAKNN, X) -> NearestNeighbors:
+    exponent_given = "p" in (estimator.metric_params or {})
     return NearestNeighbors(
         n_neighbors=estimator.n_neighbors_,
         metric=estimator.metric,
+        p=None if exponent_given else 2,
         metric_params=estimator.metric_params,
         algorithm=estimator.algorithm,
         n_jobs=estimator.n_jobs,

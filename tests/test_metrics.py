@@ -37,7 +37,7 @@ def lamda_reference(Y, scores):
         above = [o[o.index(a) :] for a in relevant]
         precision.append(np.mean([sum(y[b] for b in labels) / len(labels) for labels in above]))
     return {
-        "hamming_loss": np.mean(Y != (scores >= 0.5)),
+        "hamming_loss": np.mean((scores >= 0.5) != Y),
         "ranking_loss": np.mean(ranking),
         "one_error": np.mean(one),
         "coverage": sum(depth) / n - 1,
@@ -73,7 +73,10 @@ def test_defaults_agree_with_scikit_learn(case):
 def test_preset_reproduces_lamda(case, with_degenerate):
     Y, scores = case
     if with_degenerate:
-        Y, scores = np.vstack([Y, np.zeros_like(Y[:1]), np.ones_like(Y[:1])]), np.vstack([scores, scores[:1], scores[:1]])
+        Y, scores = (
+            np.vstack([Y, np.zeros_like(Y[:1]), np.ones_like(Y[:1])]),
+            np.vstack([scores, scores[:1], scores[:1]]),
+        )
     expected = lamda_reference(Y, scores)
     for name in MULTILABEL:
         assert getattr(metrics, name)(Y, scores, **LAMDA[name]) == pytest.approx(expected[name]), name
@@ -81,15 +84,12 @@ def test_preset_reproduces_lamda(case, with_degenerate):
 
 @settings(max_examples=100, deadline=None)
 @given(labels_and_scores())
-def test_ties_order_the_criteria(case):
+def test_ties_order_the_losses(case):
     Y, scores = case
-    for name in RANKING:
+    for name in ("ranking_loss", "one_error", "coverage"):
         worst, index, best = (getattr(metrics, name)(Y, scores, ties=ties) for ties in ("worst", "index", "best"))
-        if name == "average_precision":
-            assert worst <= best + 1e-12
-        else:
-            assert worst >= index - 1e-12
-            assert index >= best - 1e-12
+        assert worst >= index - 1e-12
+        assert index >= best - 1e-12
 
 
 def test_ties_by_hand():
@@ -144,7 +144,8 @@ def test_lists_of_scikit_learn_are_read(rng):
 
 # SPEC: u = (.5, .5, 0, 0), v = (.25, .25, .25, .25).
 @pytest.mark.parametrize(
-    ("name", "value"), zip(DISTRIBUTION, (0.25, 1.49071, 2.66667, 0.69315, 0.70711, 0.5), strict=True)
+    ("name", "value"),
+    list(zip(DISTRIBUTION, (0.25, 1.49071, 2.66667, 0.69315, 0.70711, 0.5), strict=True)),
 )
 def test_known_values_of_distribution_criteria(name, value):
     u, v = [[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]
@@ -212,7 +213,7 @@ def test_bad_input(name, truth, prediction, message):
 
 
 def test_bad_labels_and_parameters():
-    with pytest.raises(ValueError, match="0/1 label indicator, but it holds 2"):
+    with pytest.raises(ValueError, match="0/1 label indicator, but it holds .*2"):
         metrics.ranking_loss([[2, 0]], [[0.1, 0.2]])
     with pytest.raises(ValueError, match="predicted labels or probabilities"):
         metrics.hamming_loss([[1, 0]], [[-3.0, 2.0]])

@@ -98,7 +98,9 @@ def test_auto_goes_by_the_type_of_target(y, relation):
     np.testing.assert_allclose(make_relation(y).block(everything, everything), reference(y, relation), atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.lil_matrix, sparse.lil_array])
+@pytest.mark.parametrize(
+    "kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.lil_matrix, sparse.lil_array]
+)
 def test_sparse_label_formats(kind, rng):
     Y = targets("hamming", rng)
     assert_operator_is(make_relation(kind(Y)), reference(Y, "hamming"), rng)

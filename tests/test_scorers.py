@@ -92,7 +92,9 @@ def test_label_distribution_scorers(rng):
     mean = cross_validate(DummyRegressor(), X, D, cv=3, scoring=LABEL_DISTRIBUTION_SCORERS)
     for name in LABEL_DISTRIBUTION_SCORERS:
         assert good[f"test_{name}"].mean() > mean[f"test_{name}"].mean()
-    search = GridSearchCV(AAKNN(), {"n_neighbors": [2, 4]}, scoring=LABEL_DISTRIBUTION_SCORERS, refit="neg_clark_distance")
+    search = GridSearchCV(
+        AAKNN(), {"n_neighbors": [2, 4]}, scoring=LABEL_DISTRIBUTION_SCORERS, refit="neg_clark_distance"
+    )
     assert search.fit(X, D).best_params_["n_neighbors"] in (2, 4)
 
 

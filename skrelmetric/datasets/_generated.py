@@ -17,7 +17,7 @@ def make_label_distributions(
     """Generate label distributions that are linear in a few directions of the features.
 
     Features are uniform on [-1, 1]. The distribution of a sample is ``1 / n_labels + A x``, where A has rank
-    `n_informative`, its columns sum to 0, and it is as large as keeps every entry at 0 or above. Without noise the
+    `n_informative`, its columns sum to 0, and its scale takes the least entry of all samples to 0. Without noise the
     squared distance of two distributions is therefore *exactly* ``(x - x')' M (x - x')`` with ``M = A' A``: the
     matrix that a metric learner aligned with squared differences should find.
 
@@ -68,7 +68,7 @@ def make_label_distributions(
     X = rng.uniform(-1, 1, (n_samples, n_features))
     labels, _ = np.linalg.qr(np.column_stack([np.ones(n_labels), rng.standard_normal((n_labels, n_informative))]))
     A = labels[:, 1:] @ rng.standard_normal((n_informative, n_features))
-    A /= n_labels * np.abs(X @ A.T).max()
+    A /= -n_labels * (X @ A.T).min()
     D = (1 - noise) * (1 / n_labels + X @ A.T) + noise * rng.dirichlet(np.ones(n_labels), n_samples)
     D = np.maximum(D, 0)  # rounding may leave the one entry that touches 0 below it
     return (X, D, A.T @ A) if return_metric else (X, D)

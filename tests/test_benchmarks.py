@@ -1,0 +1,188 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import experiment, speed
+from benchmarks.__main__ import main
+from benchmarks.table import comparison_tables
+from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
+
+ROOT = Path(__file__).parents[1]
+FAST = ["--datasets", "emotions", "--methods", "MLkNN", "RAMLLinear + MLkNN", "--folds", "2", "--repeats", "1"]
+
+
+def records_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_comparison_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "new" / "results.jsonl"
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0
+    records = records_of(out)
+    assert [(r["method"], r["repeat"], r["fold"]) for r in sorted(records, key=lambda r: (r["method"], r["fold"]))] == [
+        ("MLkNN", 0, 0),
+        ("MLkNN", 0, 1),
+        ("RAMLLinear + MLkNN", 0, 0),
+        ("RAMLLinear + MLkNN", 0, 1),
+    ]
+    for record in records:
+        assert record["parameters"]["mlknn__n_neighbors"] == 10
+        assert record["versions"].keys() >= {"python", "skrelmetric", "scikit-learn", "torch"}
+        assert record["fit_seconds"] > 0
+        assert record["seed"] == 0
+        assert all(np.isfinite(list(record["scores"].values())))
+        assert len(record["scores"]) == 5
+    printed = capsys.readouterr().out
+    for word in ("emotions", "RAMLLinear + MLkNN", "Hamming loss", "±"):
+        assert word in printed
+    main([*FAST, "--jobs", "1", "--out", str(out)])
+    again = records_of(out)
+    assert len(again) == 8, "results are appended, never overwritten"
+    assert [r["scores"] for r in again[4:]] == [r["scores"] for r in again[:4]]
+
+
+def test_parallel_results_are_the_same(tmp_path):
+    scores = []
+    for jobs in ("1", "2"):
+        out = tmp_path / f"{jobs}.jsonl"
+        assert main([*FAST, "--jobs", jobs, "--out", str(out)]) == 0
+        scores.append({(r["method"], r["fold"]): r["scores"] for r in records_of(out)})
+    assert scores[0].keys() == scores[1].keys()
+    for cell, values in scores[0].items():
+        assert values == pytest.approx(scores[1][cell])
+
+
+def test_folds_are_shared_stratified_and_disjoint():
+    cells = experiment.cells(["emotions"], None, 5, 2, 0)
+    assert len(cells) == 5 * 2 * len(TASKS["multilabel"].methods)
+    _, Y, _ = load("emotions")
+    for repeat in range(2):
+        tests = {cell.fold: cell.test for cell in cells if cell.repeat == repeat}
+        assert sorted(np.concatenate(list(tests.values()))) == list(range(len(Y)))
+        for test in tests.values():
+            np.testing.assert_allclose(Y[test].mean(0), Y.mean(0), atol=0.02)
+    for cell in cells:
+        assert not set(cell.train) & set(cell.test)
+        assert np.array_equal(cell.test, next(c.test for c in cells if (c.repeat, c.fold) == (cell.repeat, cell.fold)))
+
+
+def test_official_split():
+    cells = experiment.cells(["emotions"], ["MLkNN"], experiment.OFFICIAL, 1, 0)
+    assert [(len(cell.train), len(cell.test)) for cell in cells] == [(391, 202)]
+    scores = experiment.run_cell(cells[0])["scores"]
+    assert scores["Average precision ↑"] == pytest.approx(0.7839, abs=5e-5)
+
+
+def test_label_distributions_have_their_own_criteria(data_home, monkeypatch):
+    monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
+    cells = experiment.cells(["Yeast_alpha"], ["AAKNN", "RAMLLinear + AAKNN"], 2, 1, 0)
+    records = [experiment.run_cell(cell) for cell in cells]
+    assert all(len(record["scores"]) == 6 for record in records)
+    assert len(comparison_tables(records)) == 1
+    with pytest.raises(ValueError, match="Yeast_alpha has no official split"):
+        experiment.splits("Yeast_alpha", experiment.OFFICIAL, 1, 0)
+
+
+def test_best_mean_is_bold():
+    def record(method, fold, loss, precision):
+        scores = dict.fromkeys([criterion.title for criterion in TASKS["multilabel"].criteria], loss)
+        scores["Average precision ↑"] = precision
+        return {"dataset": "emotions", "method": method, "fold": fold, "scores": scores, "fit_seconds": 1.0}
+
+    records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.25, 0.9)]
+    (table,) = comparison_tables(records)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[1][0].plain == "0.2000 ± 0.1000"
+    assert [str(cell.style) for cell in cells[1][:5]] == ["bold"] * 4 + [""]
+    assert [str(cell.style) for cell in cells[2][:5]] == [""] * 4 + ["bold"]
+
+
+def test_failures_are_recorded(tmp_path, monkeypatch, capsys):
+    class Broken:
+        def get_params(self):
+            return {}
+
+        def fit(self, X, y):
+            raise RuntimeError("it broke")
+
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", lambda seed: Broken())
+    out = tmp_path / "results.jsonl"
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 1
+    assert [r["error"] for r in records_of(out) if r["method"] == "MLkNN"] == ["RuntimeError: it broke"] * 2
+    printed = capsys.readouterr().out
+    assert "failed" in printed
+    assert "RuntimeError: it broke" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--datasets", "iris"], "invalid choice: 'iris'"),
+        (["--methods", "kNN"], "invalid choice: 'kNN'"),
+        (["--folds", "1"], "neither a number of folds"),
+        (["--repeats", "0"], "not a whole number from 1"),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(arguments)
+    assert exit_status.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_methods_of_another_task(capsys):
+    assert main(["--datasets", "emotions", "--methods", "AAKNN"]) == 2
+    assert "None of these methods" in capsys.readouterr().out
+
+
+def test_missing_data_is_said(tmp_path, monkeypatch, capsys):
+    def missing(*args, **kwargs):
+        raise OSError("flags could not be downloaded")
+
+    load.cache_clear()
+    monkeypatch.setattr("benchmarks.tasks.fetch_mulan", missing)
+    assert main(["--datasets", "flags", "--out", str(tmp_path / "r.jsonl")]) == 2
+    assert "could not be downloaded" in capsys.readouterr().out
+
+
+def test_interrupt_keeps_what_is_done(tmp_path):
+    out = tmp_path / "results.jsonl"
+    command = [sys.executable, "-m", "benchmarks", "--datasets", "emotions", "--folds", "10", "--out", str(out)]
+    with subprocess.Popen(
+        [*command, "--repeats", "20", "--jobs", "1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        while process.poll() is None and not (out.exists() and out.read_text().count("\n") > 2):
+            pass
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Interrupted after" in printed
+    assert "Traceback" not in errors
+    assert len(records_of(out)) > 2
+
+
+def test_speed_measures_ratios():
+    record = speed._small_fit()
+    assert record["ratio"] == pytest.approx(record["seconds"] / record["floor_seconds"])
+    assert record["seconds"] > 0
+
+
+def test_label_powerset():
+    classes = label_powerset(np.array([[0, 1], [1, 1], [0, 1], [0, 0]]))
+    assert classes[0] == classes[2]
+    assert len(set(classes)) == 3
+
+
+def test_every_data_set_has_a_task():
+    assert set(DATASETS.values()) == set(TASKS)

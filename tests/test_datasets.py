@@ -1,0 +1,230 @@
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pooch
+import pytest
+
+from skrelmetric.datasets import (
+    LDL_NAMES,
+    MULAN_NAMES,
+    _cache,
+    fetch_ldl,
+    fetch_mulan,
+    load_emotions,
+    load_yeast,
+    make_label_distributions,
+)
+
+
+@pytest.mark.parametrize(
+    ("load", "sizes", "n_features", "n_labels", "cardinality"),
+    [(load_yeast, (1500, 917), 103, 14, 4.237), (load_emotions, (391, 202), 72, 6, 1.868)],
+)
+def test_bundled_data(load, sizes, n_features, n_labels, cardinality):
+    data = load()
+    assert data.data.shape == (sum(sizes), n_features)
+    assert data.target.shape == (sum(sizes), n_labels)
+    assert len(data.feature_names) == n_features
+    assert len(data.target_names) == n_labels
+    assert set(np.unique(data.target)) == {0, 1}
+    assert data.target.sum(1).mean() == pytest.approx(cardinality, abs=1e-3)
+    assert data.DESCR.strip()
+    parts = [load(subset=subset, return_X_y=True) for subset in ("train", "test")]
+    assert [len(X) for X, _ in parts] == list(sizes)
+    np.testing.assert_array_equal(np.vstack([X for X, _ in parts]), data.data)
+    np.testing.assert_array_equal(np.vstack([Y for _, Y in parts]), data.target)
+    with pytest.raises(ValueError, match="subset='valid' is not known"):
+        load(subset="valid")
+
+
+def test_data_frames():
+    data = load_emotions(as_frame=True)
+    assert isinstance(data.data, pd.DataFrame)
+    assert list(data.target.columns) == data.target_names
+    assert list(data.frame.columns) == data.feature_names + data.target_names
+    X, Y = load_emotions(as_frame=True, return_X_y=True)
+    pd.testing.assert_frame_equal(X, data.data)
+    pd.testing.assert_frame_equal(Y, data.target)
+
+
+@pytest.mark.parametrize("load", [load_yeast, load_emotions])
+def test_bundled_data_is_the_fetched(load, data_home):
+    for subset in ("train", "test", "all"):
+        bundled = load(subset=subset)
+        fetched = fetch_mulan(load.__name__.removeprefix("load_"), subset, data_home=data_home)
+        np.testing.assert_array_equal(bundled.data, fetched.data)
+        np.testing.assert_array_equal(bundled.target, fetched.target)
+        assert bundled.target_names == fetched.target_names
+
+
+# Train, test, features, labels: from the descriptions.
+SHAPES = {
+    "emotions": (391, 202, 72, 6),
+    "flags": (129, 65, 19, 7),
+    "yeast": (1500, 917, 103, 14),
+    "scene": (1211, 1196, 294, 6),
+    "enron": (1123, 579, 1001, 53),
+    "medical": (333, 645, 1449, 45),
+    "Corel5k": (4500, 500, 499, 374),
+    "tmc2007-500": (21519, 7077, 500, 22),
+}
+
+
+@pytest.mark.parametrize("name", MULAN_NAMES)
+def test_fetch_mulan(name, data_home):
+    n_train, n_test, n_features, n_labels = SHAPES[name]
+    data = fetch_mulan(name, "test", data_home=data_home, download_if_missing=False)
+    assert data.data.shape == (n_test, n_features)
+    assert data.target.shape == (n_test, n_labels)
+    assert set(np.unique(data.target)) <= {0, 1}
+    assert np.isfinite(data.data).all()
+    assert len(data.feature_names) == n_features
+    assert len(data.target_names) == n_labels
+    if n_train < 5000:
+        X, Y = fetch_mulan(name, "train", data_home=data_home, return_X_y=True)
+        assert (len(X), len(Y)) == (n_train, n_train)
+
+
+def test_nominal_features_are_their_codes(data_home):
+    flags = fetch_mulan("flags", data_home=data_home)
+    landmass = flags.data[:, flags.feature_names.index("landmass")]
+    assert set(np.unique(landmass)) == {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("name", LDL_NAMES)
+def test_fetch_ldl(name, data_home):
+    data = fetch_ldl(name, data_home=data_home, download_if_missing=False)
+    assert data.data.dtype == data.target.dtype == np.float64
+    np.testing.assert_allclose(data.target.sum(1), 1, atol=1e-6)
+    assert data.target.min() >= 0
+    assert len(data.data) == len(data.target)
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="name='iris' is not known"):
+        fetch_mulan("iris")
+    with pytest.raises(ValueError, match="name='wq' is not known"):
+        fetch_ldl("wq")
+    with pytest.raises(ValueError, match="subset='valid' is not known"):
+        fetch_mulan("flags", "valid")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Files at a local address that stands for the public one."""
+    folder = tmp_path / "public"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    handler.log_message = lambda *args: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.fixture
+def registered(server, tmp_path, monkeypatch):
+    """A registry of one file, the file, and an empty cache."""
+    folder, address = server
+    file = folder / "a.txt"
+    file.write_text("content")
+    package = tmp_path / "package"
+    (package / "data").mkdir(parents=True)
+    (package / "data/registry.txt").write_text(f"some/a.txt {pooch.file_hash(str(file))} {address}/a.txt\n")
+    monkeypatch.setattr(_cache, "PACKAGED", package)
+    pooch.get_logger().setLevel("ERROR")
+    return file, tmp_path / "cache"
+
+
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_download_verify_and_reuse(registered):
+    file, cache = registered
+    path = _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert path == cache / "some/a.txt"
+    assert path.read_text() == "content"
+    file.unlink()  # the second time nothing is asked of the server
+    assert _cache.fetch_file("some/a.txt", cache, download_if_missing=True) == path
+    assert _cache.fetch_file("some/a.txt", str(cache), download_if_missing=False) == path
+
+
+def test_wrong_digest_is_refused_and_leaves_nothing(registered):
+    file, cache = registered
+    file.write_text("tampered")
+    with pytest.raises(ValueError, match="hash of downloaded file .* does not match"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert files_in(cache) == []
+
+
+def test_damaged_file_is_said_or_replaced(registered):
+    _, cache = registered
+    path = _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    path.write_text("damaged")
+    with pytest.raises(OSError, match="is damaged and download_if_missing=False"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=False)
+    assert _cache.fetch_file("some/a.txt", cache, download_if_missing=True).read_text() == "content"
+
+
+def test_missing_file_and_missing_network_are_said(registered):
+    file, cache = registered
+    with pytest.raises(OSError, match="is not in the cache and download_if_missing=False"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=False)
+    file.unlink()
+    with pytest.raises(OSError, match=r"could not be downloaded .* save the file as"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert files_in(cache) == []
+
+
+def test_environment_names_the_cache(registered, tmp_path, monkeypatch):
+    _, cache = registered
+    monkeypatch.setenv("SKRELMETRIC_DATA", str(tmp_path / "elsewhere"))
+    assert _cache.fetch_file("some/a.txt", None, download_if_missing=True) == tmp_path / "elsewhere/some/a.txt"
+    assert _cache.fetch_file("some/a.txt", cache, download_if_missing=True) == cache / "some/a.txt"
+
+
+def test_sparse_and_dense_arff_are_read_alike(data_home, tmp_path):
+    shutil.copytree(data_home / "mulan/medical", tmp_path / "mulan/medical")
+    sparse_text = (tmp_path / "mulan/medical/medical-train.arff").read_text()
+    rows = [line for line in sparse_text.split("@data")[1].strip().splitlines() if line.strip()]
+    X, Y = fetch_mulan("medical", "train", data_home=tmp_path, return_X_y=True, download_if_missing=False)
+    assert len(X) == len(rows)
+    first = dict(entry.split() for entry in rows[0].strip("{} ").split(","))
+    values = np.hstack([X[0], Y[0]])
+    np.testing.assert_array_equal(np.flatnonzero(values), sorted(int(column) for column in first))
+
+
+def test_generated_distributions_have_the_known_metric():
+    X, D, M = make_label_distributions(
+        50, n_features=6, n_labels=4, n_informative=3, return_metric=True, random_state=3
+    )
+    assert X.shape == (50, 6)
+    assert D.shape == (50, 4)
+    assert np.linalg.matrix_rank(M) == 3
+    np.testing.assert_allclose(D.sum(1), 1)
+    assert D.min() >= 0
+    assert D.min() < 1e-12
+    i, j = np.triu_indices(50, 1)
+    difference = X[i] - X[j]
+    expected = np.einsum("ij,jk,ik->i", difference, M, difference)
+    np.testing.assert_allclose(np.square(D[i] - D[j]).sum(1), expected, atol=1e-12)
+
+
+def test_generator_options():
+    _, D = make_label_distributions(noise=0.5, random_state=0)
+    np.testing.assert_allclose(D.sum(1), 1)
+    np.testing.assert_array_equal(make_label_distributions(noise=0.5, random_state=0)[1], D)
+    assert not np.array_equal(make_label_distributions(noise=0.5, random_state=1)[1], D)
+    for options, message in (
+        ({"n_samples": 0}, "must be at least 1, 1 and 2"),
+        ({"n_labels": 1}, "must be at least 1, 1 and 2"),
+        ({"n_informative": 5}, "n_informative=5 must be between 1 and"),
+        ({"noise": 1.5}, "noise=1.5 must be a share"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_label_distributions(**options)

@@ -1,0 +1,270 @@
+import numpy as np
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.spatial.distance import cdist
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
+from sklearn.pipeline import make_pipeline
+
+from skrelmetric import AAKNN, MLkNN
+from skrelmetric.datasets import make_label_distributions
+from skrelmetric.neighbors import nearest
+
+
+def neighbours_reference(D, k, leave_one_out):
+    """First k by distance, equal ones by index, never the sample itself."""
+    D = D.copy()
+    if leave_one_out:
+        np.fill_diagonal(D, np.inf)
+    return np.argsort(D, axis=1, kind="stable")[:, :k]
+
+
+def mlknn_reference(X, Y, queries, k=10, s=1.0, metric="euclidean"):
+    """Zhang and Zhou's algorithm, label by label and sample by sample, from their pseudo-code."""
+    n, q = Y.shape
+    train = neighbours_reference(cdist(X, X, metric), k, leave_one_out=True)
+    test = neighbours_reference(cdist(queries, X, metric), k, leave_one_out=False)
+    outputs = np.empty((len(queries), q))
+    for label in range(q):
+        prior = (s + Y[:, label].sum()) / (2 * s + n)
+        c, c_not = np.zeros(k + 1), np.zeros(k + 1)
+        for i in range(n):
+            votes = Y[train[i], label].sum()
+            (c if Y[i, label] else c_not)[votes] += 1
+        for i in range(len(queries)):
+            votes = Y[test[i], label].sum()
+            mass, mass_not = s * (k + 1) + c.sum(), s * (k + 1) + c_not.sum()
+            inside = prior * (s + c[votes]) / mass if mass else 0.0
+            outside = (1 - prior) * (s + c_not[votes]) / mass_not if mass_not else 0.0
+            outputs[i, label] = inside / (inside + outside) if inside + outside else prior
+    return outputs
+
+
+def continuous(rng, n=120, q=4):
+    X = rng.standard_normal((n, 5))
+    return X, (X @ rng.standard_normal((5, q)) > 0.4).astype(int), rng.standard_normal((40, 5))
+
+
+def tied(rng, n=120, q=4):
+    """Integer samples with many duplicates, where most k-th distances are shared."""
+    X = rng.integers(0, 3, (n, 3)).astype(float)
+    return X, (rng.random((n, q)) < 0.4).astype(int), rng.integers(0, 3, (40, 3)).astype(float)
+
+
+@pytest.mark.parametrize("data", [continuous, tied])
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree", "ball_tree", "auto"])
+@pytest.mark.parametrize("k", [1, 10, 119])
+def test_mlknn_is_the_papers(data, algorithm, k, rng):
+    X, Y, queries = data(rng)
+    model = MLkNN(k, algorithm=algorithm).fit(X, Y)
+    expected = mlknn_reference(X, Y, queries, k)
+    np.testing.assert_allclose(model.predict_proba(queries), expected, atol=1e-12)
+    np.testing.assert_array_equal(model.predict(queries), expected >= 0.5)
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "chebyshev", "cosine"])
+def test_other_metrics(metric, rng):
+    X, Y, queries = continuous(rng)
+    expected = mlknn_reference(X, Y, queries, 5, metric={"manhattan": "cityblock"}.get(metric, metric))
+    np.testing.assert_allclose(MLkNN(5, metric=metric).fit(X, Y).predict_proba(queries), expected)
+    by_parameter = MLkNN(5, metric="minkowski", metric_params={"p": 1}).fit(X, Y).predict_proba(queries)
+    if metric == "manhattan":
+        np.testing.assert_allclose(by_parameter, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("k", [3, 10])
+def test_smoothing_and_labels_that_nobody_or_everybody_has(smoothing, k, rng):
+    X, Y, queries = continuous(rng)
+    Y[:, 0], Y[:, 1] = 0, 1
+    model = MLkNN(k, smoothing=smoothing).fit(X, Y)
+    probabilities = model.predict_proba(queries)
+    np.testing.assert_allclose(probabilities, mlknn_reference(X, Y, queries, k, smoothing), atol=1e-12)
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_array_equal(model.predict(queries)[:, :2], np.tile([0, 1], (40, 1)))
+    np.testing.assert_array_equal(model.classes_, np.tile([0, 1], (4, 1)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 3), st.integers(1, 6), st.integers(0, 2**32 - 1), st.booleans())
+def test_equal_distances_come_by_index(n, d, k, seed, leave_one_out):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 2, (n, d)) * 0.1 + 1e3  # duplicates, and rounding in |x|^2 - 2 x.y + |y|^2
+    k = min(k, n - 1)
+    expected = neighbours_reference(cdist(X, X), k, leave_one_out)
+    for algorithm in ("brute", "kd_tree"):
+        search = NearestNeighbors(algorithm=algorithm).fit(X)
+        found = nearest(search, X, k, leave_one_out=leave_one_out)
+        np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+
+
+def test_ties_are_settled_in_batches(rng):
+    X, Y, queries = tied(rng, n=200)
+    expected = MLkNN(7).fit(X, Y).predict_proba(queries)
+    with sklearn.config_context(working_memory=1e-3):
+        np.testing.assert_array_equal(MLkNN(7).fit(X, Y).predict_proba(queries), expected)
+
+
+def test_identical_samples(rng):
+    X, Y = np.ones((30, 2)), (rng.random((30, 3)) < 0.5).astype(int)
+    expected = mlknn_reference(X, Y, np.ones((2, 2)), 4)
+    np.testing.assert_allclose(MLkNN(4).fit(X, Y).predict_proba(np.ones((2, 2))), expected)
+
+
+@pytest.mark.parametrize("data", [continuous, tied])
+def test_precomputed_distances_and_graphs(data, rng):
+    X, Y, queries = data(rng)
+    expected = MLkNN(6).fit(X, Y).predict_proba(queries)
+    dense = MLkNN(6, metric="precomputed").fit(cdist(X, X), Y)
+    np.testing.assert_allclose(dense.predict_proba(cdist(queries, X)), expected)
+    everything = KNeighborsTransformer(n_neighbors=len(X) - 1, mode="distance")  # all, so that no tie is cut
+    for kind in (sparse.csr_matrix, sparse.csr_array):
+        graph = kind(everything.fit_transform(X))
+        model = MLkNN(6, metric="precomputed").fit(graph, Y)
+        np.testing.assert_allclose(model.predict_proba(kind(everything.transform(queries))), expected)
+
+
+def test_graph_of_a_transformer_in_a_pipeline(rng):
+    X, Y, queries = continuous(rng)
+    model = make_pipeline(KNeighborsTransformer(n_neighbors=6), MLkNN(6, metric="precomputed")).fit(X, Y)
+    np.testing.assert_allclose(model.predict_proba(queries), MLkNN(6).fit(X, Y).predict_proba(queries))
+    D = rng.dirichlet(np.ones(3), len(X))
+    model = make_pipeline(KNeighborsTransformer(n_neighbors=4), AAKNN(4, metric="precomputed")).fit(X, D)
+    np.testing.assert_allclose(model.predict(queries), AAKNN(4).fit(X, D).predict(queries))
+
+
+def test_precomputed_distances_are_sliced_in_cross_validation(rng):
+    X, Y, _ = continuous(rng)
+    precomputed = cross_val_score(MLkNN(5, metric="precomputed"), cdist(X, X), Y, cv=3)
+    np.testing.assert_allclose(precomputed, cross_val_score(MLkNN(5), X, Y, cv=3))
+
+
+def test_graph_with_too_few_neighbours_is_refused(rng):
+    X, Y, queries = continuous(rng)
+    transformer = KNeighborsTransformer(n_neighbors=5, mode="distance")
+    with pytest.raises(ValueError, match=r"row 0 of the precomputed graph has only 5 neighbours other than itself"):
+        MLkNN(6, metric="precomputed").fit(transformer.fit_transform(X), Y)
+    model = MLkNN(5, metric="precomputed").fit(transformer.fit_transform(X), Y)
+    with pytest.raises(ValueError, match="has only 2 neighbours. Build it with more"):
+        model.predict(KNeighborsTransformer(n_neighbors=1).fit(X).transform(queries))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.lil_matrix, sparse.csc_array])
+def test_sparse_samples_and_labels(kind, rng):
+    X, Y, queries = tied(rng)
+    expected = MLkNN(5).fit(X, Y).predict_proba(queries)
+    model = MLkNN(5).fit(kind(X), kind(Y))
+    np.testing.assert_allclose(model.predict_proba(kind(queries)), expected)
+    np.testing.assert_allclose(AAKNN(5).fit(kind(X), Y).predict(kind(queries)), AAKNN(5).fit(X, Y).predict(queries))
+
+
+def test_predict_and_predict_proba_search_once(rng, monkeypatch):
+    X, Y, queries = continuous(rng)
+    searches = []
+    original = NearestNeighbors.kneighbors
+
+    def kneighbors(self, X=None, *args, **kwargs):
+        searches.append(len(X))
+        return original(self, X, *args, **kwargs)
+
+    monkeypatch.setattr(NearestNeighbors, "kneighbors", kneighbors)
+    model = MLkNN().fit(X, Y)
+    searches.clear()
+    model.predict_proba(queries)
+    model.predict(queries.copy())
+    assert searches == [40]
+    model.predict(queries + 1)
+    assert searches == [40, 40]
+    model.fit(X, 1 - Y)
+    searches.clear()
+    model.predict(queries + 1)
+    assert searches == [40]
+
+
+def test_remembered_votes_go_with_the_fit(rng):
+    X, Y, queries = continuous(rng)
+    model = MLkNN().fit(X, Y)
+    before = model.predict(queries)
+    assert not np.array_equal(model.fit(X, 1 - Y).predict(queries), before)
+    assert set(vars(model)) == set(vars(MLkNN().fit(X, Y)))
+
+
+def test_one_dimensional_targets(rng):
+    X, Y, queries = continuous(rng, q=1)
+    expected = MLkNN(5).fit(X, Y).predict_proba(queries)[:, 0]
+    for classes in ([0, 1], [-1, 1], ["no", "yes"], [False, True]):
+        model = MLkNN(5).fit(X, np.array(classes)[Y[:, 0]])
+        np.testing.assert_array_equal(model.classes_, classes)
+        np.testing.assert_allclose(model.predict_proba(queries), np.column_stack([1 - expected, expected]))
+        np.testing.assert_array_equal(model.predict(queries), np.array(classes)[(expected > 0.5).astype(int)])
+    constant = MLkNN(5).fit(X, np.zeros(len(X), dtype=int))
+    np.testing.assert_array_equal(constant.classes_, [0, 1])
+    np.testing.assert_array_equal(constant.predict(queries), np.zeros(40))
+
+
+def test_fewer_samples_than_neighbours(rng):
+    X, Y, queries = continuous(rng, n=5)
+    with pytest.warns(UserWarning, match="n_neighbors=10, but there are only 4 training samples"):
+        model = MLkNN().fit(X, Y)
+    assert model.n_neighbors_ == 4
+    np.testing.assert_allclose(model.predict_proba(queries), mlknn_reference(X, Y, queries, 4))
+    with pytest.warns(UserWarning, match="n_neighbors=9, but there are only 5 training samples"):
+        model = AAKNN(9).fit(X, Y)
+    np.testing.assert_allclose(model.predict(queries), np.tile(Y.mean(0), (40, 1)))
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.eye(3), [[0, 2], [1, 0], [0, 1]], "label indicator of 0 and 1, but it holds .*2"),
+        (np.eye(3), [0, 1, 2], "two classes, but it has 3 classes"),
+        (np.eye(3), ["a", "a", "a"], "two classes, but it has 1 class"),
+        (np.eye(3), [[0.5, 0.5]] * 3, "Unknown label type"),
+        (np.eye(3), [[0, 1], [1, 0]], "inconsistent numbers of samples"),
+        (np.full((3, 2), np.nan), [[0, 1]] * 3, "contains NaN"),
+        (np.arange(3), [[0, 1]] * 3, "Expected 2D array"),
+        (np.eye(1), [[0, 1]], "minimum of 2 is required"),
+        (np.empty((0, 2)), np.empty((0, 2)), "0 sample"),
+    ],
+)
+def test_bad_input_of_mlknn(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        MLkNN(1).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"), [([["a"], ["b"], ["c"]], "could not convert string"), ([[np.nan], [0], [1]], "contains NaN")]
+)
+def test_bad_input_of_aaknn(y, message):
+    with pytest.raises(ValueError, match=message):
+        AAKNN(1).fit(np.eye(3), np.array(y))
+
+
+def test_bad_parameters():
+    X, Y = np.eye(4), np.eye(4, dtype=int)
+    for model in (MLkNN(0), MLkNN(2, smoothing=-1), MLkNN(2, algorithm="fast"), AAKNN(0), AAKNN(2, n_jobs="all")):
+        with pytest.raises(ValueError, match="parameter of .* must be"):
+            model.fit(X, Y)
+    with pytest.raises(ValueError, match="bogus"):
+        MLkNN(2, metric="bogus").fit(X, Y)
+    with pytest.raises(ValueError, match="X has 3 features, but MLkNN is expecting 4"):
+        MLkNN(2).fit(X, Y).predict(X[:, :3])
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_aaknn_is_the_mean_of_neighbours(n_jobs, rng):
+    X, D = make_label_distributions(100, random_state=0)
+    queries = rng.uniform(-1, 1, (30, 20))
+    predicted = AAKNN(4, n_jobs=n_jobs).fit(X, D).predict(queries)
+    np.testing.assert_allclose(predicted, KNeighborsRegressor(4).fit(X, D).predict(queries))
+    np.testing.assert_allclose(predicted.sum(1), 1)
+
+
+def test_aaknn_takes_ties_by_index(rng):
+    X, _, queries = tied(rng)
+    D = rng.dirichlet(np.ones(4), len(X))
+    expected = D[neighbours_reference(cdist(queries, X), 5, leave_one_out=False)].mean(1)
+    np.testing.assert_allclose(AAKNN().fit(X, D).predict(queries), expected)
