@@ -23,7 +23,8 @@ def _table(name: str, by_method: dict[str, list]) -> Table:
     task = TASKS[DATASETS[name]]
     methods = {method: by_method[method] for method in task.methods if method in by_method}
     n_folds = max(len(records) for records in methods.values())
-    table = Table(title=f"{name}: {DATASETS[name]}, mean ± sd over {n_folds} test folds", title_justify="left")
+    measured = f"mean ± sd over {n_folds} test folds" if n_folds > 1 else "one test fold"
+    table = Table(title=f"{name}: {DATASETS[name]}, {measured}", title_justify="left")
     table.add_column("", no_wrap=True)
     for method in methods:
         table.add_column(method, justify="right", no_wrap=True)
@@ -41,11 +42,12 @@ def _table(name: str, by_method: dict[str, list]) -> Table:
 
 
 def _cell(values: list[float], sign: int, best: float | None) -> Text:
-    """Mean and standard deviation, bold where the mean is the best of its row."""
+    """Mean and, of several values, standard deviation; bold where the mean is the best of its row."""
     if not values:
         return Text("failed")
     mean = np.mean(values)
-    return Text(f"{mean:.4f} ± {np.std(values):.4f}", style="bold" if sign * mean == best else "")
+    spread = f" ± {np.std(values):.4f}" if len(values) > 1 else ""
+    return Text(f"{mean:.4f}{spread}", style="bold" if sign * mean == best else "")
 
 
 def _median_seconds(records: list[dict[str, Any]]) -> str:
