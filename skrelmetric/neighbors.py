@@ -86,7 +86,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     --------
     >>> from skrelmetric import MLkNN
     >>> X = [[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]
-    >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [1, 1]]
+    >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]]
     >>> MLkNN(n_neighbors=2).fit(X, Y).predict([[0.05], [1.05]])
     array([[1, 0],
            [0, 1]])

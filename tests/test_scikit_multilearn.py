@@ -55,7 +55,7 @@ def test_label_powerset_over_a_learned_metric(emotions):
 
 @pytest.mark.parametrize("kind", [sparse.lil_matrix, sparse.csr_matrix])
 def test_its_label_formats_are_ours(emotions, kind):
-    X, Y, X_test, Y_test = emotions
+    X, Y, X_test, _ = emotions
     np.testing.assert_array_equal(
         MLkNN().fit(X, kind(Y)).predict_proba(X_test), MLkNN().fit(X, Y).predict_proba(X_test)
     )
