@@ -382,7 +382,7 @@ def _first_by_index(distances: np.ndarray, indices: np.ndarray, n_neighbors: int
 def _nearest_in_graph(graph, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
     """First neighbours of each row of a sparse graph of distances, by distance and then by index."""
     graph = sparse.coo_array(graph)
-    rows, columns = graph.coords
+    rows, columns = graph.row, graph.col
     kept = rows != columns if leave_one_out else np.ones(len(rows), dtype=bool)
     rows, columns, distances = rows[kept], columns[kept], graph.data[kept]
     counts = np.bincount(rows, minlength=graph.shape[0])
