@@ -10,8 +10,8 @@ from sklearn.neighbors import KNeighborsRegressor, KNeighborsTransformer, Neares
 from sklearn.pipeline import make_pipeline
 
 from skrelmetric import AAKNN, MLkNN
+from skrelmetric._search import nearest
 from skrelmetric.datasets import make_label_distributions
-from skrelmetric.neighbors import nearest
 
 
 def neighbours_reference(D, k, leave_one_out):

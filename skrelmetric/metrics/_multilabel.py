@@ -1,45 +1,13 @@
-"""Criteria of multi-label and label-distribution predictions.
-
-Every function takes ``(y_true, y_pred)`` and returns a float, the mean over samples. The ranking criteria differ
-between implementations in two points only, which are parameters here:
-
-`ties`
-    The rank of labels with equal scores. ``"worst"``, the default and scikit-learn's choice: each takes the worst
-    rank of its group. ``"best"``: each takes the best. ``"index"``: a later label ranks before an earlier one, as
-    an ascending stable sort has it.
-`degenerate`
-    Samples that have no label at all, or every label, so that nothing can be ranked wrongly. ``"keep"``, the
-    default and scikit-learn's choice: they count as perfect. ``"drop"``: they are left out of the mean.
-
-:data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code::
-
-    ranking_loss(Y, scores, **LAMDA["ranking_loss"])
-"""
+"""Criteria of predicted label sets and of label rankings."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import rel_entr
 from scipy.stats import rankdata
-from sklearn.utils import check_array
 
-from skrelmetric._sklearn import check_sample_weight, positive_columns
-
-__all__ = [
-    "LAMDA",
-    "average_precision",
-    "canberra_distance",
-    "chebyshev_distance",
-    "clark_distance",
-    "cosine_similarity",
-    "coverage",
-    "hamming_loss",
-    "intersection_similarity",
-    "kl_divergence",
-    "one_error",
-    "ranking_loss",
-]
+from skrelmetric._sklearn import positive_columns
+from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 LAMDA: dict[str, dict[str, Any]] = {
     "hamming_loss": {},
@@ -92,7 +60,7 @@ def hamming_loss(
             f"hamming_loss needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
             f"{scores.max():g}]. Pass the output of predict or predict_proba."
         )
-    return _mean((relevant != (scores >= threshold)).mean(1), sample_weight)
+    return mean((relevant != (scores >= threshold)).mean(1), sample_weight)
 
 
 def ranking_loss(
@@ -139,7 +107,7 @@ def ranking_loss(
     n_relevant = relevant.sum(1)
     n_pairs = n_relevant * (relevant.shape[1] - n_relevant)
     errors = _irrelevant_above(relevant, scores, ties).sum(1, where=relevant)
-    return _mean(errors / np.maximum(n_pairs, 1), sample_weight, _kept(n_pairs > 0, degenerate))
+    return mean(errors / np.maximum(n_pairs, 1), sample_weight, _kept(n_pairs > 0, degenerate))
 
 
 def one_error(
@@ -185,7 +153,7 @@ def one_error(
     above = _irrelevant_above(relevant, scores, ties)
     errors = above.min(1, where=relevant, initial=relevant.shape[1]) > 0
     proper = _proper(relevant)
-    return _mean(errors & proper, sample_weight, _kept(proper, degenerate))
+    return mean(errors & proper, sample_weight, _kept(proper, degenerate))
 
 
 def coverage(
@@ -231,7 +199,7 @@ def coverage(
     """
     relevant, scores = _labels_and_scores(y_true, y_score)
     depth = _ranks(scores, ties).max(1, where=relevant, initial=0)
-    return _mean(depth - 1.0, sample_weight, _kept(relevant.sum(1) > 0, degenerate))
+    return mean(depth - 1.0, sample_weight, _kept(relevant.sum(1) > 0, degenerate))
 
 
 def average_precision(
@@ -280,179 +248,14 @@ def average_precision(
     precision = (ranks - _irrelevant_above(relevant, scores, ties)) / ranks
     proper = _proper(relevant)
     means = precision.sum(1, where=relevant) / np.maximum(relevant.sum(1), 1)
-    return _mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
-
-
-def chebyshev_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Largest absolute difference of two label distributions, max_l |u_l - v_l|.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True and predicted distributions.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        In [0, 1] for distributions; lower is better.
-
-    Examples
-    --------
-    >>> chebyshev_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]])
-    0.25
-    """
-    u, v = _distributions(y_true, y_pred)
-    return _mean(np.abs(u - v).max(1), sample_weight)
-
-
-def clark_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Clark distance of two label distributions, sqrt(sum_l (u_l - v_l)^2 / (u_l + v_l)^2).
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True and predicted distributions. A label that both give 0 adds 0; a negative prediction enters the
-        denominator with its modulus.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        In [0, sqrt(n_labels)]; lower is better.
-
-    Examples
-    --------
-    >>> round(clark_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
-    1.49071
-    """
-    u, v = _distributions(y_true, y_pred)
-    return _mean(np.sqrt(np.square(_relative_difference(u, v)).sum(1)), sample_weight)
-
-
-def canberra_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Canberra distance of two label distributions, sum_l |u_l - v_l| / (u_l + v_l).
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True and predicted distributions. A label that both give 0 adds 0; a negative prediction enters the
-        denominator with its modulus.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        In [0, n_labels]; lower is better.
-
-    Examples
-    --------
-    >>> round(canberra_distance([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
-    2.66667
-    """
-    u, v = _distributions(y_true, y_pred)
-    return _mean(_relative_difference(u, v).sum(1), sample_weight)
-
-
-def kl_divergence(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    *,
-    eps: float = float(np.finfo(np.float64).eps),
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Kullback-Leibler divergence of the prediction from the truth, sum_l u_l ln(u_l / v_l), in nats.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True distribution u and predicted distribution v.
-    eps : float, default=2.2e-16
-        Predictions below `eps` are raised to it. Where a prediction is 0 and the truth is not, this value *is* the
-        score: state it with the result. A label of true value 0 adds 0.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        At least 0 for distributions; lower is better.
-
-    Raises
-    ------
-    ValueError
-        If `y_true` is negative anywhere, or `eps` is not positive.
-
-    Examples
-    --------
-    >>> round(kl_divergence([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
-    0.69315
-    """
-    u, v = _distributions(y_true, y_pred)
-    if u.min() < 0:
-        raise ValueError(f"kl_divergence needs distributions, but y_true holds {u.min():g}.")
-    if not eps > 0:
-        raise ValueError(f"eps={eps!r} must be positive: it bounds the score where a prediction is 0.")
-    return _mean(rel_entr(u, np.maximum(v, eps)).sum(1), sample_weight)
-
-
-def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Cosine of the angle between two label distributions, sample by sample.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True and predicted distributions. A row of zeros has similarity 0.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        In [0, 1] for distributions; higher is better.
-
-    Examples
-    --------
-    >>> round(cosine_similarity([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]), 5)
-    0.70711
-    """
-    u, v = _distributions(y_true, y_pred)
-    norms = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
-    return _mean(_divide((u * v).sum(1), norms), sample_weight)
-
-
-def intersection_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Common mass of two label distributions, sum_l min(u_l, v_l).
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples, n_labels)
-        True and predicted distributions.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples.
-
-    Returns
-    -------
-    float
-        In [0, 1] for distributions; higher is better.
-
-    Examples
-    --------
-    >>> intersection_similarity([[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]])
-    0.5
-    """
-    u, v = _distributions(y_true, y_pred)
-    return _mean(np.minimum(u, v).sum(1), sample_weight)
+    return mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
 
 
 def _labels_and_scores(y_true, y_score) -> tuple[np.ndarray, np.ndarray]:
     """Relevance as booleans and scores as floats, both (n_samples, n_labels)."""
-    relevant = _dense(y_true, "y_true")
-    scores = _dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
-    _check_same_shape(relevant, scores)
+    relevant = dense(y_true, "y_true")
+    scores = dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
+    check_same_shape(relevant, scores)
     unexpected = (relevant != 0) & (relevant != 1)
     if unexpected.any():
         raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {relevant[unexpected][0]!r}.")
@@ -471,26 +274,6 @@ def _positive_columns(y_score):
                 "Use the scorers of skrelmetric.scorers, which read it from the estimator's classes_."
             )
     return positive_columns(y_score, [np.array([0, 1])] * len(y_score))
-
-
-def _distributions(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
-    u = _dense(y_true, "y_true").astype(np.float64, copy=False)
-    v = _dense(y_pred, "y_pred").astype(np.float64, copy=False)
-    _check_same_shape(u, v)
-    return u, v
-
-
-def _dense(array, name: str) -> np.ndarray:
-    array = check_array(array, accept_sparse=True, dtype="numeric", input_name=name)
-    return array.toarray() if hasattr(array, "toarray") else array
-
-
-def _check_same_shape(truth: np.ndarray, prediction: np.ndarray) -> None:
-    if truth.shape != prediction.shape:
-        raise ValueError(
-            f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} differ: "
-            "both must be (n_samples, n_labels)."
-        )
 
 
 def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
@@ -521,22 +304,3 @@ def _kept(proper: np.ndarray, degenerate: str) -> np.ndarray:
     if not kept.any():
         raise ValueError("degenerate='drop' leaves no sample: none has both relevant and irrelevant labels.")
     return kept
-
-
-def _mean(rows: np.ndarray, sample_weight: ArrayLike | None, kept: np.ndarray | slice = slice(None)) -> float:
-    """Mean over the kept rows, weighted if asked for."""
-    if sample_weight is None:
-        return float(np.mean(rows[kept]))
-    weights = check_sample_weight(sample_weight, rows, ensure_non_negative=True)[kept]
-    if not weights.sum() > 0:
-        raise ValueError("sample_weight is zero for every sample that counts; at least one must be positive.")
-    return float(np.average(rows[kept], weights=weights))
-
-
-def _relative_difference(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _divide(np.abs(u - v), np.abs(u) + np.abs(v))
-
-
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient with 0 / 0 = 0."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

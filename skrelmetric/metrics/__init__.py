@@ -1,0 +1,49 @@
+"""Criteria of multi-label and label-distribution predictions.
+
+Every function takes ``(y_true, y_pred)`` and returns a float, the mean over samples. The ranking criteria differ
+between implementations in two points only, which are parameters here:
+
+`ties`
+    The rank of labels with equal scores. ``"worst"``, the default and scikit-learn's choice: each takes the worst
+    rank of its group. ``"best"``: each takes the best. ``"index"``: a later label ranks before an earlier one, as
+    an ascending stable sort has it.
+`degenerate`
+    Samples that have no label at all, or every label, so that nothing can be ranked wrongly. ``"keep"``, the
+    default and scikit-learn's choice: they count as perfect. ``"drop"``: they are left out of the mean.
+
+:data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code::
+
+    ranking_loss(Y, scores, **LAMDA["ranking_loss"])
+"""
+
+from skrelmetric.metrics._distribution import (
+    canberra_distance,
+    chebyshev_distance,
+    clark_distance,
+    cosine_similarity,
+    intersection_similarity,
+    kl_divergence,
+)
+from skrelmetric.metrics._multilabel import (
+    LAMDA,
+    average_precision,
+    coverage,
+    hamming_loss,
+    one_error,
+    ranking_loss,
+)
+
+__all__ = [
+    "LAMDA",
+    "average_precision",
+    "canberra_distance",
+    "chebyshev_distance",
+    "clark_distance",
+    "cosine_similarity",
+    "coverage",
+    "hamming_loss",
+    "intersection_similarity",
+    "kl_divergence",
+    "one_error",
+    "ranking_loss",
+]
