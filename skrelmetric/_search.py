@@ -3,68 +3,156 @@
 import numpy as np
 from scipy import sparse
 from sklearn import get_config
+from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 
-__all__ = ["nearest"]
+__all__ = ["NeighbourSearch"]
+
+# Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
+_RELATIVE_TOLERANCE = 1e-12
+
+# How much wider than the neighbours asked for a search may get before all distances of a row are computed.
+_WIDEST = 16
 
 
-def nearest(search: NearestNeighbors, X, n_neighbors: int, *, leave_one_out: bool = False) -> np.ndarray:
-    """Indices of the nearest training samples, equal distances in the order of the samples.
+class NeighbourSearch:
+    """Training samples, ready to be searched.
 
     Parameters
     ----------
-    search : NearestNeighbors
-        Fitted search structure.
-    X : ndarray or csr of shape (n_queries, n_features), or (n_queries, n_train) if precomputed
-        Queries.
-    n_neighbors : int
-        Number k of neighbours, at most the number of candidates.
-    leave_one_out : bool, default=False
-        Whether the queries are the training samples, none of which may be its own neighbour.
-
-    Returns
-    -------
-    ndarray of shape (n_queries, n_neighbors)
-        Indices; their order within a row has no meaning.
-
-    Raises
-    ------
-    ValueError
-        If a row of a precomputed graph has too few neighbours.
+    X : ndarray or csr of float64 of shape (n_train, n_features), or (n_train, n_train) if precomputed
+        Training samples, or their distances.
+    metric, metric_params, algorithm, n_jobs
+        As in :class:`sklearn.neighbors.NearestNeighbors`.
 
     Notes
     -----
-    A search returns an arbitrary choice of the samples that share the k-th distance. So one more neighbour is asked
-    for, and where it is as near as the k-th, the few rows concerned are searched again, wider, until all samples at
-    that distance are seen.
+    A search returns an arbitrary choice of the samples that share the k-th distance, and rounding decides which
+    distances are shared. So one neighbour more than needed is asked for, and where it is as near as the k-th, up to
+    rounding, the row is searched again, wider, until all samples at that distance are seen; those of lowest index
+    are taken.
     """
-    n_train = search.n_samples_fit_
-    if search.metric == "precomputed" and sparse.issparse(X):
-        return _nearest_in_graph(X, n_neighbors, leave_one_out)
-    chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
-    rounding = _rounding(search, X)
-    rows, width = np.arange(X.shape[0]), n_neighbors
-    while rows.size:
-        width = min(width + 1 + leave_one_out, n_train)
-        unsettled = []
-        for batch in gen_batches(rows.size, _rows_in_memory(width)):
-            batch_rows = rows[batch]
-            distances, indices = search.kneighbors(X[batch_rows], width)
+
+    def __init__(self, X, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
+        params = metric_params or {}
+        self.precomputed = metric == "precomputed"
+        self.euclidean = metric in ("euclidean", "l2") or (
+            metric == "minkowski" and params.get("p", 2) == 2 and "w" not in params
+        )
+        # Expanding |x - y|^2 = |x|^2 - 2 x.y + |y|^2 loses the digits that |x|^2 has before |x - y|^2. A centre amid
+        # the samples keeps them, and a median is not moved by a few samples far away.
+        self.centre = None
+        if self.euclidean and not sparse.issparse(X):
+            self.centre = np.median(X[:: max(1, len(X) // 1000)], axis=0)
+        self.samples = self._centred(X)
+        self.index = NearestNeighbors(
+            metric=metric,
+            p=None if "p" in params else 2,
+            metric_params=metric_params,
+            algorithm=algorithm,
+            n_jobs=n_jobs,
+        ).fit(self.samples)
+
+    def nearest(self, X, n_neighbors: int, *, leave_one_out: bool = False) -> np.ndarray:
+        """Indices of the nearest training samples, equal distances in the order of the samples.
+
+        Parameters
+        ----------
+        X : ndarray or csr of float64 of shape (n_queries, n_features), or (n_queries, n_train) if precomputed
+            Queries.
+        n_neighbors : int
+            Number k of neighbours, at most the number of candidates.
+        leave_one_out : bool, default=False
+            Whether the queries are the training samples, none of which may be its own neighbour.
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_neighbors)
+            Indices; their order within a row has no meaning.
+
+        Raises
+        ------
+        ValueError
+            If a row of a precomputed graph has too few neighbours.
+        """
+        if self.precomputed and sparse.issparse(X):
+            return _nearest_in_graph(X, n_neighbors, leave_one_out)
+        X = self._centred(X)
+        n_train = self.samples.shape[0]
+        chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
+        kth = np.empty((X.shape[0], 1))
+        open_rows = np.arange(X.shape[0])
+        for width in (n_neighbors + 1, _WIDEST * n_neighbors + 1):
+            width = min(width + leave_one_out, n_train)
+            unsettled = []
+            for batch in gen_batches(len(open_rows), _rows_in_memory(width)) if len(open_rows) else ():
+                rows = open_rows[batch]
+                distances, indices = self.index.kneighbors(X[rows], width)
+                if leave_one_out:
+                    distances, indices = _without_self(distances, indices, rows)
+                d = self._comparable(distances)
+                kth[rows] = d[:, [n_neighbors - 1]]
+                side = _side(d, kth[rows], self._tolerance(X[rows], kth[rows]))
+                settled = (side[:, -1] > 0) | (width == n_train)
+                order = np.lexsort((indices, side), axis=1)[:, :n_neighbors]
+                chosen[rows] = np.take_along_axis(indices, order, axis=1)
+                unsettled.append(rows[~settled])
+            open_rows = np.concatenate([*unsettled, np.empty(0, dtype=np.intp)])
+        if len(open_rows):
+            chosen[open_rows] = self._scan(X, open_rows, kth[open_rows], n_neighbors, leave_one_out)
+        return chosen
+
+    def _scan(self, X, rows: np.ndarray, kth: np.ndarray, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+        """First neighbours of rows whose k-th distance is shared by very many samples, from all their distances."""
+        queries = X[rows]
+        tolerance = self._tolerance(queries, kth)
+
+        def first_by_index(D, start):
+            batch = slice(start, start + len(D))
             if leave_one_out:
-                distances, indices = _without_self(distances, indices, batch_rows)
-            tied = distances[:, n_neighbors - 1 :] ** 2 <= distances[:, [n_neighbors - 1]] ** 2 + rounding[batch_rows]
-            settled = ~tied[:, -1] if width < n_train else np.ones(len(tied), dtype=bool)
-            in_order = settled & (tied.sum(1) == 1)
-            chosen[batch_rows[in_order]] = indices[in_order, :n_neighbors]
-            repair = settled & ~in_order
-            chosen[batch_rows[repair]] = _first_by_index(
-                distances[repair], indices[repair], n_neighbors, rounding[batch_rows[repair]]
-            )
-            unsettled.append(batch_rows[~settled])
-        rows, width = np.concatenate(unsettled), 4 * width
-    return chosen
+                D[np.arange(len(D)), rows[batch]] = np.inf
+            side = _side(D, kth[batch], tolerance[batch])
+            nearer, tied = side < 0, side == 0
+            places = n_neighbors - nearer.sum(1, keepdims=True)
+            chosen = nearer | (tied & (tied.cumsum(1, dtype=np.int32) <= places))
+            return chosen.nonzero()[1].reshape(len(D), n_neighbors)
+
+        options = {"squared": True} if self.euclidean else self.index.effective_metric_params_
+        blocks = pairwise_distances_chunked(
+            queries,
+            self.samples,
+            reduce_func=first_by_index,
+            metric=self.index.effective_metric_,
+            n_jobs=self.index.n_jobs,
+            working_memory=get_config()["working_memory"] / 3,  # the marks take as much again as the distances
+            **options,
+        )
+        return np.concatenate(list(blocks))
+
+    def _centred(self, X):
+        return X if self.centre is None else X - self.centre
+
+    def _comparable(self, distances: np.ndarray) -> np.ndarray:
+        """Distances as ties are told by: Euclidean ones squared, as they are computed."""
+        return distances**2 if self.euclidean else distances
+
+    def _tolerance(self, X, kth: np.ndarray) -> np.ndarray:
+        """Difference that rounding may make between equal distances, of shape (n_queries, 1).
+
+        A sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2, so |x|^2 + d^2 bounds what the expanded
+        form rounds.
+        """
+        if not self.euclidean:
+            return _RELATIVE_TOLERANCE * np.abs(kth)
+        rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
+        return rounding * (row_norms(X, squared=True)[:, None] + kth)
+
+
+def _side(distances: np.ndarray, kth: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """-1 where a distance is less than the k-th, 0 where it equals it up to the tolerance, 1 where it is more."""
+    return (distances > kth + tolerance).astype(np.int8) - (distances < kth - tolerance)
 
 
 def _without_self(distances: np.ndarray, indices: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,19 +163,11 @@ def _without_self(distances: np.ndarray, indices: np.ndarray, rows: np.ndarray) 
     return distances[others].reshape(shape), indices[others].reshape(shape)
 
 
-def _first_by_index(distances: np.ndarray, indices: np.ndarray, n_neighbors: int, rounding: np.ndarray) -> np.ndarray:
-    """First neighbours by distance and then by index, where squared distances within `rounding` are equal."""
-    steps = np.diff(distances**2, axis=1, prepend=0) > rounding
-    order = np.lexsort((indices, steps.cumsum(1)), axis=1)
-    return np.take_along_axis(indices, order[:, :n_neighbors], axis=1)
-
-
 def _nearest_in_graph(graph, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
-    """First neighbours of each row of a sparse graph of distances, by distance and then by index."""
+    """First neighbours of each row of a sparse graph of distances, equal ones by index."""
     graph = sparse.coo_array(graph)
-    rows, columns = graph.row, graph.col
-    kept = rows != columns if leave_one_out else np.ones(len(rows), dtype=bool)
-    rows, columns, distances = rows[kept], columns[kept], graph.data[kept]
+    kept = graph.row != graph.col if leave_one_out else np.ones(graph.nnz, dtype=bool)
+    rows, columns, distances = graph.row[kept], graph.col[kept], graph.data[kept]
     counts = np.bincount(rows, minlength=graph.shape[0])
     if counts.min() < n_neighbors:
         raise ValueError(
@@ -95,23 +175,13 @@ def _nearest_in_graph(graph, n_neighbors: int, leave_one_out: bool) -> np.ndarra
             "neighbours"
             + (" other than itself. Build it with one neighbour more." if leave_one_out else ". Build it with more.")
         )
-    order = np.lexsort((columns, distances, rows))
     starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    kth = distances[np.lexsort((distances, rows))[starts + n_neighbors - 1]][rows]
+    side = _side(distances, kth, _RELATIVE_TOLERANCE * np.abs(kth))
+    order = np.lexsort((columns, side, rows))
     return columns[order[starts[:, None] + np.arange(n_neighbors)]]
 
 
-def _rounding(search: NearestNeighbors, X) -> np.ndarray:
-    """Difference of squared distances that rounding explains, of shape (n_queries, 1).
-
-    Brute-force search expands |x - y|^2 = |x|^2 - 2 x.y + |y|^2, which loses digits to cancellation; other metrics
-    and the trees take differences directly.
-    """
-    if search.effective_metric_ != "euclidean" or search.metric == "precomputed" or search._fit_method != "brute":
-        return np.zeros((X.shape[0], 1))
-    largest = row_norms(search._fit_X, squared=True).max()
-    return 32 * np.finfo(np.float64).eps * (row_norms(X, squared=True) + largest)[:, None]
-
-
 def _rows_in_memory(width: int) -> int:
-    """Rows of `width` distances and indices that fit scikit-learn's ``working_memory``, in MiB."""
-    return max(1, int(get_config()["working_memory"] * 2**20 / (32 * width)))
+    """Rows of `width` distances and indices, and what sorts them, in scikit-learn's ``working_memory`` (MiB)."""
+    return max(1, int(get_config()["working_memory"] * 2**20 / (64 * width)))

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._search import nearest
+from skrelmetric._search import NeighbourSearch
 from skrelmetric._sklearn import Interval, StrOptions, fit_context
 
 __all__ = ["AAKNN", "MLkNN"]
@@ -72,8 +71,9 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     Notes
     -----
     Equal distances are taken in the order of the training samples, as in the authors' Matlab code, whichever
-    algorithm searches; distances that differ by rounding only count as equal. The votes of the last query are
-    remembered, so that `predict` and `predict_proba` of the same samples search once.
+    algorithm searches. Distances count as equal that differ by less than rounding explains: squared Euclidean ones by
+    some hundred units in the last place of the squared samples, others by a relative 1e-12. The votes of the last
+    query are remembered, so that `predict` and `predict_proba` of the same samples search once.
 
     References
     ----------
@@ -129,11 +129,11 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ValueError
             If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, ensure_min_samples=2)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, multi_output=True, ensure_min_samples=2)
         self.classes_, Y = _label_indicator(y)
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0] - 1)
         self._search, self._Y = _fit_search(self, X), Y
-        votes = _votes(nearest(self._search, X, self.n_neighbors_, leave_one_out=True), Y)
+        votes = _votes(self._search.nearest(X, self.n_neighbors_, leave_one_out=True), Y)
         self.posterior_ = posterior_table(votes, Y, self.n_neighbors_, self.smoothing)
         _LATEST_VOTES.pop(self, None)
         return self
@@ -152,7 +152,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         probabilities = self.posterior_[np.arange(self.posterior_.shape[0]), self._votes_of(X)]
         return probabilities if self.classes_.ndim == 2 else np.hstack([1 - probabilities, probabilities])
 
@@ -178,7 +178,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         query = joblib.hash(X)
         latest = _LATEST_VOTES.get(self)
         if latest is None or latest[0] != query:
-            latest = query, _votes(nearest(self._search, X, self.n_neighbors_), self._Y)
+            latest = query, _votes(self._search.nearest(X, self.n_neighbors_), self._Y)
             _LATEST_VOTES[self] = latest
         return latest[1]
 
@@ -275,7 +275,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
         ValueError
             If the input is not finite or not numeric.
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, multi_output=True, y_numeric=True)
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
         self._search, self._y = _fit_search(self, X), (y.toarray() if sparse.issparse(y) else y).astype(np.float64)
         return self
@@ -294,8 +294,8 @@ class AAKNN(RegressorMixin, BaseEstimator):
             Predicted distributions.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return _votes(nearest(self._search, X, self.n_neighbors_), self._y) / self.n_neighbors_
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        return _votes(self._search.nearest(X, self.n_neighbors_), self._y) / self.n_neighbors_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -360,16 +360,9 @@ def _available(n_neighbors: int, n_candidates: int) -> int:
     return min(n_neighbors, n_candidates)
 
 
-def _fit_search(estimator: MLkNN | AAKNN, X) -> NearestNeighbors:
-    exponent_given = "p" in (estimator.metric_params or {})
-    return NearestNeighbors(
-        n_neighbors=estimator.n_neighbors_,
-        metric=estimator.metric,
-        p=None if exponent_given else 2,
-        metric_params=estimator.metric_params,
-        algorithm=estimator.algorithm,
-        n_jobs=estimator.n_jobs,
-    ).fit(X)
+def _fit_search(estimator: MLkNN | AAKNN, X) -> NeighbourSearch:
+    options = {name: getattr(estimator, name) for name in ("metric", "metric_params", "algorithm", "n_jobs")}
+    return NeighbourSearch(X, **options)
 
 
 def _label_indicator(y) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor, KNeighborsTransformer, Neares
 from sklearn.pipeline import make_pipeline
 
 from skrelmetric import AAKNN, MLkNN
-from skrelmetric._search import nearest
+from skrelmetric._search import NeighbourSearch
 from skrelmetric.datasets import make_label_distributions
 
 
@@ -92,12 +92,12 @@ def test_smoothing_and_labels_that_nobody_or_everybody_has(smoothing, k, rng):
 @given(st.integers(2, 40), st.integers(1, 3), st.integers(1, 6), st.integers(0, 2**32 - 1), st.booleans())
 def test_equal_distances_come_by_index(n, d, k, seed, leave_one_out):
     rng = np.random.default_rng(seed)
-    X = rng.integers(0, 2, (n, d)) * 0.1 + 1e3  # duplicates, and rounding in |x|^2 - 2 x.y + |y|^2
+    grid = rng.integers(0, 3, (n, d))
     k = min(k, n - 1)
-    expected = neighbours_reference(cdist(X, X), k, leave_one_out)
+    expected = neighbours_reference(cdist(grid, grid, "sqeuclidean"), k, leave_one_out)
+    X = grid * 0.1 + 1e3  # equal distances of the grid differ by rounding here
     for algorithm in ("brute", "kd_tree"):
-        search = NearestNeighbors(algorithm=algorithm).fit(X)
-        found = nearest(search, X, k, leave_one_out=leave_one_out)
+        found = NeighbourSearch(X, algorithm=algorithm).nearest(X, k, leave_one_out=leave_one_out)
         np.testing.assert_array_equal(np.sort(found), np.sort(expected))
 
 
@@ -268,3 +268,63 @@ def test_aaknn_takes_ties_by_index(rng):
     D = rng.dirichlet(np.ones(4), len(X))
     expected = D[neighbours_reference(cdist(queries, X), 5, leave_one_out=False)].mean(1)
     np.testing.assert_allclose(AAKNN().fit(X, D).predict(queries), expected)
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_distances_equal_up_to_rounding_are_equal(algorithm, metric, rng):
+    grid = rng.integers(0, 6, (150, 2))
+    Y = (rng.random((150, 3)) < 0.5).astype(int)
+    exact = MLkNN(5, metric=metric, algorithm=algorithm).fit(grid, Y).predict_proba(grid)
+    np.testing.assert_array_equal(
+        MLkNN(5, metric=metric, algorithm=algorithm).fit(grid * 0.1, Y).predict_proba(grid * 0.1), exact
+    )
+    reference = mlknn_reference(grid, Y, grid, 5, metric={"manhattan": "cityblock"}.get(metric, "sqeuclidean"))
+    np.testing.assert_allclose(exact, reference)
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
+@pytest.mark.parametrize("far", ["one sample", "all samples"])
+def test_samples_far_away_do_not_blur_the_others(algorithm, far, rng):
+    X = rng.standard_normal((400, 20))
+    queries = rng.standard_normal((50, 20))
+    expected = neighbours_reference(cdist(queries, X), 5, leave_one_out=False)
+    if far == "one sample":
+        X[-1] = 1e9
+    else:
+        X, queries = X + 1e6, queries + 1e6
+    found = NeighbourSearch(X, algorithm=algorithm).nearest(queries, 5)
+    if far == "one sample":
+        expected = neighbours_reference(cdist(queries, X), 5, leave_one_out=False)
+    np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "precomputed"])
+def test_large_groups_of_equal_samples(metric, leave_one_out, rng):
+    X = np.where(rng.random((400, 1)) < 0.7, 0.0, rng.standard_normal((400, 2)))
+    D = cdist(X, X, "cityblock" if metric == "manhattan" else "euclidean")
+    expected = neighbours_reference(D, 3, leave_one_out)
+    samples = D if metric == "precomputed" else X
+    with sklearn.config_context(working_memory=0.1):
+        found = NeighbourSearch(samples, metric=metric).nearest(samples, 3, leave_one_out=leave_one_out)
+    np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+    np.testing.assert_array_equal(np.isfinite(D), True)
+
+
+def test_negative_distances_of_a_callable_metric(rng):
+    X = rng.standard_normal((50, 3))
+
+    def similarity(u, v):
+        return -float(u @ v)
+
+    expected = KNeighborsRegressor(3, metric=similarity, algorithm="brute").fit(X, X[:, 0]).predict(X[:5])
+    found = AAKNN(3, metric=similarity, algorithm="brute").fit(X, X[:, 0]).predict(X[:5])
+    np.testing.assert_allclose(found, expected)
+
+
+def test_small_integers_do_not_overflow(rng):
+    X = np.vstack([rng.integers(0, 100, (300, 20))] * 2)
+    D = rng.dirichlet(np.ones(3), 600)
+    expected = AAKNN(3).fit(X.astype(float), D).predict(X[:50].astype(float))
+    np.testing.assert_array_equal(AAKNN(3).fit(X.astype(np.int8), D).predict(X[:50].astype(np.int8)), expected)
