@@ -52,15 +52,16 @@ def block_rows(X: Tensor) -> int:
 
 
 def row_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Walk through the rows of several tensors together, in blocks sized by the first."""
-    yield from zip(*(tensor.split(block_rows(tensors[0])) for tensor in tensors), strict=True)
+    """Walk through the rows of several tensors together, in blocks sized by the widest."""
+    rows = min(block_rows(tensor) for tensor in tensors)
+    yield from zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
 def cross(A: Tensor, B: Tensor) -> Tensor:
     """``A.T @ B`` of tall thin matrices, accumulated in float64 whatever their dtype."""
-    if A.dtype == torch.float64:
+    if A.dtype == B.dtype == torch.float64:
         return A.T @ B
     total = A.new_zeros((A.shape[1], B.shape[1]), dtype=torch.float64)
     for a, b in row_blocks(A, B):
-        total += a.T @ b
+        total += a.T.to(torch.float64) @ b.to(torch.float64)
     return total

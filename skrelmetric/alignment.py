@@ -62,7 +62,7 @@ def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
     Raises
     ------
     ValueError
-        If the variance of the samples is too large for their dtype.
+        If the variance of the samples overflows or underflows.
 
     Notes
     -----
@@ -74,28 +74,32 @@ def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
     if n > d:
         covariance = mean.new_zeros((d, d))
         for (x,) in row_blocks(X):
-            z = (x - mean).to(X.dtype)
+            z = x - mean
             covariance += z.T @ z
         variances, axes = torch.linalg.eigh(_finite(covariance / n))
     else:
         _, singular, axes_t = torch.linalg.svd(X - mean, full_matrices=False)
         variances, axes = _finite(singular.square() / n), axes_t.T
-    mean_variance = variances.clamp(min=0).sum() / d
-    varying = variances > variances.max() * d * torch.finfo(X.dtype).eps
-    scale = float(mean_variance.sqrt())
-    if scale == 0:
-        varying[:] = False
+    # What rounding alone would leave: of the largest variance in the others, and of the mean in all.
+    eps = torch.finfo(torch.float64).eps
+    relative = d * max(eps, torch.finfo(X.dtype).eps ** 2)
+    floor = max(relative * float(variances.max()), (8 * eps * float(mean.norm())) ** 2)
+    varying = variances > floor
+    if not varying.any() and (X[0] != X).any() and floor < torch.finfo(torch.float64).tiny:
+        raise ValueError("The samples are too small to square without underflow. Scale the features first.")
     variances, axes = variances[varying], axes[:, varying]
+    mean_variance = float(variances.sum()) / d
+    scale = mean_variance**0.5
     rotation = axes / (scale or 1.0)
     Z = X.new_empty((n, len(variances)))
     for x, z in row_blocks(X, Z) if Z.shape[1] else ():
         torch.mm((x - mean).to(X.dtype), rotation.to(X.dtype), out=z)
-    return PrincipalCoordinates(Z, variances / (mean_variance if scale else 1.0), axes, scale)
+    return PrincipalCoordinates(Z, variances / (mean_variance or 1.0), axes, scale)
 
 
-def _finite(array: Tensor) -> Tensor:
+def _finite(array: Tensor, what: str = "samples", which: str = "features") -> Tensor:
     if not torch.isfinite(array).all():
-        raise ValueError("The samples are too large to square without overflow. Scale the features first.")
+        raise ValueError(f"The {what} are too large to square without overflow. Scale the {which} first.")
     return array
 
 
@@ -142,11 +146,17 @@ def ridge(Z: Tensor, variances: Tensor, G: Relation, *, alpha: float, max_iter: 
     Returns
     -------
     RidgeSolution
+
+    Raises
+    ------
+    ValueError
+        If the relation overflows.
     """
     n = Z.shape[0]
     g = G.row_means()
     gaussian = 8 * torch.outer(variances, variances) + alpha
     b = 2 * _weighted_scatter(Z, g - g.mean()) / n - 2 * G.quadratic(Z) / n**2
+    _finite(g.square().sum() + b.square().sum(), "targets", "targets")
 
     M = torch.zeros_like(gaussian)
     residual = b

@@ -102,7 +102,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "alpha": [Interval(Real, 0, None, closed="left")],
         "psd": [StrOptions({"project"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, 1, closed="both")],
         "device": [str, torch.device],
     }
 

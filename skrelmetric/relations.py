@@ -72,13 +72,13 @@ class Factored(Relation):
         self.n_samples, self.device = left.shape[0], left.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
-        return self.left.to(V.dtype) @ cross(self.right.to(V.dtype), V).to(V.dtype)
+        return (self.left @ cross(self.right, V)).to(V.dtype)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         return self.left[rows] @ self.right[columns].T
 
     def quadratic(self, Z: Tensor) -> Tensor:
-        return cross(Z, self.left.to(Z.dtype)) @ cross(self.right.to(Z.dtype), Z)
+        return cross(Z, self.left) @ cross(self.right, Z)
 
 
 class ClassDifference(Relation):
@@ -187,8 +187,8 @@ def _hamming(y: np.ndarray, device: torch.device) -> Relation:
     unexpected = (y != 0) & (y != 1)
     if unexpected.any():
         raise ValueError(
-            f"relation='hamming' compares label sets given as 0/1 indicators, but y holds {y[unexpected][0]!r}. "
-            "Use relation='discrete' for classes or 'l1' for numbers."
+            f"relation='hamming', which 'auto' takes for label sets, compares 0/1 indicators, but y holds "
+            f"{y[unexpected][0]}. Use relation='discrete' for classes or 'l1' for numbers."
         )
     return _squared_distance(as_tensor(y.astype(np.float64), device))
 
@@ -203,8 +203,10 @@ def _sqeuclidean(y: np.ndarray, device: torch.device) -> Relation:
 
 
 def _discrete(y: np.ndarray, device: torch.device) -> Relation:
-    codes = np.column_stack([np.unique(column, return_inverse=True)[1] for column in y.T])
-    return ClassDifference(as_tensor(codes.astype(np.int64), device))
+    codes = np.empty(y.shape, dtype=np.int64)
+    for column, labels in zip(codes.T, y.T, strict=True):
+        column[:] = np.unique(labels, return_inverse=True)[1]
+    return ClassDifference(as_tensor(codes, device))
 
 
 def _numbers(y: np.ndarray, relation: str) -> np.ndarray:
@@ -282,7 +284,9 @@ def make_relation(y: ArrayLike, relation: str = "auto", *, device: str | torch.d
         close = get_close_matches(str(relation), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"relation={relation!r} is not known.{hint} Choose one of {known}.")
-    return _RELATIONS[relation](y.reshape(len(y), -1), torch.device(device))
+    y = y.reshape(len(y), -1)
+    # Outputs in which all samples agree add nothing; without them that nothing is exact.
+    return _RELATIONS[relation](y[:, (y != y[0]).any(axis=0)], torch.device(device))
 
 
 def _relation_of_target(y: np.ndarray) -> str:

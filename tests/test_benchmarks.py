@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import experiment, speed
-from benchmarks.__main__ import main
+from benchmarks.cli import main
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
 
@@ -139,6 +139,21 @@ def test_wrong_arguments(arguments, message, capsys):
 def test_methods_of_another_task(capsys):
     assert main(["--datasets", "emotions", "--methods", "AAKNN"]) == 2
     assert "None of these methods" in capsys.readouterr().out
+
+
+def test_data_sets_that_no_method_is_for_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiment, "splits", lambda *args: [(np.arange(300), np.arange(300, 400))])
+    arguments = ["--datasets", "emotions", "emotions", "Movie", "--methods", "MLkNN", "--jobs", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
+    assert "Movie is left out" in capsys.readouterr().out
+    assert len(records_of(tmp_path / "r.jsonl")) == 1
+
+
+def test_unwritable_results_are_said_before_any_work(tmp_path, capsys):
+    for out in (tmp_path, tmp_path / "file" / "r.jsonl"):
+        (tmp_path / "file").touch()
+        assert main([*FAST, "--out", str(out)]) == 2
+        assert "Cannot write results" in capsys.readouterr().out
 
 
 def test_missing_data_is_said(tmp_path, monkeypatch, capsys):

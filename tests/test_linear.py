@@ -87,6 +87,23 @@ def test_float32_stays_float32_and_agrees(samples):
     np.testing.assert_allclose(metric.get_mahalanobis_matrix(), M, atol=1e-5 * np.abs(M).max())
 
 
+@pytest.mark.parametrize("n", [500, 4])
+def test_float32_finds_a_small_direction_beside_a_large_one(n, rng):
+    X = rng.standard_normal((n, 4)) * [1, 1, 1, 3000]
+    for dtype in (np.float64, np.float32):
+        metric = RAMLLinear(alpha=0, relation="sqeuclidean", max_iter=5000).fit(X.astype(dtype), X[:, 0])
+        pairs = np.stack([X[:-1], X[1:]], axis=1)
+        np.testing.assert_allclose(metric.pair_distance(pairs), np.abs(np.diff(X[:, 0])), atol=5e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e15])
+def test_float32_is_free_of_scale_too(samples, unit):
+    X, Y = samples[0].astype(np.float32), samples[1]
+    scaled = X * np.float32(unit)
+    expected = RAMLLinear().fit(X, Y).transform(X)
+    np.testing.assert_allclose(RAMLLinear().fit(scaled, Y).transform(scaled), expected, atol=1e-4)
+
+
 def test_number_of_components(samples):
     X, Y = samples
     full = RAMLLinear().fit(X, Y)
@@ -142,12 +159,21 @@ def test_small_and_degenerate_samples_have_finite_metrics(X):
 
 @pytest.mark.parametrize(
     ("X", "y"),
-    [(np.eye(4), np.ones(4, dtype=int)), (np.full((4, 3), 0.1), [0, 1, 0, 1]), (np.full((4, 3), 5.0), [0, 1, 0, 1])],
+    [
+        (np.eye(4), np.ones(4, dtype=int)),
+        (np.sin(np.arange(12.0)).reshape(4, 3), ["a"] * 4),
+        (np.sin(np.arange(12.0)).reshape(4, 3), np.full((4, 2), 0.1)),
+        (np.full((4, 3), 0.1), [0, 1, 0, 1]),
+        (np.full((4, 3), 1e8 + 0.1), [0, 1, 0, 1]),
+        (np.full((4, 3), np.float32(0.1)), [0, 1, 0, 1]),
+    ],
 )
 def test_nothing_to_learn_gives_the_zero_metric_and_a_warning(X, y):
     with pytest.warns(UserWarning, match="The learned metric is 0"):
         metric = RAMLLinear().fit(X, y)
     np.testing.assert_array_equal(metric.transform(X), np.zeros((4, 1)))
+    differing = np.asarray(y).reshape(4, -1)[:, None] != np.asarray(y).reshape(4, -1)[None]
+    assert metric.offset_ == pytest.approx(differing.sum(-1).mean())
 
 
 def test_unconverged_solution_warns(samples):
@@ -189,11 +215,19 @@ def test_missing_gpu_is_said(samples):
         (np.empty((0, 2)), [], "0 sample"),
         ([[1e200, 0], [-1e200, 1]], [0, 1], "Scale the features"),
         ([[1e200, 0], [-1e200, 1], [0, 2]], [0, 1, 1], "Scale the features"),
+        ([[1e-200, 0], [-1e-200, 0], [0, 1e-200]], [0, 1, 1], "Scale the features"),
     ],
 )
 def test_bad_input(X, y, message):
     with pytest.raises(ValueError, match=message):
         RAMLLinear().fit(X, y)
+
+
+@pytest.mark.parametrize("relation", ["l1", "sqeuclidean"])
+def test_overflow_of_the_relation_is_an_error(samples, relation):
+    X, _ = samples
+    with pytest.raises(ValueError, match="Scale the targets"):
+        RAMLLinear(relation=relation).fit(X, X[:, 0] * 1e200)
 
 
 def test_wrong_order_and_wrong_features(samples):

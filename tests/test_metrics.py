@@ -178,6 +178,8 @@ def test_distribution_criteria_against_loops(rng):
 
 def test_zero_rows_and_zero_predictions_are_finite():
     zero, some = [[0.0, 0.0]], [[0.4, 0.6]]
+    for unit in (1e-200, 1e200):
+        assert metrics.cosine_similarity(np.multiply(unit, some), some) == pytest.approx(1)
     assert metrics.cosine_similarity(zero, some) == metrics.cosine_similarity(zero, zero) == 0
     assert metrics.canberra_distance(zero, zero) == metrics.clark_distance(zero, zero) == 0
     assert np.isfinite(metrics.kl_divergence(some, zero))
@@ -223,5 +225,5 @@ def test_bad_labels_and_parameters():
         metrics.one_error([[1, 0]], [[0.1, 0.2]], degenerate="skip")
     with pytest.raises(ValueError, match="y_true holds -0.5"):
         metrics.kl_divergence([[1.5, -0.5]], [[0.5, 0.5]])
-    with pytest.raises(ValueError, match="eps=0 must be positive"):
+    with pytest.raises(ValueError, match="eps=0 must be between 0 and 1"):
         metrics.kl_divergence([[0.5, 0.5]], [[0.5, 0.5]], eps=0)

@@ -117,7 +117,7 @@ def test_discrete_is_hamming_for_two_classes(rng):
     [
         ([[0, 1], [1, 0]], "haming", "Did you mean 'hamming'"),
         ([[0, 1], [1, 0]], "zzz", r"relation='zzz' is not known\. Choose one of"),
-        ([[0, 2], [1, 0]], "hamming", "0/1 indicators, but y holds"),
+        ([[0, 2], [1, 0]], "hamming", "0/1 indicators, but y holds 2"),
         (["a", "b"], "l1", "compares numbers"),
         ([[0.0, np.nan], [1, 0]], "l1", "contains NaN"),
         ([], "auto", "0 sample"),

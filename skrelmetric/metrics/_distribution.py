@@ -108,7 +108,7 @@ def kl_divergence(
     Raises
     ------
     ValueError
-        If `y_true` is negative anywhere, or `eps` is not positive.
+        If `y_true` is negative anywhere, or `eps` is not between 0 and 1.
 
     Examples
     --------
@@ -118,8 +118,8 @@ def kl_divergence(
     u, v = _distributions(y_true, y_pred)
     if u.min() < 0:
         raise ValueError(f"kl_divergence needs distributions, but y_true holds {u.min():g}.")
-    if not eps > 0:
-        raise ValueError(f"eps={eps!r} must be positive: it bounds the score where a prediction is 0.")
+    if not 0 < eps < 1:
+        raise ValueError(f"eps={eps!r} must be between 0 and 1: it bounds the score where a prediction is 0.")
     return mean(rel_entr(u, np.maximum(v, eps)).sum(1), sample_weight)
 
 
@@ -144,8 +144,7 @@ def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Ar
     0.70711
     """
     u, v = _distributions(y_true, y_pred)
-    norms = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
-    return mean(_divide((u * v).sum(1), norms), sample_weight)
+    return mean((_unit_rows(u) * _unit_rows(v)).sum(1), sample_weight)
 
 
 def intersection_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
@@ -186,3 +185,9 @@ def _relative_difference(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient with 0 / 0 = 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+
+
+def _unit_rows(array: np.ndarray) -> np.ndarray:
+    """Rows of length 1, or of zeros; scaled by their largest entry first, so that no square over- or underflows."""
+    scaled = _divide(array, np.abs(array).max(1, keepdims=True) * np.ones_like(array))
+    return _divide(scaled, np.linalg.norm(scaled, axis=1, keepdims=True) * np.ones_like(array))

@@ -18,6 +18,9 @@ LAMDA: dict[str, dict[str, Any]] = {
 }
 """Keyword arguments with which each criterion equals Zhang and Zhou's Matlab code."""
 
+# Probabilities may leave [0, 1] by this much.
+_ROUNDING = 1e-6
+
 # Scores rank downwards, rankdata upwards: the worst rank downwards is the least upwards.
 _UPWARD_METHODS = {"worst": "min", "best": "max", "index": "ordinal"}
 _DEGENERATE = ("keep", "drop")
@@ -55,7 +58,7 @@ def hamming_loss(
     0.25
     """
     relevant, scores = _labels_and_scores(y_true, y_pred)
-    if scores.min() < 0 or scores.max() > 1:
+    if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
         raise ValueError(
             f"hamming_loss needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
             f"{scores.max():g}]. Pass the output of predict or predict_proba."
@@ -278,7 +281,7 @@ def _positive_columns(y_score):
 
 def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
     """Rank of each label in its row, from 1 for the highest score."""
-    if ties not in _UPWARD_METHODS:
+    if ties not in list(_UPWARD_METHODS):
         raise ValueError(f"ties={ties!r} is not known. Choose one of {list(_UPWARD_METHODS)}.")
     return scores.shape[1] + 1 - rankdata(scores, method=_UPWARD_METHODS[ties], axis=1)
 

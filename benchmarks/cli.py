@@ -1,0 +1,159 @@
+"""Command line of the benchmarks."""
+
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.experiment import OFFICIAL, cells, run, versions
+from benchmarks.speed import measure
+from benchmarks.table import comparison_tables
+from benchmarks.tasks import BUNDLED, DATASETS, TASKS
+
+_METHODS = [method for task in TASKS.values() for method in task.methods]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 if a cell failed, 2 if nothing could be run, 130 if interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.open("a").close()
+    except OSError as error:
+        console.print(f"[red]Cannot write results:[/red] {error}. Name another file with --out.")
+        return 2
+    return _speed(options, console) if options.speed else _compare(options, console)
+
+
+def _compare(options: Namespace, console: Console) -> int:
+    try:
+        comparison = cells(
+            list(dict.fromkeys(options.datasets)), options.methods, options.folds, options.repeats, options.seed
+        )
+    except (OSError, ValueError) as error:
+        console.print(f"[red]{error}[/red]")
+        return 2
+    if not comparison:
+        console.print("[red]None of these methods is for these data sets.[/red] See --help for what goes together.")
+        return 2
+    for name in options.datasets:
+        if not any(cell.dataset == name for cell in comparison):
+            console.print(
+                f"[yellow]{name} is left out: none of these methods is for {DATASETS[name]} targets.[/yellow]"
+            )
+    records = []
+    interrupted = False
+    try:
+        with _progress(console) as progress:
+            bar = progress.add_task("Folds x methods", total=len(comparison))
+            for record in _kept(run(comparison, options.jobs), options.out):
+                records.append(record)
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        interrupted = True
+    for table in comparison_tables(records):
+        console.print(table)
+    for error in {record["error"] for record in records if "error" in record}:
+        console.print(f"[red]Failed: {error}[/red]")
+    if interrupted:
+        console.print(f"Interrupted after {len(records)} of {len(comparison)} folds.")
+    console.print(f"{len(records)} records appended to {options.out}")
+    return 130 if interrupted else int(any("error" in record for record in records))
+
+
+def _speed(options: Namespace, console: Console) -> int:
+    table = Table("Hot path", "Median [ms]", "Floor", "Ratio", "Peak memory / X", title="Speed", title_justify="left")
+    with console.status("Measuring"):
+        for record in _kept(({**record, "versions": versions()} for record in measure()), options.out):
+            peak = f"{record['peak_over_X']:.2f}" if "peak_over_X" in record else ""
+            milliseconds, ratio = f"{1000 * record['seconds']:.1f}", f"{record['ratio']:.2f}"
+            table.add_row(record["path"], milliseconds, record["floor"], ratio, peak)
+    console.print(table)
+    return 0
+
+
+def _kept(records: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
+    """Append each record to a file of JSON lines, at once, and pass it on."""
+    with path.open("a", encoding="utf-8") as lines:
+        for record in records:
+            lines.write(json.dumps(record) + "\n")
+            lines.flush()
+            yield record
+
+
+def _progress(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=console, disable=not console.is_terminal and not sys.stderr.isatty())
+
+
+def _folds(text: str) -> int | str:
+    if text == OFFICIAL:
+        return text
+    if not text.isdecimal() or int(text) < 2:
+        raise ArgumentTypeError(f"{text!r} is neither a number of folds from 2 on nor {OFFICIAL!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _parser() -> ArgumentParser:
+    methods = "\n".join(f"  {title}: {', '.join(task.methods)}" for title, task in TASKS.items())
+    parser = ArgumentParser(
+        prog="python -m benchmarks",
+        description="Compare metrics by the neighbours they give, on the same folds, scaled inside them.\n"
+        "Methods that need classes get each label set, or each strongest label, as a class.",
+        epilog=f"methods by task:\n{methods}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        choices=DATASETS,
+        default=list(BUNDLED),
+        metavar="NAME",
+        help=f"from {', '.join(DATASETS)} (default: {' '.join(BUNDLED)}, which come with the package)",
+    )
+    parser.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: all")
+    parser.add_argument(
+        "--folds",
+        type=_folds,
+        default=3,
+        metavar="N",
+        help=f"number of folds, or {OFFICIAL!r} for the official split (default: 3)",
+    )
+    parser.add_argument("--repeats", type=_positive, default=2, metavar="N", help="repeats of the folds (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds and methods (default: 0)")
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        default=joblib.cpu_count(),
+        metavar="N",
+        help="parallel processes (default: the number of cores)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results.jsonl"),
+        metavar="FILE",
+        help="file of JSON lines to append to (default: results.jsonl)",
+    )
+    parser.add_argument("--speed", action="store_true", help="measure the hot paths against their floors instead")
+    return parser
