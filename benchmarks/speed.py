@@ -24,7 +24,7 @@ def measure() -> Iterator[dict[str, Any]]:
 def _small_fit() -> dict[str, Any]:
     X, Y, n_train = load("emotions")
     X, Y = StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
-    seconds, floor = _interleaved(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=15)
+    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=10)
     return _record("RAMLLinear fit, emotions (391 x 72, 6 labels)", seconds, "one X.T @ X", floor)
 
 
@@ -35,7 +35,7 @@ def _large_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int =
     Y = (X @ rng.standard_normal((n_features, n_labels)) + noise > 0).astype(np.int64)
     del noise
     before = _peak_bytes()
-    seconds, floor = _interleaved(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=5)
+    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=3)
     record = _record(
         f"RAMLLinear fit, Gaussian ({n_samples:,} x {n_features}, {n_labels} labels)", seconds, "one X.T @ X", floor
     )
@@ -58,23 +58,27 @@ def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) 
         NearestNeighbors(n_neighbors=5).fit(X).kneighbors(queries, return_distance=False)
 
     size = f"({n_train} x 50, {n_labels} labels, {n_queries} queries)"
-    seconds, floor = _interleaved(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=9)
+    seconds, floor = _medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=4)
     yield _record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
-    seconds, floor = _interleaved(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=9)
+    seconds, floor = _medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
     yield _record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
 
 
-def _interleaved(work: Callable, floor: Callable, repeats: int) -> tuple[float, float]:
-    """Median seconds of the work and of its floor, taken in turns so that a slow spell hits both; the first of
-    each warms up and does not count.
+def _medians(work: Callable, floor: Callable, repeats: int) -> tuple[float, float]:
+    """Median seconds of the work and of its floor, in three alternating rounds so that a slow spell hits both.
+
+    The first call of a round warms up and does not count: torch and numpy bring thread pools of their own, and for a
+    while after its last call the one keeps the cores from the other.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats + 1):
+    for _ in range(3):
         for call, times in zip((work, floor), seconds, strict=True):
-            start = perf_counter()
-            call()
-            times.append(perf_counter() - start)
-    return median(seconds[0][1:]), median(seconds[1][1:])
+            for timed in [False] + [True] * repeats:
+                start = perf_counter()
+                call()
+                if timed:
+                    times.append(perf_counter() - start)
+    return median(seconds[0]), median(seconds[1])
 
 
 def _record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:

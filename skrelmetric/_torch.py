@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Elements of a row block. On the CPU a block and its products should stay near the cache;
+# Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
-_BLOCK_ELEMENTS = {"cpu": 2**19}
+_BLOCK_ELEMENTS = {"cpu": 2**17}
 _BLOCK_ELEMENTS_ACCELERATOR = 2**24
 
 

@@ -55,30 +55,33 @@ class Relation(ABC):
 
 
 class Factored(Relation):
-    """Relation whose matrix is a product of two thin ones, G = L R'.
+    """Relation whose matrix has a symmetric factorisation G = F K F' with thin F and small K.
 
     Parameters
     ----------
-    left, right : Tensor of shape (n_samples, k)
-        The factors L and R.
+    factor : Tensor of shape (n_samples, k)
+        The factor F.
+    core : Tensor of shape (k, k)
+        The symmetric matrix K.
 
     Notes
     -----
-    ``G @ V = L (R' V)`` costs O(n k p), and ``R' V`` is a sum over samples.
+    ``G @ V = F (K (F' V))`` costs O(n k p), and ``F' V`` is a sum over samples.
     """
 
-    def __init__(self, left: Tensor, right: Tensor):
-        self.left, self.right = left, right
-        self.n_samples, self.device = left.shape[0], left.device
+    def __init__(self, factor: Tensor, core: Tensor):
+        self.factor, self.core = factor, core
+        self.n_samples, self.device = factor.shape[0], factor.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
-        return (self.left @ cross(self.right, V)).to(V.dtype)
+        return (self.factor @ (self.core @ cross(self.factor, V))).to(V.dtype)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
-        return self.left[rows] @ self.right[columns].T
+        return self.factor[rows] @ self.core @ self.factor[columns].T
 
     def quadratic(self, Z: Tensor) -> Tensor:
-        return cross(Z, self.left) @ cross(self.right, Z)
+        sums = cross(self.factor, Z)
+        return sums.T @ self.core @ sums
 
 
 class ClassDifference(Relation):
@@ -177,10 +180,12 @@ class AbsoluteDifference(Relation):
 
 
 def _squared_distance(Phi: Tensor) -> Factored:
-    """|phi_i - phi_j|^2 = r_i + r_j - 2 phi_i . phi_j as L = [r, 1, -2 Phi], R = [1, r, Phi]."""
+    """|phi_i - phi_j|^2 = r_i + r_j - 2 phi_i . phi_j, with F = [r, 1, Phi] and K = [[0, 1], [1, 0]] (+) -2 I."""
     r = Phi.square().sum(1, keepdim=True)
-    ones = torch.ones_like(r)
-    return Factored(torch.hstack([r, ones, -2 * Phi]), torch.hstack([ones, r, Phi]))
+    factor = torch.hstack([r, torch.ones_like(r), Phi])
+    core = -2 * torch.eye(factor.shape[1], dtype=Phi.dtype, device=Phi.device)
+    core[:2, :2] = 1 - torch.eye(2)
+    return Factored(factor, core)
 
 
 def _hamming(y: np.ndarray, device: torch.device) -> Relation:
@@ -290,6 +295,8 @@ def make_relation(y: ArrayLike, relation: str = "auto", *, device: str | torch.d
 
 
 def _relation_of_target(y: np.ndarray) -> str:
+    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf" and ((y == 0) | (y == 1)).all():
+        return _BY_TARGET["multilabel-indicator"]  # without the sorting that type_of_target does
     target = type_of_target(y, input_name="y", raise_unknown=True)
     if target not in _BY_TARGET:
         raise ValueError(

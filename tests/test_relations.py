@@ -17,7 +17,7 @@ DEFINITIONS = {
 
 
 def reference(Y, relation):
-    Y = np.asarray(Y)
+    Y = np.asarray(Y) if np.asarray(Y).dtype != bool else np.asarray(Y).astype(int)
     rows = Y.reshape(len(Y), -1).tolist()
     return np.array([[float(DEFINITIONS[relation](u, v)) for v in rows] for u in rows])
 
@@ -88,6 +88,9 @@ def test_sorted_l1_on_any_numbers(values, seed):
         ([0, 1, 1, 0], "discrete"),
         (["a", "b", "c", "a"], "discrete"),
         ([[0, 1], [1, 1], [1, 0], [0, 0]], "hamming"),
+        ([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], "hamming"),
+        ([[False, True], [True, True]], "hamming"),
+        ([[0], [1], [1]], "discrete"),
         ([[0, 2], [1, 1], [1, 0], [0, 0]], "discrete"),
         ([0.5, 1.25, 2.0, 0.1], "l1"),
         ([[0.5, 0.5], [0.1, 0.9], [1.0, 0.0], [0.3, 0.7]], "l1"),
