@@ -76,7 +76,9 @@ def _compare(options: Namespace, console: Console) -> int:
 
 
 def _speed(options: Namespace, console: Console) -> int:
-    table = Table("Hot path", "Median [ms]", "Floor", "Ratio", "Peak memory / X", title="Speed", title_justify="left")
+    table = Table(
+        "Hot path", "Median ms", "Floor or peer", "Ratio", "Peak memory / X", title="Speed", title_justify="left"
+    )
     with console.status("Measuring"):
         for record in _kept(({**record, "versions": versions()} for record in measure()), options.out):
             peak = f"{record['peak_over_X']:.2f}" if "peak_over_X" in record else ""
@@ -155,5 +157,5 @@ def _parser() -> ArgumentParser:
         metavar="FILE",
         help="file of JSON lines to append to (default: results.jsonl)",
     )
-    parser.add_argument("--speed", action="store_true", help="measure the hot paths against their floors instead")
+    parser.add_argument("--speed", action="store_true", help="measure the hot paths against floors and peers instead")
     return parser
