@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.experiment import OFFICIAL, cells, run, versions
-from benchmarks.speed import measure
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import BUNDLED, DATASETS, TASKS
 
@@ -60,7 +59,9 @@ def _compare(options: Namespace, console: Console) -> int:
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison))
-            for record in _kept(run(comparison, options.jobs), options.out):
+            settings = {"folds": options.folds, "repeats": options.repeats, "jobs": options.jobs}
+            done = ({**record, **settings} for record in run(comparison, options.jobs))
+            for record in _kept(done, options.out):
                 records.append(record)
                 progress.advance(bar)
     except KeyboardInterrupt:
@@ -76,6 +77,8 @@ def _compare(options: Namespace, console: Console) -> int:
 
 
 def _speed(options: Namespace, console: Console) -> int:
+    from benchmarks.speed import measure  # reads memory as only Linux tells it
+
     table = Table(
         "Hot path", "Median ms", "Floor or peer", "Ratio", "Peak memory / X", title="Speed", title_justify="left"
     )

@@ -51,12 +51,13 @@ def splits(name: str, n_folds: int | str, n_repeats: int, seed: int) -> list[tup
 def cells(datasets: list[str], methods: list[str] | None, n_folds: int | str, n_repeats: int, seed: int) -> list[Cell]:
     """Every cell of a comparison; `methods` None takes all that the data sets' tasks have."""
     n_parts = 1 if isinstance(n_folds, str) else n_folds
+    chosen = {name: [m for m in TASKS[DATASETS[name]].methods if methods is None or m in methods] for name in datasets}
     return [
         Cell(name, method, *divmod(split, n_parts), train, test, seed)
         for name in datasets
+        if chosen[name]
         for split, (train, test) in enumerate(splits(name, n_folds, n_repeats, seed))
-        for method in TASKS[DATASETS[name]].methods
-        if methods is None or method in methods
+        for method in chosen[name]
     ]
 
 
@@ -100,16 +101,18 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 
 def run(comparison: list[Cell], n_jobs: int) -> Iterator[dict[str, Any]]:
     """Records of all cells, as they are done."""
-    # Methods rise in cost down each table, so the last go first and no worker is left with a long one at the end.
-    dearest_first = sorted(comparison, key=lambda cell: list(TASKS[DATASETS[cell.dataset]].methods).index(cell.method))
-    return Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        delayed(run_cell)(cell) for cell in reversed(dearest_first)
-    )
+
+    def place_in_table(cell: Cell) -> int:
+        return list(TASKS[DATASETS[cell.dataset]].methods).index(cell.method)
+
+    # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
+    plain_last = sorted(comparison, key=place_in_table, reverse=True)
+    return Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(run_cell)(cell) for cell in plain_last)
 
 
 def versions() -> dict[str, str]:
     """Versions of all that the figures depend on."""
-    packages = ("skrelmetric", "scikit-learn", "torch", "numpy", "scipy")
+    packages = ("skrelmetric", "scikit-learn", "torch", "numpy", "scipy", "iterative-stratification")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 

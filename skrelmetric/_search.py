@@ -37,6 +37,7 @@ class NeighbourSearch:
 
     def __init__(self, X, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
         params = metric_params or {}
+        metric = "euclidean" if metric == "sqeuclidean" else metric  # the same order, and one way to settle ties
         self.precomputed = metric == "precomputed"
         self.euclidean = metric in ("euclidean", "l2") or (
             metric == "minkowski" and params.get("p", 2) == 2 and "w" not in params
@@ -44,6 +45,7 @@ class NeighbourSearch:
         # Expanding |x - y|^2 = |x|^2 - 2 x.y + |y|^2 loses the digits that |x|^2 has before |x - y|^2. A centre amid
         # the samples keeps them, and a median is not moved by a few samples far away.
         self.centre = None
+        self.unit = 1.0 if metric == "cosine" else 0.0  # cosine distances are differences from 1
         if self.euclidean and not sparse.issparse(X):
             self.centre = np.median(X[:: max(1, len(X) // 1000)], axis=0)
         self.samples = self._centred(X)
@@ -145,7 +147,7 @@ class NeighbourSearch:
         form rounds.
         """
         if not self.euclidean:
-            return _RELATIVE_TOLERANCE * np.abs(kth)
+            return _RELATIVE_TOLERANCE * np.maximum(np.abs(kth), self.unit)
         rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
         return rounding * (row_norms(X, squared=True)[:, None] + kth)
 

@@ -1,4 +1,4 @@
-"""The only place that touches scikit-learn names without a promise of stability."""
+"""The seam to scikit-learn: its names without a promise of stability, and the formats of targets it deals in."""
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
@@ -6,7 +6,15 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-__all__ = ["Interval", "LabelScorer", "StrOptions", "check_sample_weight", "fit_context", "positive_columns"]
+__all__ = [
+    "Interval",
+    "LabelScorer",
+    "StrOptions",
+    "check_not_ragged",
+    "check_sample_weight",
+    "fit_context",
+    "positive_columns",
+]
 
 
 class LabelScorer(_Scorer):
@@ -27,3 +35,19 @@ class LabelScorer(_Scorer):
 def positive_columns(probabilities, classes):
     """Probability of class 1 of each label, of shape (n_samples, n_labels); 0 where it was never seen."""
     return np.column_stack([p @ (known == 1) for p, known in zip(probabilities, classes, strict=True)])
+
+
+def check_not_ragged(y):
+    """Refuse a list of label lists of different lengths, which scikit-learn would hand to numpy.
+
+    Raises
+    ------
+    ValueError
+        If `y` is such a list.
+    """
+    rows = [row for row in y if isinstance(row, list | tuple | set)] if isinstance(y, list | tuple) else []
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(
+            "y is a list of label lists of different lengths, but a (n_samples, n_labels) array is needed. "
+            "sklearn.preprocessing.MultiLabelBinarizer turns the lists into a 0/1 label indicator."
+        )

@@ -25,8 +25,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=resolved).item()
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}). "
             "Pass 'auto', 'cpu', or a device that torch sees, such as 'cuda' where torch.cuda.is_available()."

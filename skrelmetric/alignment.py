@@ -1,7 +1,7 @@
 """Alignment of a distance with a relation, exactly, over all n^2 pairs of samples.
 
 Relation alignment (RAML) fits a symmetric matrix M and an offset b so that the squared distances
-D_ij = (x_i - x_j)' M (x_i - x_j) follow the relation of the targets (HRAML, Eqs. 2-3):
+D_ij = (x_i - x_j)' M (x_i - x_j) follow the relation of the targets (HRAML, Eqs. 2-3), here by ridge regression:
 
     minimise  1/2 mean_ij (D_ij + b - G_ij)^2 + alpha/2 |M|_F^2        over M = M', b.
 
@@ -27,18 +27,18 @@ __all__ = ["PrincipalCoordinates", "RidgeSolution", "principal_coordinates", "ri
 
 
 class PrincipalCoordinates(NamedTuple):
-    """Samples along their principal axes, in units of their root mean variance.
+    """Samples along their principal axes, in units of the root mean variance of their features.
 
     Attributes
     ----------
     Z : Tensor of shape (n_samples, rank)
         Centred coordinates, in the dtype of the samples.
     variances : Tensor of shape (rank,)
-        Variance of each coordinate, float64; with the dropped zeros they average 1.
+        Variance of each coordinate, float64; their sum is the number of features that vary.
     axes : Tensor of shape (n_features, rank)
         Orthonormal axes, float64.
     scale : float
-        The unit: the root of the mean variance of the features. A constant sample has scale 0 and rank 0.
+        The unit: the root of the mean variance of the features that vary; 0 where none does, and rank 0.
     """
 
     Z: Tensor
@@ -76,19 +76,21 @@ def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
         for (x,) in row_blocks(X):
             z = x - mean
             covariance += z.T @ z
-        variances, axes = torch.linalg.eigh(_finite(covariance / n))
+        of_features = _finite(covariance.diagonal() / n)
+        variances, axes = torch.linalg.eigh(covariance / n)
     else:
+        of_features = _finite((X - mean).square().mean(0))
         _, singular, axes_t = torch.linalg.svd(X - mean, full_matrices=False)
-        variances, axes = _finite(singular.square() / n), axes_t.T
-    # What rounding alone would leave: of the largest variance in the others, and of the mean in all.
-    eps = torch.finfo(torch.float64).eps
-    relative = d * max(eps, torch.finfo(X.dtype).eps ** 2)
-    floor = max(relative * float(variances.max()), (8 * eps * float(mean.norm())) ** 2)
-    varying = variances > floor
-    if not varying.any() and (X[0] != X).any() and floor < torch.finfo(torch.float64).tiny:
+        variances, axes = singular.square() / n, axes_t.T
+    if not of_features.any() and (X[0] != X).any():
         raise ValueError("The samples are too small to square without underflow. Scale the features first.")
+    # What rounding alone leaves: of the mean in every direction, and of the largest variance in the others.
+    eps = torch.finfo(torch.float64).eps
+    of_mean = (8 * eps * mean).square()
+    of_largest = d * max(eps, torch.finfo(X.dtype).eps ** 2) * variances.max()
+    varying = variances > torch.maximum(of_largest, of_mean.sum())
     variances, axes = variances[varying], axes[:, varying]
-    mean_variance = float(variances.sum()) / d
+    mean_variance = float(variances.sum()) / max(1, int((of_features > of_mean).sum()))
     scale = mean_variance**0.5
     rotation = axes / (scale or 1.0)
     Z = X.new_empty((n, len(variances)))
@@ -116,7 +118,7 @@ class RidgeSolution(NamedTuple):
         Iterations of conjugate gradients.
     residual : float
         Norm of the residual relative to that of the right-hand side, both in the metric of the preconditioner:
-        an estimate of the relative error of M.
+        an estimate of the relative error of M. In float32 the estimate may fall below what rounding allows.
     """
 
     M: Tensor

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._sklearn import Interval, StrOptions, fit_context
+from skrelmetric._sklearn import Interval, StrOptions, check_not_ragged, fit_context
 from skrelmetric._torch import as_tensor, resolve_device
 from skrelmetric.alignment import principal_coordinates, ridge
 from skrelmetric.mahalanobis import pair_distances, psd_factor
@@ -32,7 +32,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     ----------
     n_components : int or None, default=None
         Dimension of the transformed samples, at most the number of features. None keeps every direction in which
-        the learned metric is positive.
+        the learned metric is positive; beyond those the transformed samples are 0.
     relation : {"auto", "hamming", "l1", "sqeuclidean", "discrete"}, default="auto"
         What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
         "l1" for label distributions and other real targets, "discrete" for classes.
@@ -40,14 +40,15 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "ridge" solves the regression over all pairs by preconditioned conjugate gradients.
     alpha : float, default=1.0
         Weight of the penalty ``alpha / 2 * |M|_F^2``, at least 0, in units of the squared mean variance of the
-        features: rescaling all features by one factor changes nothing but the scale of the result. Features of
-        different units should be standardised first.
+        features that vary: rescaling all features by one factor changes nothing but the scale of the result.
+        Features of different units should be standardised first.
     psd : {"project"}, default="project"
         "project" takes the nearest positive semi-definite matrix to the unconstrained optimum.
     max_iter : int, default=1000
         Most iterations of conjugate gradients.
     tol : float, default=1e-8
-        Relative error of the unconstrained optimum, as estimated by the preconditioned residual, at which to stop.
+        Relative error of the unconstrained optimum, above 0, as estimated by the preconditioned residual, at which to
+        stop. Samples in float32 bound what can be reached, to about 1e-6, whatever the estimate says.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
 
@@ -72,10 +73,10 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Notes
     -----
-    Time is O(n d^2) for each of some ten to a hundred iterations and memory that of one copy of X, although the
-    objective sums over n^2 pairs: no pair is ever formed (see :mod:`skrelmetric.alignment`). The distance is
-    Euclidean after `transform`. A target that is the same for all samples tells nothing: the metric is then 0,
-    with a warning.
+    Time is O(n d^2) for each of some ten to a hundred iterations, and O(n q d) for q labels once ("l1":
+    O(n q d^2)). Memory is that of a copy of X and one or two of y, although the objective sums over n^2 pairs: no pair
+    is ever formed (see :mod:`skrelmetric.alignment`). The distance is Euclidean after `transform`. A target that is
+    the same for all samples tells nothing: the metric is then 0, with a warning.
 
     References
     ----------
@@ -102,7 +103,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "alpha": [Interval(Real, 0, None, closed="left")],
         "psd": [StrOptions({"project"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, 1, closed="both")],
+        "tol": [Interval(Real, 0, 1, closed="right")],
         "device": [str, torch.device],
     }
 
@@ -148,6 +149,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If the input is not finite, of unfitting shapes or too small, if the target does not suit `relation`,
             or if `n_components` exceeds the number of features.
         """
+        check_not_ragged(y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, ensure_min_samples=2)
         self._check_n_components(X.shape[1])
         device = resolve_device(self.device)

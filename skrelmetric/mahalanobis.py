@@ -23,14 +23,16 @@ def psd_factor(M: Tensor, n_components: int | None = None) -> Tensor:
         Rows are eigenvectors scaled by the root of their eigenvalue, largest first; the entry of largest modulus
         in each is positive. Rows beyond the rank of the projection are zero.
     """
+    if not len(M):
+        return M.new_zeros((n_components or 1, 0))
     eigenvalues, eigenvectors = torch.linalg.eigh(M)
     eigenvalues, eigenvectors = eigenvalues.flip(0), eigenvectors.flip(1)
-    noise = M.shape[0] * torch.finfo(M.dtype).eps * eigenvalues.abs().max() if len(M) else 0.0
+    noise = M.shape[0] * torch.finfo(M.dtype).eps * eigenvalues.abs().max()
     eigenvalues = torch.where(eigenvalues > noise, eigenvalues, 0.0)
     if n_components is None:
         n_components = max(1, int((eigenvalues > 0).sum()))
     factor = (eigenvectors * eigenvalues.sqrt()).T[:n_components]
-    largest = factor.gather(1, factor.abs().argmax(1, keepdim=True)) if factor.numel() else factor.sum(1, keepdim=True)
+    largest = factor.gather(1, factor.abs().argmax(1, keepdim=True))
     factor = torch.where(largest < 0, -factor, factor)
     missing = n_components - factor.shape[0]
     return torch.vstack([factor, factor.new_zeros((missing, factor.shape[1]))])

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._search import NeighbourSearch
-from skrelmetric._sklearn import Interval, StrOptions, fit_context
+from skrelmetric._sklearn import Interval, StrOptions, check_not_ragged, fit_context
 
 __all__ = ["AAKNN", "MLkNN"]
 
@@ -129,13 +129,17 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ValueError
             If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
         """
+        check_not_ragged(y)
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, multi_output=True, ensure_min_samples=2)
-        self.classes_, Y = _label_indicator(y)
-        self.n_neighbors_ = _available(self.n_neighbors, X.shape[0] - 1)
-        self._search, self._Y = _fit_search(self, X), Y
-        votes = _votes(self._search.nearest(X, self.n_neighbors_, leave_one_out=True), Y)
-        self.posterior_ = posterior_table(votes, Y, self.n_neighbors_, self.smoothing)
+        classes, Y = _label_indicator(y)
+        n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
+        search = _fit_search(self, X)
+        votes = _votes(search.nearest(X, n_neighbors, leave_one_out=True), Y)
+
         _LATEST_VOTES.pop(self, None)
+        self.classes_, self.n_neighbors_ = classes, n_neighbors
+        self.posterior_ = posterior_table(votes, Y, n_neighbors, self.smoothing)
+        self._search, self._Y = search, Y
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -314,7 +318,7 @@ def _votes(neighbours: np.ndarray, Y: np.ndarray) -> np.ndarray:
 
 
 def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
-    """Probability of a label given the number of neighbours that have it (Zhang and Zhou, Eqs. 1 and 5).
+    """Probability of a label given the number of neighbours that have it by Bayes' rule (Zhang and Zhou, 2007).
 
     Parameters
     ----------

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -177,8 +178,10 @@ def test_interrupt_keeps_what_is_done(tmp_path):
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
+        deadline = time.monotonic() + 120
         while process.poll() is None and not (out.exists() and out.read_text().count("\n") > 2):
-            pass
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -187,10 +190,23 @@ def test_interrupt_keeps_what_is_done(tmp_path):
     assert len(records_of(out)) > 2
 
 
-def test_speed_measures_ratios():
-    record = speed._small_fit()
-    assert record["ratio"] == pytest.approx(record["seconds"] / record["floor_seconds"])
-    assert record["seconds"] > 0
+def test_speed_measures_ratios_and_peaks():
+    record = speed._gaussian_fit(n_samples=2000)
+    assert record["seconds"] > record["floor_seconds"] > 0
+    assert record["ratio"] > 1
+    assert record["peak_over_X"] >= 1
+    calls = []
+    work, floor = speed._medians(lambda: calls.append(time.sleep(0.02)), lambda: time.sleep(0.005), repeats=2)
+    assert len(calls) == 9
+    assert work >= 0.02
+    assert 0.005 <= floor < work
+
+
+def test_the_plain_predictor_goes_last(monkeypatch):
+    order = []
+    monkeypatch.setattr(experiment, "run_cell", lambda cell: order.append(cell.method) or {})
+    list(experiment.run(experiment.cells(["emotions"], None, 2, 1, 0), n_jobs=1))
+    assert order == ["RAMLLinear + MLkNN"] * 2 + ["NCA + MLkNN"] * 2 + ["MLkNN"] * 2
 
 
 def test_label_powerset():

@@ -71,6 +71,14 @@ def test_metric_does_not_see_shifts_rotations_and_repetitions(samples, rng):
     np.testing.assert_allclose(twice.get_mahalanobis_matrix(), M, atol=1e-6)
 
 
+def test_constant_features_change_nothing(samples):
+    X, Y = samples
+    padded = np.column_stack([X, np.full((80, 3), 0.1)])
+    M = RAMLLinear().fit(padded, Y).get_mahalanobis_matrix()
+    np.testing.assert_allclose(M[:6, :6], RAMLLinear().fit(X, Y).get_mahalanobis_matrix(), atol=1e-8)
+    assert np.abs(M[6:]).max() < 1e-8
+
+
 def test_known_metric_is_found():
     X, D, M = make_label_distributions(400, n_features=8, n_informative=3, return_metric=True, random_state=0)
     metric = RAMLLinear(relation="sqeuclidean", alpha=1e-8).fit(X, D)
@@ -160,19 +168,22 @@ def test_small_and_degenerate_samples_have_finite_metrics(X):
 @pytest.mark.parametrize(
     ("X", "y"),
     [
-        (np.eye(4), np.ones(4, dtype=int)),
-        (np.sin(np.arange(12.0)).reshape(4, 3), ["a"] * 4),
-        (np.sin(np.arange(12.0)).reshape(4, 3), np.full((4, 2), 0.1)),
-        (np.full((4, 3), 0.1), [0, 1, 0, 1]),
-        (np.full((4, 3), 1e8 + 0.1), [0, 1, 0, 1]),
-        (np.full((4, 3), np.float32(0.1)), [0, 1, 0, 1]),
+        (np.sin(np.arange(90.0)).reshape(30, 3), np.ones(30, dtype=int)),
+        (np.sin(np.arange(90.0)).reshape(30, 3), ["a"] * 30),
+        (np.sin(np.arange(90.0)).reshape(30, 3), np.full((30, 2), 0.1)),
+        (np.sin(np.arange(90.0)).reshape(30, 3), np.ones((30, 2), dtype=int)),
+        (np.full((30, 3), 0.1), [0, 1, 0] * 10),
+        (np.full((2, 3), 0.1), [0, 1]),
+        (np.full((30, 3), 1e8 + 0.1), [0, 1, 0] * 10),
+        (np.full((30, 3), np.float32(0.1)), [0, 1, 0] * 10),
     ],
 )
 def test_nothing_to_learn_gives_the_zero_metric_and_a_warning(X, y):
     with pytest.warns(UserWarning, match="The learned metric is 0"):
         metric = RAMLLinear().fit(X, y)
-    np.testing.assert_array_equal(metric.transform(X), np.zeros((4, 1)))
-    differing = np.asarray(y).reshape(4, -1)[:, None] != np.asarray(y).reshape(4, -1)[None]
+    np.testing.assert_array_equal(metric.transform(X), np.zeros((len(X), 1)))
+    outputs = np.asarray(y).reshape(len(X), -1)
+    differing = outputs[:, None] != outputs[None]
     assert metric.offset_ == pytest.approx(differing.sum(-1).mean())
 
 
@@ -190,6 +201,8 @@ def test_unconverged_solution_warns(samples):
         ({"psd": "clip"}, "'psd' parameter of RAMLLinear must be"),
         ({"n_components": 0}, "'n_components' parameter of RAMLLinear must be"),
         ({"device": "bogus"}, "device='bogus' cannot be used here"),
+        ({"device": "meta"}, "device='meta' cannot be used here"),
+        ({"tol": 0.0}, "'tol' parameter of RAMLLinear must be"),
     ],
 )
 def test_bad_parameters(samples, parameters, message):
@@ -211,6 +224,7 @@ def test_missing_gpu_is_said(samples):
         ([[0.0, 1], [1, 2]], [0.5, np.nan], "contains NaN"),
         ([0.0, 1.0], [0, 1], "Expected 2D array"),
         ([[0.0, 1]], [0], "minimum of 2 is required"),
+        ([[0.0, 1], [1, 2]], [[1], [2, 3]], "MultiLabelBinarizer"),
         ([[0.0, 1], [1, 2]], [0, 1, 1], "inconsistent numbers of samples"),
         (np.empty((0, 2)), [], "0 sample"),
         ([[1e200, 0], [-1e200, 1]], [0, 1], "Scale the features"),

@@ -220,6 +220,7 @@ def test_fewer_samples_than_neighbours(rng):
     ("X", "y", "message"),
     [
         (np.eye(3), [[0, 2], [1, 0], [0, 1]], "label indicator of 0 and 1, but it holds .*2"),
+        (np.eye(3), [[1], [2, 3], [1]], "MultiLabelBinarizer"),
         (np.eye(3), [0, 1, 2], "two classes, but it has 3 classes"),
         (np.eye(3), ["a", "a", "a"], "two classes, but it has 1 class"),
         (np.eye(3), [[0.5, 0.5]] * 3, "Unknown label type"),
@@ -321,6 +322,36 @@ def test_negative_distances_of_a_callable_metric(rng):
     expected = KNeighborsRegressor(3, metric=similarity, algorithm="brute").fit(X, X[:, 0]).predict(X[:5])
     found = AAKNN(3, metric=similarity, algorithm="brute").fit(X, X[:, 0]).predict(X[:5])
     np.testing.assert_allclose(found, expected)
+
+
+def test_probability_one_half_is_predicted():
+    X, Y = np.arange(6.0)[:, None], np.array([[0], [0], [0], [1], [1], [1]])
+    model = MLkNN(2).fit(X, Y)
+    assert 0.5 in model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict(X), model.predict_proba(X) >= 0.5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "sqeuclidean"])
+def test_ties_of_metrics_that_expand_products(metric, rng):
+    X, _, queries = tied(rng)
+    X, queries = X + 1, queries + 1
+    exact = {
+        "cosine": lambda a, b: cdist(a, b, "cosine").round(9),
+        "sqeuclidean": lambda a, b: cdist(a, b, "sqeuclidean"),
+    }
+    expected = neighbours_reference(exact[metric](queries, X), 5, leave_one_out=False)
+    found = NeighbourSearch(X, metric=metric).nearest(queries, 5)
+    np.testing.assert_array_equal(np.sort(found), np.sort(expected))
+
+
+def test_a_fit_that_fails_leaves_the_former_one(rng):
+    X, Y, queries = continuous(rng)
+    graph = KNeighborsTransformer(n_neighbors=6, mode="distance").fit(X)
+    model = MLkNN(6, metric="precomputed").fit(graph.transform(X), Y)
+    expected = model.predict_proba(graph.transform(queries))
+    with pytest.raises(ValueError, match="has only"):
+        model.fit(KNeighborsTransformer(n_neighbors=2).fit_transform(X), 1 - Y)
+    np.testing.assert_array_equal(model.predict_proba(graph.transform(queries)), expected)
 
 
 def test_small_integers_do_not_overflow(rng):

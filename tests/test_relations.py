@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skrelmetric.relations import make_relation
+from skrelmetric.relations import AbsoluteDifference, ClassDifference, Factored, make_relation
 
 # g(y_i, y_j), each from its definition.
 DEFINITIONS = {
@@ -99,6 +99,8 @@ def test_sorted_l1_on_any_numbers(values, seed):
 def test_auto_goes_by_the_type_of_target(y, relation):
     everything = slice(None)
     np.testing.assert_allclose(make_relation(y).block(everything, everything), reference(y, relation), atol=1e-12)
+    kinds = {"hamming": Factored, "discrete": ClassDifference, "l1": AbsoluteDifference}
+    assert type(make_relation(y)) is kinds[relation]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,10 @@ def test_discrete_is_hamming_for_two_classes(rng):
         ([[0, 1], [1, 0]], "haming", "Did you mean 'hamming'"),
         ([[0, 1], [1, 0]], "zzz", r"relation='zzz' is not known\. Choose one of"),
         ([[0, 2], [1, 0]], "hamming", "0/1 indicators, but y holds 2"),
+        ([[2, 0], [2, 1]], "hamming", "0/1 indicators, but y holds 2"),
         (["a", "b"], "l1", "compares numbers"),
+        (["a", "a"], "l1", "compares numbers"),
+        ([[1], [2, 3]], "auto", "MultiLabelBinarizer"),
         ([[0.0, np.nan], [1, 0]], "l1", "contains NaN"),
         ([], "auto", "0 sample"),
         (np.zeros((2, 2, 2)), "auto", "dim 3"),

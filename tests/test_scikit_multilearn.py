@@ -42,6 +42,14 @@ def test_binary_relevance_of_mlknn_is_mlknn(emotions):
     np.testing.assert_array_equal(labels[expected != 0.5], expected[expected != 0.5] > 0.5)
 
 
+def test_binary_relevance_of_a_learned_metric(emotions):
+    X, Y, X_test, Y_test = emotions
+    pipeline = make_pipeline(StandardScaler(), RAMLLinear(), MLkNN())
+    model = BinaryRelevance(pipeline, require_dense=[True, True]).fit(X, Y)
+    assert metrics.ranking_loss(Y_test, model.predict_proba(X_test)) < 0.25
+    assert metrics.hamming_loss(Y_test, model.predict(X_test)) < 0.25
+
+
 def test_label_powerset_over_a_learned_metric(emotions):
     X, Y, X_test, Y_test = emotions
     model = LabelPowerset(

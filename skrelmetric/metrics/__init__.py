@@ -9,7 +9,8 @@ between implementations in two points only, which are parameters here:
     an ascending stable sort has it.
 `degenerate`
     Samples that have no label at all, or every label, so that nothing can be ranked wrongly. ``"keep"``, the
-    default and scikit-learn's choice: they count as perfect. ``"drop"``: they are left out of the mean.
+    default and scikit-learn's choice: they count as perfect. ``"drop"``: they are left out of the mean. In
+    :func:`coverage` only samples without any label are degenerate, and count as it says there.
 
 :data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code::
 

@@ -189,5 +189,5 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _unit_rows(array: np.ndarray) -> np.ndarray:
     """Rows of length 1, or of zeros; scaled by their largest entry first, so that no square over- or underflows."""
-    scaled = _divide(array, np.abs(array).max(1, keepdims=True) * np.ones_like(array))
-    return _divide(scaled, np.linalg.norm(scaled, axis=1, keepdims=True) * np.ones_like(array))
+    scaled = _divide(array, np.abs(array).max(1, keepdims=True))
+    return _divide(scaled, np.linalg.norm(scaled, axis=1, keepdims=True))

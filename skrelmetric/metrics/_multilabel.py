@@ -305,5 +305,5 @@ def _kept(proper: np.ndarray, degenerate: str) -> np.ndarray:
         raise ValueError(f"degenerate={degenerate!r} is not known. Choose one of {list(_DEGENERATE)}.")
     kept = proper if degenerate == "drop" else np.ones_like(proper)
     if not kept.any():
-        raise ValueError("degenerate='drop' leaves no sample: none has both relevant and irrelevant labels.")
+        raise ValueError("degenerate='drop' leaves no sample to average: the labels of every one are degenerate.")
     return kept
