@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.open("a").close()
     except OSError as error:
-        console.print(f"[red]Cannot write results:[/red] {error}. Name another file with --out.")
+        _complain(console, f"Cannot write results: {error}. Name another file with --out.")
         return 2
     return _speed(options, console) if options.speed else _compare(options, console)
 
@@ -44,16 +44,14 @@ def _compare(options: Namespace, console: Console) -> int:
             list(dict.fromkeys(options.datasets)), options.methods, options.folds, options.repeats, options.seed
         )
     except (OSError, ValueError) as error:
-        console.print(f"[red]{error}[/red]")
+        _complain(console, str(error))
         return 2
     if not comparison:
-        console.print("[red]None of these methods is for these data sets.[/red] See --help for what goes together.")
+        _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
         return 2
     for name in options.datasets:
         if not any(cell.dataset == name for cell in comparison):
-            console.print(
-                f"[yellow]{name} is left out: none of these methods is for {DATASETS[name]} targets.[/yellow]"
-            )
+            _complain(console, f"{name} is left out: none of these methods is for {DATASETS[name]} targets.")
     records = []
     interrupted = False
     try:
@@ -69,7 +67,7 @@ def _compare(options: Namespace, console: Console) -> int:
     for table in comparison_tables(records):
         console.print(table)
     for error in {record["error"] for record in records if "error" in record}:
-        console.print(f"[red]Failed: {error}[/red]")
+        _complain(console, f"Failed: {error}")
     if interrupted:
         console.print(f"Interrupted after {len(records)} of {len(comparison)} folds.")
     console.print(f"{len(records)} records appended to {options.out}")
@@ -98,6 +96,10 @@ def _kept(records: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, A
             lines.write(json.dumps(record) + "\n")
             lines.flush()
             yield record
+
+
+def _complain(console: Console, message: str) -> None:
+    console.print(message, style="red", markup=False)
 
 
 def _progress(console: Console) -> Progress:
