@@ -137,8 +137,8 @@ def test_wrong_arguments(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_methods_of_another_task(capsys):
-    assert main(["--datasets", "emotions", "--methods", "AAKNN"]) == 2
+def test_methods_of_another_task(tmp_path, capsys):
+    assert main(["--datasets", "emotions", "--methods", "AAKNN", "--out", str(tmp_path / "r.jsonl")]) == 2
     assert "None of these methods" in capsys.readouterr().out
 
 
