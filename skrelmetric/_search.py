@@ -57,17 +57,15 @@ class NeighbourSearch:
             n_jobs=n_jobs,
         ).fit(self.samples)
 
-    def nearest(self, X, n_neighbors: int, *, leave_one_out: bool = False) -> np.ndarray:
+    def nearest(self, X, n_neighbors: int) -> np.ndarray:
         """Indices of the nearest training samples, equal distances in the order of the samples.
 
         Parameters
         ----------
-        X : ndarray or csr of float64 of shape (n_queries, n_features), or (n_queries, n_train) if precomputed
-            Queries.
+        X : ndarray or csr of float64 of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
+            Queries. None asks for the neighbours of the training samples, none of which is its own.
         n_neighbors : int
             Number k of neighbours, at most the number of candidates.
-        leave_one_out : bool, default=False
-            Whether the queries are the training samples, none of which may be its own neighbour.
 
         Returns
         -------
@@ -79,9 +77,10 @@ class NeighbourSearch:
         ValueError
             If a row of a precomputed graph has too few neighbours.
         """
+        leave_one_out = X is None
+        X = self.samples if leave_one_out else self._centred(X)
         if self.precomputed and sparse.issparse(X):
             return _nearest_in_graph(X, n_neighbors, leave_one_out)
-        X = self._centred(X)
         n_train = self.samples.shape[0]
         chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
         kth = np.empty((X.shape[0], 1))

@@ -34,15 +34,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def as_tensor(array: np.ndarray, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Tensor of `array`, sharing its memory where dtype and device allow; it must not be written to."""
+def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    """Tensor of `array`, sharing its memory where the device allows; it must not be written to."""
     if any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array)
     with warnings.catch_warnings():
         # joblib hands read-only memory maps to its workers; torch warns of writing, which nobody does here.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
         tensor = torch.from_numpy(array)
-    return tensor.to(device=device, dtype=dtype)
+    return tensor.to(device)
 
 
 def block_rows(X: Tensor) -> int:

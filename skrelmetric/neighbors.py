@@ -134,7 +134,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         classes, Y = _label_indicator(y)
         n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
         search = _fit_search(self, X)
-        votes = _votes(search.nearest(X, n_neighbors, leave_one_out=True), Y)
+        votes = _votes(search.nearest(None, n_neighbors), Y)
 
         _LATEST_VOTES.pop(self, None)
         self.classes_, self.n_neighbors_ = classes, n_neighbors

@@ -45,9 +45,9 @@ class Relation(ABC):
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         """Pairwise block G[rows][:, columns], at the cost of its own size."""
 
+    @abstractmethod
     def quadratic(self, Z: Tensor) -> Tensor:
         """Z' G Z of shape (d, d) in float64, for Z of shape (n, d)."""
-        return cross(Z, self @ Z)
 
     def row_means(self) -> Tensor:
         """Mean of each row of G, shape (n,), in float64."""

@@ -247,8 +247,7 @@ def average_precision(
     0.8333333333333333
     """
     relevant, scores = _labels_and_scores(y_true, y_score)
-    ranks = _ranks(scores, ties)
-    precision = (ranks - _irrelevant_above(relevant, scores, ties)) / ranks
+    precision = _ranks_among_relevant(relevant, scores, ties) / _ranks(scores, ties)
     proper = _proper(relevant)
     means = precision.sum(1, where=relevant) / np.maximum(relevant.sum(1), 1)
     return mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
@@ -286,12 +285,14 @@ def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
     return scores.shape[1] + 1 - rankdata(scores, method=_UPWARD_METHODS[ties], axis=1)
 
 
-def _irrelevant_above(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np.ndarray:
-    """For relevant labels, the number of irrelevant ones before them (equal scores by `ties`).
+def _ranks_among_relevant(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np.ndarray:
+    """Rank of each relevant label among the relevant labels of its row; entries of irrelevant labels mean nothing."""
+    return _ranks(np.where(relevant, scores, -np.inf), ties)
 
-    It is the rank among all labels less the rank among the relevant ones.
-    """
-    return _ranks(scores, ties) - _ranks(np.where(relevant, scores, -np.inf), ties)
+
+def _irrelevant_above(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np.ndarray:
+    """For relevant labels, the number of irrelevant ones before them (equal scores by `ties`)."""
+    return _ranks(scores, ties) - _ranks_among_relevant(relevant, scores, ties)
 
 
 def _proper(relevant: np.ndarray) -> np.ndarray:
