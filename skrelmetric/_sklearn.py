@@ -1,19 +1,35 @@
 """The seam to scikit-learn: its names without a promise of stability, and the formats of targets it deals in."""
 
+from typing import Any
+
 import numpy as np
+from sklearn import get_config
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _Scorer
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._chunking import get_chunk_n_rows
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
+try:
+    from sklearn.utils._array_api import check_same_namespace
+except ImportError:  # scikit-learn before 1.9 leaves it to the product of the two arrays to fail
+
+    def check_same_namespace(X, estimator, *, attribute, method):
+        """Nothing."""
+
+
 __all__ = [
+    "HasMethods",
     "Interval",
     "LabelScorer",
     "StrOptions",
     "check_not_ragged",
+    "check_same_namespace",
     "check_sample_weight",
     "fit_context",
+    "get_chunk_n_rows",
     "positive_columns",
+    "stays_on_device",
 ]
 
 
@@ -51,3 +67,8 @@ def check_not_ragged(y):
             "y is a list of label lists of different lengths, but a (n_samples, n_labels) array is needed. "
             "sklearn.preprocessing.MultiLabelBinarizer turns the lists into a 0/1 label indicator."
         )
+
+
+def stays_on_device(X: Any) -> bool:
+    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
+    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")

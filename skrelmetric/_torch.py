@@ -1,11 +1,15 @@
-"""The seam between numpy and torch: tensors of arrays, devices, and sums over samples in row blocks."""
+"""The seam between torch and everyone else's arrays: conversion both ways, and devices."""
 
 import warnings
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from skrelmetric._sklearn import stays_on_device
+
+__all__ = ["as_tensor", "block_rows", "float_dtypes", "like", "resolve_device"]
 
 # Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
@@ -13,8 +17,8 @@ _BLOCK_ELEMENTS = {"cpu": 2**17}
 _BLOCK_ELEMENTS_ACCELERATOR = 2**24
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Device that `device` names; ``"auto"`` is the CPU, where numpy arrays live.
+def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
+    """Device that `device` names; ``"auto"`` is where the samples `X` live.
 
     Raises
     ------
@@ -22,7 +26,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         If torch knows no such device, or sees none on this machine.
     """
     if device == "auto":
-        return torch.device("cpu")
+        return X.device if isinstance(X, Tensor) else torch.device("cpu")
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()
@@ -34,34 +38,38 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def as_tensor(array: np.ndarray, device: torch.device) -> Tensor:
+def float_dtypes(X: Any) -> list:
+    """Floating dtypes that samples are kept in, as the kind of array that `X` is names them."""
+    if stays_on_device(X):
+        return [torch.float64, torch.float32] if isinstance(X, Tensor) else [_namespace(X).float64, _namespace(X).float32]
+    return [np.float64, np.float32]
+
+
+def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:
     """Tensor of `array`, sharing its memory where the device allows; it must not be written to."""
-    if any(stride < 0 for stride in array.strides):
-        array = np.ascontiguousarray(array)
-    with warnings.catch_warnings():
-        # joblib hands read-only memory maps to its workers; torch warns of writing, which nobody does here.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
-        tensor = torch.from_numpy(array)
-    return tensor.to(device)
+    if isinstance(array, np.ndarray):
+        if any(stride < 0 for stride in array.strides):
+            array = np.ascontiguousarray(array)
+        with warnings.catch_warnings():
+            # joblib hands read-only memory maps to its workers; torch warns of writing, which nobody does here.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
+            array = torch.from_numpy(array)
+    elif not isinstance(array, Tensor):
+        array = torch.from_dlpack(array)
+    return array.to(device).detach()
 
 
-def block_rows(X: Tensor) -> int:
-    """Rows of `X` that make one block."""
-    elements = _BLOCK_ELEMENTS.get(X.device.type, _BLOCK_ELEMENTS_ACCELERATOR)
-    return max(64, elements // max(1, X.shape[1]))
+def like(tensor: Tensor, X: Any) -> Any:
+    """Array of what `tensor` holds, of the kind and on the device of `X`: a tensor for a tensor, numpy otherwise."""
+    if not stays_on_device(X):
+        return tensor.cpu().numpy()
+    return tensor.to(X.device) if isinstance(X, Tensor) else _namespace(X).from_dlpack(tensor, device=X.device)
 
 
-def row_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Walk through the rows of several tensors together, in blocks sized by the widest."""
-    rows = min(block_rows(tensor) for tensor in tensors)
-    yield from zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+def _namespace(X: Any) -> Any:
+    return X.__array_namespace__()
 
 
-def cross(A: Tensor, B: Tensor) -> Tensor:
-    """``A.T @ B`` of tall thin matrices, accumulated in float64 whatever their dtype."""
-    if A.dtype == B.dtype == torch.float64:
-        return A.T @ B
-    total = A.new_zeros((A.shape[1], B.shape[1]), dtype=torch.float64)
-    for a, b in row_blocks(A, B):
-        total += a.T.to(torch.float64) @ b.to(torch.float64)
-    return total
+def block_rows(n_columns: int, device: torch.device) -> int:
+    """Rows of a block of `n_columns`."""
+    return max(64, _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS_ACCELERATOR) // max(1, n_columns))

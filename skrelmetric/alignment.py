@@ -1,18 +1,21 @@
 """Alignment of a distance with a relation, exactly, over all n^2 pairs of samples.
 
-Relation alignment (RAML) fits a symmetric matrix M and an offset b so that the squared distances
-D_ij = (x_i - x_j)' M (x_i - x_j) follow the relation of the targets (HRAML, Eqs. 2-3), here by ridge regression:
+Relation alignment (RAML) wants the relation of two samples in feature space to be that of their targets (HRAML,
+Eq. 1). With f(x_i, x_j) = <M, T_ij> + b, T_ij = (x_i - x_j)(x_i - x_j)' (Eq. 2), this is a linear regression of
+G_ij = g(y_i, y_j) on the pairs (Eq. 3), here with a ridge penalty and sample weights p_i of sum 1:
 
-    minimise  1/2 mean_ij (D_ij + b - G_ij)^2 + alpha/2 |M|_F^2        over M = M', b.
+    minimise  1/2 sum_ij p_i p_j (<M, T_ij> + b - G_ij)^2 + alpha/2 |M|_F^2        over M = M', b.
 
-With centred samples z_i, their covariance S, q_i = z_i' M z_i and g = G 1 / n, the offset is
-b = mean(g) - 2 <M, S>, and eliminating it leaves one linear equation for M:
+Write z_i for the centred samples, Z for all of them, P = diag(p), S = Z'PZ for their covariance,
+q_i = z_i' M z_i and g = G p. Since <M, T_ij> = q_i + q_j - 2 z_i' M z_j, every sum over pairs falls apart into sums
+over samples. The offset is b = p'g - 2 <M, S>, and eliminating it leaves one linear equation for M:
 
-    A(M) = 2 Z' diag(q - mean(q)) Z / n + 4 S M S + alpha M  =  2 Z' diag(g - mean(g)) Z / n - 2 Z' G Z / n^2.
+    A(M) = 2 Z'P diag(q - p'q) Z + 4 S M S + alpha M  =  2 Z'P diag(g - p'g) Z - 2 Z'P G P Z  = B.
 
 A product with A walks over the samples once, so conjugate gradients solves the problem over all pairs at
 O(n d^2) an iteration. If the samples were Gaussian, A(M) would be 8 S M S + alpha M, which is diagonal in the
-principal axes of the samples; that is the preconditioner.
+principal axes of the samples; that is the preconditioner. Over the positive semi-definite cone the same quadratic
+is minimised by accelerated projected gradients, in coordinates in which that diagonal is about 1.
 """
 
 from typing import NamedTuple
@@ -20,10 +23,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelmetric._torch import cross, row_blocks
+from skrelmetric._samples import Rows, Samples
 from skrelmetric.relations import Relation
 
-__all__ = ["PrincipalCoordinates", "RidgeSolution", "principal_coordinates", "ridge"]
+__all__ = [
+    "AlignedMetric",
+    "NormalEquations",
+    "PrincipalCoordinates",
+    "constrained_ridge",
+    "normal_equations",
+    "principal_coordinates",
+    "ridge",
+]
+
+# With at least so many samples a feature, turning d x d matrices at every product costs less than a turned copy of X.
+_MANY_SAMPLES = 16
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 class PrincipalCoordinates(NamedTuple):
@@ -31,8 +47,10 @@ class PrincipalCoordinates(NamedTuple):
 
     Attributes
     ----------
-    Z : Tensor of shape (n_samples, rank)
-        Centred coordinates, in the dtype of the samples.
+    samples : Samples of shape (n_samples, k)
+        The samples, as they came (k features) or turned (k = rank).
+    rotation : Tensor of shape (k, rank) or None
+        What turns a centred row of `samples` into coordinates, float64; None where it is turned already.
     variances : Tensor of shape (rank,)
         Variance of each coordinate, float64; their sum is the number of features that vary.
     axes : Tensor of shape (n_features, rank)
@@ -41,19 +59,35 @@ class PrincipalCoordinates(NamedTuple):
         The unit: the root of the mean variance of the features that vary; 0 where none does, and rank 0.
     """
 
-    Z: Tensor
+    samples: Samples
+    rotation: Tensor | None
     variances: Tensor
     axes: Tensor
     scale: float
 
+    def turned(self, second_moment: Tensor) -> Tensor:
+        """Second moment of `samples` in principal coordinates."""
+        return second_moment if self.rotation is None else self.rotation.T @ second_moment @ self.rotation
 
-def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
-    """Centre, rotate and scale samples, dropping the directions in which they do not vary.
+    def turned_back(self, M: Tensor) -> Tensor:
+        """Matrix of a quadratic form of principal coordinates, as a form of the rows of `samples`."""
+        return M if self.rotation is None else self.rotation @ M @ self.rotation.T
+
+    def differences(self, i: Tensor, j: Tensor) -> Tensor:
+        """Coordinates of sample i less those of sample j, of shape (n_pairs, rank), in float64."""
+        difference = self.samples[i].to(torch.float64) - self.samples[j].to(torch.float64)
+        return difference if self.rotation is None else difference @ self.rotation
+
+
+def principal_coordinates(X: Rows, weights: Tensor) -> PrincipalCoordinates:
+    """Principal axes of samples, dropping the directions in which they do not vary.
 
     Parameters
     ----------
-    X : Tensor of shape (n_samples, n_features)
+    X : Tensor or csr_array of shape (n_samples, n_features)
         Samples, float32 or float64.
+    weights : Tensor of shape (n_samples,)
+        Positive weight of each sample, float64; they sum to 1.
 
     Returns
     -------
@@ -66,37 +100,48 @@ def principal_coordinates(X: Tensor) -> PrincipalCoordinates:
 
     Notes
     -----
-    Costs one pass for the covariance, O(n d^2), and one for the rotation; with more features than samples a
-    singular value decomposition, O(n^2 d), takes their place.
+    Costs one pass for the mean and one for the covariance, O(n d^2). Few samples, or ones whose variances differ so
+    much that rounding would drown the small ones, are turned in a further pass, into a copy. With more features than
+    samples, the decomposition of the n samples, O(n^2 d), takes the place of the covariance.
     """
-    n, d = X.shape
-    mean = X.mean(0, dtype=torch.float64)
+    samples = Samples(X, weights)
+    n, d = samples.shape
     if n > d:
-        covariance = mean.new_zeros((d, d))
-        for (x,) in row_blocks(X):
-            z = x - mean
-            covariance += z.T @ z
-        of_features = _finite(covariance.diagonal() / n)
-        variances, axes = torch.linalg.eigh(covariance / n)
+        covariance = samples.scatter(weights)
+        of_features = covariance.diagonal()
+        variances, axes = torch.linalg.eigh(_finite(covariance))
+    elif samples.stored_sparse:
+        root, of_features = weights.sqrt(), samples.variances()
+        variances, directions = torch.linalg.eigh(_finite(root[:, None] * samples.gram() * root))
+        axes = samples.cross(root[:, None] * directions).T / variances.clamp(min=_TINY).sqrt()
     else:
-        of_features = _finite((X - mean).square().mean(0))
-        _, singular, axes_t = torch.linalg.svd(X - mean, full_matrices=False)
-        variances, axes = singular.square() / n, axes_t.T
-    if not of_features.any() and (X[0] != X).any():
+        of_features = _finite(samples.variances())
+        _, singular, axes_t = torch.linalg.svd(weights.sqrt()[:, None] * samples[:], full_matrices=False)
+        variances, axes = singular.square().to(torch.float64), axes_t.T.to(torch.float64)
+    if not of_features.any() and samples.vary():
         raise ValueError("The samples are too small to square without underflow. Scale the features first.")
     # What rounding alone leaves: of the mean in every direction, and of the largest variance in the others.
     eps = torch.finfo(torch.float64).eps
-    of_mean = (8 * eps * mean).square()
-    of_largest = d * max(eps, torch.finfo(X.dtype).eps ** 2) * variances.max()
+    of_mean = (8 * eps * samples.mean).square()
+    of_largest = d * max(eps, torch.finfo(samples.dtype).eps ** 2) * variances.max()
     varying = variances > torch.maximum(of_largest, of_mean.sum())
     variances, axes = variances[varying], axes[:, varying]
     mean_variance = float(variances.sum()) / max(1, int((of_features > of_mean).sum()))
     scale = mean_variance**0.5
-    rotation = axes / (scale or 1.0)
-    Z = X.new_empty((n, len(variances)))
-    for x, z in row_blocks(X, Z) if Z.shape[1] else ():
-        torch.mm((x - mean).to(X.dtype), rotation.to(X.dtype), out=z)
-    return PrincipalCoordinates(Z, variances / (mean_variance or 1.0), axes, scale)
+    rotation: Tensor | None = axes / (scale or 1.0)
+    if n <= d or not (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples))):
+        samples, rotation = samples.turned(rotation), None
+    return PrincipalCoordinates(samples, rotation, variances / (mean_variance or 1.0), axes, scale)
+
+
+def _even(variances: Tensor, samples: Samples) -> bool:
+    """Whether rounding of the largest direction, mean included, leaves the digits of the smallest, and of squares."""
+    if not len(variances):
+        return True
+    limits = torch.finfo(samples.dtype)
+    largest = variances.max() + samples.mean.square().sum()
+    smallest = variances.min()
+    return bool((largest * limits.eps**0.5 <= 0.01 * smallest) & (smallest > limits.tiny**0.5) & (largest < limits.max**0.5))
 
 
 def _finite(array: Tensor, what: str = "samples", which: str = "features") -> Tensor:
@@ -105,68 +150,121 @@ def _finite(array: Tensor, what: str = "samples", which: str = "features") -> Te
     return array
 
 
-class RidgeSolution(NamedTuple):
-    """Optimum of the aligned ridge regression.
+class NormalEquations(NamedTuple):
+    """The linear equation A(M) = B whose solution aligns the distance with the relation.
 
     Attributes
     ----------
-    M : Tensor of shape (rank, rank)
-        Symmetric matrix of the distance; not necessarily positive semi-definite.
-    offset : float
-        The offset b between relation and distance.
-    n_iter : int
-        Iterations of conjugate gradients.
-    residual : float
-        Norm of the residual relative to that of the right-hand side, both in the metric of the preconditioner:
-        an estimate of the relative error of M. In float32 the estimate may fall below what rounding allows.
+    coordinates : PrincipalCoordinates
+        The samples.
+    right : Tensor of shape (rank, rank)
+        The right-hand side B, symmetric, float64.
+    relation_mean : Tensor
+        Weighted mean of the relation over all pairs, a scalar.
+    alpha : float
+        Weight of the ridge penalty, at least 0.
     """
 
-    M: Tensor
-    offset: float
-    n_iter: int
-    residual: float
+    coordinates: PrincipalCoordinates
+    right: Tensor
+    relation_mean: Tensor
+    alpha: float
+
+    def product(self, M: Tensor) -> Tensor:
+        """A(M) for a symmetric M of shape (rank, rank), in one pass over the samples."""
+        coordinates, s = self.coordinates, self.coordinates.variances
+        forms = coordinates.turned(coordinates.samples.scatter_of_forms(coordinates.turned_back(M)))
+        image = 2 * forms + 4 * s[:, None] * M * s + self.alpha * M
+        image.diagonal().sub_(2 * (M.diagonal() @ s) * s)
+        return image
+
+    def gaussian(self) -> Tensor:
+        """Diagonal that A would have if the samples were Gaussian, of shape (rank, rank)."""
+        return 8 * torch.outer(self.coordinates.variances, self.coordinates.variances) + self.alpha
+
+    def offset(self, M: Tensor) -> Tensor:
+        """The best offset b for M, a scalar."""
+        return self.relation_mean - 2 * M.diagonal() @ self.coordinates.variances
 
 
-def ridge(Z: Tensor, variances: Tensor, G: Relation, *, alpha: float, max_iter: int, tol: float) -> RidgeSolution:
-    """Align squared distances with a relation by ridge regression over all pairs.
+def normal_equations(coordinates: PrincipalCoordinates, G: Relation, alpha: float) -> NormalEquations:
+    """Equations of a relation-aligned ridge regression.
 
     Parameters
     ----------
-    Z : Tensor of shape (n_samples, rank)
-        Centred samples along their principal axes.
-    variances : Tensor of shape (rank,)
-        Their variances, all positive: Z' Z / n is ``diag(variances)``.
+    coordinates : PrincipalCoordinates
+        The samples.
     G : Relation
-        Relation of the targets of the same samples.
+        Relation of their targets.
     alpha : float
         Weight of the ridge penalty, at least 0.
-    max_iter : int
-        Most iterations of conjugate gradients.
-    tol : float
-        Relative residual at which to stop.
 
     Returns
     -------
-    RidgeSolution
+    NormalEquations
 
     Raises
     ------
     ValueError
         If the relation overflows.
     """
-    n = Z.shape[0]
-    g = G.row_means()
-    gaussian = 8 * torch.outer(variances, variances) + alpha
-    b = 2 * _weighted_scatter(Z, g - g.mean()) / n - 2 * G.quadratic(Z) / n**2
-    _finite(g.square().sum() + b.square().sum(), "targets", "targets")
+    samples = coordinates.samples
+    p = samples.weights
+    g = G.row_means(p)
+    mean = p @ g
+    right = 2 * coordinates.turned(samples.scatter(p * (g - mean)) - G.quadratic(samples, p))
+    _finite(g.square().sum() + right.square().sum(), "targets", "targets")
+    return NormalEquations(coordinates, (right + right.T) / 2, mean, alpha)
 
+
+class AlignedMetric(NamedTuple):
+    """A solution in principal coordinates.
+
+    Attributes
+    ----------
+    M : Tensor of shape (rank, rank)
+        Symmetric matrix of the distance.
+    offset : Tensor
+        The offset b between relation and distance, a scalar.
+    n_iter : int
+        Passes over the samples.
+    residual : float
+        How far from optimal, relative; see the solver.
+    """
+
+    M: Tensor
+    offset: Tensor
+    n_iter: int
+    residual: float
+
+
+def ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMetric:
+    """Unconstrained optimum, by preconditioned conjugate gradients.
+
+    Parameters
+    ----------
+    equations : NormalEquations
+        What to solve.
+    max_iter : int
+        Most iterations.
+    tol : float
+        Residual at which to stop.
+
+    Returns
+    -------
+    AlignedMetric
+        Its matrix need not be positive semi-definite. Its residual is the norm of B - A(M) relative to that of B, both
+        in the metric of the preconditioner: an estimate of the relative error of M. In float32 the estimate may fall
+        below what rounding allows.
+    """
+    gaussian = equations.gaussian()
     M = torch.zeros_like(gaussian)
-    residual = b
+    residual = equations.right
     preconditioned = direction = residual / gaussian
     energy = initial = (residual * preconditioned).sum()
     n_iter = 0
     while n_iter < max_iter and energy > tol**2 * initial:
-        image = curvature(Z, variances, direction, alpha)
+        image = equations.product(direction)
         step = energy / (direction * image).sum()
         M = M + step * direction
         residual = residual - step * image
@@ -174,44 +272,72 @@ def ridge(Z: Tensor, variances: Tensor, G: Relation, *, alpha: float, max_iter: 
         previous, energy = energy, (residual * preconditioned).sum()
         direction = preconditioned + energy / previous * direction
         n_iter += 1
-    offset = g.mean() - 2 * (M.diagonal() * variances).sum()
     relative = (energy / initial).sqrt() if initial > 0 else initial
-    return RidgeSolution(M, float(offset), n_iter, float(relative))
+    return AlignedMetric(M, equations.offset(M), n_iter, float(relative))
 
 
-def curvature(Z: Tensor, variances: Tensor, M: Tensor, alpha: float) -> Tensor:
-    """Product A(M) of the normal equations, in one pass over the samples.
+def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMetric:
+    """Optimum over the cone of positive semi-definite matrices, by accelerated projected gradients.
 
     Parameters
     ----------
-    Z : Tensor of shape (n_samples, rank)
-        Centred samples along their principal axes.
-    variances : Tensor of shape (rank,)
-        Their variances.
-    M : Tensor of shape (rank, rank)
-        Symmetric matrix, float64.
-    alpha : float
-        Weight of the ridge penalty.
+    equations : NormalEquations
+        What to solve.
+    max_iter : int
+        Most iterations.
+    tol : float
+        Residual at which to stop.
 
     Returns
     -------
-    Tensor of shape (rank, rank)
-        ``2 Z' diag(q - mean(q)) Z / n + 4 S M S + alpha M``, float64.
+    AlignedMetric
+        Its residual certifies it: in coordinates N = C^-1 M C^-1, in which the curvature is about 1, it is the distance
+        of N from the projection of N - grad(N) onto the cone, relative to the norm of the gradient at 0. It is 0 at
+        the optimum and nowhere else (the Karush-Kuhn-Tucker conditions).
+
+    Notes
+    -----
+    C is diagonal, so that the cone is itself in the new coordinates. A is linear, so extrapolation costs no pass
+    over the samples. The momentum starts again whenever it points uphill (O'Donoghue and Candes, 2015), and the step
+    grows back after it had to shrink.
     """
-    scatter = torch.zeros_like(M)
-    m = M.to(Z.dtype)
-    for (z,) in row_blocks(Z):
-        q = (z @ m).mul_(z).sum(1, keepdim=True)
-        scatter += (z * q).T @ z
-    mean_q = (M.diagonal() * variances).sum()
-    smoothed = 2 * variances[:, None] * M * variances
-    smoothed.diagonal().sub_(mean_q * variances)
-    return 2 * (scatter / Z.shape[0] + smoothed) + alpha * M
+    variances = equations.coordinates.variances
+    c = (8**0.5 * variances + equations.alpha**0.5).rsqrt()
+    C = torch.outer(c, c)
+    right = C * equations.right
+    unit = right.norm()
+
+    def product(N: Tensor) -> Tensor:
+        return C * equations.product(C * N)
+
+    N = previous = torch.zeros_like(right)
+    image = previous_image = torch.zeros_like(right)
+    momentum, lipschitz, residual, n_iter = 1.0, 1.0, 1.0, 0
+    while n_iter < max_iter and unit > 0:
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = (momentum - 1) / following
+        start, start_image = N + ahead * (N - previous), image + ahead * (image - previous_image)
+        gradient = start_image - right
+        while True:
+            candidate = _on_cone(start - gradient / lipschitz)
+            candidate_image = product(candidate)
+            n_iter += 1
+            step = candidate - start
+            if n_iter >= max_iter or (step * (candidate_image - start_image)).sum() <= lipschitz * step.square().sum():
+                break
+            lipschitz *= 2
+        uphill = ((start - candidate) * (candidate - N)).sum() > 0
+        previous, previous_image, N, image = N, image, candidate, candidate_image
+        momentum = 1.0 if uphill else following
+        if lipschitz * step.norm() <= tol * unit or n_iter >= max_iter:  # a decomposition is saved while far off
+            residual = float((N - _on_cone(N - image + right)).norm() / unit)
+            if residual <= tol:
+                break
+    M = C * N
+    return AlignedMetric(M, equations.offset(M), n_iter, residual if unit > 0 else 0.0)
 
 
-def _weighted_scatter(Z: Tensor, weights: Tensor) -> Tensor:
-    """Z' diag(weights) Z in float64."""
-    scatter = Z.new_zeros((Z.shape[1], Z.shape[1]), dtype=torch.float64)
-    for z, w in row_blocks(Z, weights.to(Z.dtype)[:, None]):
-        scatter += cross(z * w, z)
-    return scatter
+def _on_cone(M: Tensor) -> Tensor:
+    """The nearest positive semi-definite matrix."""
+    eigenvalues, eigenvectors = torch.linalg.eigh((M + M.T) / 2)
+    return (eigenvectors * eigenvalues.clamp(min=0)) @ eigenvectors.T

@@ -1,22 +1,42 @@
 """The linear aligned metric."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 from warnings import warn
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
-from skrelmetric._sklearn import Interval, StrOptions, check_not_ragged, fit_context
-from skrelmetric._torch import as_tensor, resolve_device
-from skrelmetric.alignment import principal_coordinates, ridge
-from skrelmetric.mahalanobis import pair_distances, psd_factor
-from skrelmetric.relations import make_relation
+from skrelmetric._samples import Rows
+from skrelmetric._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_same_namespace,
+    check_sample_weight,
+    fit_context,
+)
+from skrelmetric._torch import as_tensor, float_dtypes, like, resolve_device
+from skrelmetric.alignment import (
+    AlignedMetric,
+    PrincipalCoordinates,
+    constrained_ridge,
+    normal_equations,
+    principal_coordinates,
+    ridge,
+)
+from skrelmetric.mahalanobis import Mahalanobis, pair_distances, psd_factor, with_positive_sign
+from skrelmetric.pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
+from skrelmetric.relations import Relation, make_relation
+from skrelmetric.relations._targets import check_targets, unlabelled
 
 __all__ = ["RAMLLinear"]
 
@@ -31,35 +51,56 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Parameters
     ----------
     n_components : int or None, default=None
-        Dimension of the transformed samples, at most the number of features. None keeps every direction in which
-        the learned metric is positive; beyond those the transformed samples are 0.
-    relation : {"auto", "hamming", "l1", "sqeuclidean", "discrete"}, default="auto"
-        What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
-        "l1" for label distributions and other real targets, "discrete" for classes.
-    solver : {"ridge"}, default="ridge"
-        "ridge" solves the regression over all pairs by preconditioned conjugate gradients.
+        Dimension of the transformed samples, at most the number of features: the best factor of that rank of the
+        learned metric. None keeps every direction in which the metric is positive; beyond those the transformed
+        samples are 0.
+    relation : str, callable or object, default="auto"
+        What to align with: "hamming", "l1", "sqeuclidean", "discrete", "hellinger", "cosine", "jeffreys", "jaccard", a
+        callable ``g(Y_a, Y_b)`` that returns all pairs, or an object such as
+        :class:`~skrelmetric.relations.Jeffreys`; see :func:`skrelmetric.relations.make_relation`. "auto" is
+        "hamming" for label sets, "l1" for label distributions and other real targets, "discrete" for classes.
+    solver : {"ridge", "svr", "krr"}, default="ridge"
+        "ridge" solves the regression over all pairs, exactly, by preconditioned conjugate gradients. "svr" and "krr"
+        are the solvers of the RAML paper: support vector and kernel ridge regression on `n_pairs` sampled pairs.
     alpha : float, default=1.0
-        Weight of the penalty ``alpha / 2 * |M|_F^2``, at least 0, in units of the squared mean variance of the
-        features that vary: rescaling all features by one factor changes nothing but the scale of the result.
-        Features of different units should be standardised first.
-    psd : {"project"}, default="project"
-        "project" takes the nearest positive semi-definite matrix to the unconstrained optimum.
+        Weight of the penalty ``alpha / 2 * |M|_F^2``, at least 0, and above 0 for "svr" and "krr"; in units of the
+        squared mean variance of the features that vary: rescaling all features by one factor changes nothing but the
+        scale of the result. Features of different units should be standardised first.
+    psd : {"project", "constrained"}, default="project"
+        "project" takes the nearest positive semi-definite matrix to the unconstrained optimum. "constrained" finds
+        the optimum among positive semi-definite matrices, for solver "ridge" only. It fits the relation better
+        and usually gives worse neighbours, at some ten times the cost.
+    n_pairs : int, default=2000
+        Number of pairs for "svr" and "krr", whose time grows with its cube and memory with its square. All
+        n (n + 1) / 2 are taken where there are no more.
+    epsilon : float, default=0.1
+        Error of the relation that costs nothing, for "svr", at least 0.
     max_iter : int, default=1000
-        Most iterations of conjugate gradients.
+        Most iterations of "ridge"; the other solvers run until they converge.
     tol : float, default=1e-8
-        Relative error of the unconstrained optimum, above 0, as estimated by the preconditioned residual, at which to
-        stop. Samples in float32 bound what can be reached, to about 1e-6, whatever the estimate says.
+        Value of `residual_` at which "ridge" stops, above 0. Samples in float32 bound what can be reached, to about
+        1e-6, whatever the estimate says.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
+    random_state : int, RandomState or None, default=None
+        Seed of the pairs that "svr" and "krr" sample.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Factor L of the learned metric M = L' L, strongest direction first, in the dtype of the training samples.
+        Factor L of the learned metric M = L' L, strongest direction first, the first of the largest entries of each
+        row positive, in the dtype of the training samples.
+    explained_distance_ratio_ : ndarray of shape (n_components,)
+        Share of each component in the mean squared distance of two training samples under the whole learned
+        metric; they sum to 1 if no direction is left out.
     offset_ : float
         Offset b of the regression: a pair at distance 0 is predicted to have relation b before the projection.
+    residual_ : float
+        How far from its optimum "ridge" stopped, relative: the norm of the remaining gradient, preconditioned, which
+        estimates the relative error of M. With ``psd="constrained"`` it is a certificate: the step that a projected
+        gradient would still make, 0 exactly where the Karush-Kuhn-Tucker conditions hold. 0 for "svr" and "krr".
     n_iter_ : int
-        Iterations of conjugate gradients.
+        Iterations of the solver.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -73,10 +114,34 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Notes
     -----
-    Time is O(n d^2) for each of some ten to a hundred iterations, and O(n q d) for q labels once ("l1":
-    O(n q d^2)). Memory is that of a copy of X and one or two of y, although the objective sums over n^2 pairs: no pair
-    is ever formed (see :mod:`skrelmetric.alignment`). The distance is Euclidean after `transform`. A target that is
-    the same for all samples tells nothing: the metric is then 0, with a warning.
+    *The method.* Alignment asks that f(x_i, x_j) = g(y_i, y_j) for every pair (HRAML, Eq. 1), with
+    f = (x_i - x_j)' M (x_i - x_j) + b = <M, T_ij> + b (Eq. 2). Given g, that is a linear regression on pairs (Eq. 3). With
+    sample weights p_i of sum 1 (1/n each without `sample_weight`), "ridge" minimises
+
+        1/2 sum_ij p_i p_j (<M, T_ij> + b - g(y_i, y_j))^2 + alpha/2 |M|_F^2.
+
+    *The linear cost.* With centred samples z_i, <M, T_ij> = q_i + q_j - 2 z_i' M z_j for q_i = z_i' M z_i, so the normal
+    equations need sums over samples only:
+
+        2 Z'P diag(q - p'q) Z + 4 S M S + alpha M  =  2 Z'P diag(g - p'g) Z - 2 Z'P G P Z,
+
+    where S = Z'PZ, g = G p, and Z'PGPZ costs O(n q d) for q labels because G is a product of thin matrices
+    ("discrete": sums by class; "l1": prefix sums of sorted targets, O(n q d^2)). Conjugate gradients need one pass over
+    the samples, O(n d^2), for each of some five (Gaussian features) to a hundred (heavy tails) iterations. No pair is
+    ever formed, and memory beyond X and y is that of at most one copy of X and of two of y. "jaccard" and callables
+    cost the square of the number of *distinct* targets.
+
+    *Sparse samples* are neither made dense nor centred in memory. With more features than samples, n x n products take
+    the place of d x d ones.
+
+    *Missing labels* (NaN in y) are left out of each pair; a sample of which no label is known is left out
+    altogether. *Sample weights* weigh a pair by p_i p_j: weight 0 leaves a sample out, weight 2 repeats it.
+
+    The distance is Euclidean after `transform`. A target that is the same for all samples tells nothing: the metric is
+    then 0, with a warning.
+
+    *Tensors.* Under ``sklearn.set_config(array_api_dispatch=True)`` a torch tensor is fitted and transformed on its
+    own device, and so are `components_` and what `transform` returns.
 
     References
     ----------
@@ -98,13 +163,16 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "relation": [str],
-        "solver": [StrOptions({"ridge"})],
+        "relation": [str, callable, HasMethods("bind")],
+        "solver": [StrOptions({"ridge", "svr", "krr"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "psd": [StrOptions({"project"})],
+        "psd": [StrOptions({"project", "constrained"})],
+        "n_pairs": [Interval(Integral, 1, None, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, 1, closed="right")],
         "device": [str, torch.device],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -115,29 +183,37 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         solver="ridge",
         alpha=1.0,
         psd="project",
+        n_pairs=2000,
+        epsilon=0.1,
         max_iter=1000,
         tol=1e-8,
         device="auto",
+        random_state=None,
     ):
         self.n_components = n_components
         self.relation = relation
         self.solver = solver
         self.alpha = alpha
         self.psd = psd
+        self.n_pairs = n_pairs
+        self.epsilon = epsilon
         self.max_iter = max_iter
         self.tol = tol
         self.device = device
+        self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the metric.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Targets: a 0/1 label indicator, label distributions, numbers or classes.
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where one is missing.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
 
         Returns
         -------
@@ -146,22 +222,26 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If the input is not finite, of unfitting shapes or too small, if the target does not suit `relation`,
-            or if `n_components` exceeds the number of features.
+            If the samples are not finite, of unfitting shapes or fewer than two, if the target or the weights do not suit
+            `relation`, or if parameters exclude one another.
         """
-        check_not_ragged(y)
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, ensure_min_samples=2)
-        self._check_n_components(X.shape[1])
-        device = resolve_device(self.device)
+        X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
+        y = self._check_targets(X, y)
+        self._check_parameters(X.shape[1])
+        device = resolve_device(self.device, X)
+        rows, y, weights = _weighted(X, y, sample_weight, device)
+        coordinates = principal_coordinates(rows, weights)
         G = make_relation(y, self.relation, device=device)
-        samples = principal_coordinates(as_tensor(X, device))
-        solution = ridge(samples.Z, samples.variances, G, alpha=self.alpha, max_iter=self.max_iter, tol=self.tol)
-        factor = psd_factor(solution.M, self.n_components) @ samples.axes.T / (samples.scale or 1.0)
+        aligned = _SOLVERS[self.solver, self.psd](self, coordinates, G)
+        factor = psd_factor(aligned.M)
+        distances = factor.square() @ coordinates.variances
+        n_components = self.n_components or max(1, len(factor))
+        components = with_positive_sign(factor @ coordinates.axes.T / (coordinates.scale or 1.0))
 
-        self.components_ = factor.cpu().numpy().astype(X.dtype)
-        self.offset_ = solution.offset
-        self.n_iter_ = solution.n_iter
-        self._warn_of(solution.residual)
+        self.components_ = like(_of_length(components, n_components).to(coordinates.samples.dtype), X)
+        self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), X)
+        self.offset_, self.residual_, self.n_iter_ = float(aligned.offset), aligned.residual, aligned.n_iter
+        self._warn_of(len(factor))
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -169,7 +249,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -178,8 +258,9 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Transformed samples.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return X @ self.components_.T.astype(X.dtype, copy=False)
+        check_same_namespace(X, self, attribute="components_", method="transform")
+        X = validate_data(self, X, reset=False, dtype=float_dtypes(X), accept_sparse="csr")
+        return X @ _of_dtype(self.components_, X.dtype).T
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
         """Matrix M of the learned metric, sqrt((x - x')' M (x - x')).
@@ -191,6 +272,19 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         return self.components_.T @ self.components_
+
+    def get_metric(self) -> Mahalanobis:
+        """Learned distance as a function of two samples, independent of the estimator.
+
+        Returns
+        -------
+        callable
+            ``metric(u, v, squared=False)`` for two arrays of shape (n_features,). It can be pickled, and is a `metric` of
+            :class:`sklearn.neighbors.NearestNeighbors` and of the like; searching transformed samples with the
+            Euclidean metric finds the same neighbours much faster.
+        """
+        check_is_fitted(self)
+        return Mahalanobis(as_tensor(self.components_).cpu().numpy().copy())
 
     def pair_distance(self, pairs: ArrayLike) -> np.ndarray:
         """Learned distance of each pair of samples.
@@ -211,9 +305,10 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If `pairs` is not of that shape, or not finite.
         """
         check_is_fitted(self)
+        check_same_namespace(pairs, self, attribute="components_", method="pair_distance")
         pairs = check_array(
             pairs,
-            dtype=[np.float64, np.float32],
+            dtype=float_dtypes(pairs),
             allow_nd=True,
             ensure_2d=False,
             ensure_min_samples=0,
@@ -221,27 +316,64 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         )
         if pairs.ndim != 3 or pairs.shape[1:] != (2, self.n_features_in_):
             raise ValueError(
-                f"pairs has shape {pairs.shape}, but (n_pairs, 2, {self.n_features_in_}) is needed: "
+                f"pairs has shape {tuple(pairs.shape)}, but (n_pairs, 2, {self.n_features_in_}) is needed: "
                 "two samples a pair, with the features seen in fit."
             )
-        return pair_distances(self.components_, pairs)
+        return pair_distances(_of_dtype(self.components_, pairs.dtype), pairs)
 
-    def _check_n_components(self, n_features: int) -> None:
+    def pair_score(self, pairs: ArrayLike) -> np.ndarray:
+        """Similarity of each pair of samples: the negative of its learned distance.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, n_features)
+            The pairs.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Scores, at most 0; the higher, the more alike.
+
+        Raises
+        ------
+        ValueError
+            If `pairs` is not of that shape, or not finite.
+        """
+        return -self.pair_distance(pairs)
+
+    def _check_targets(self, X: Any, y: Any) -> Any:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None. "
+                "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
+            )
+        y = check_targets(y)
+        check_consistent_length(X, y)
+        return y
+
+    def _check_parameters(self, n_features: int) -> None:
         if self.n_components is not None and self.n_components > n_features:
             raise ValueError(
                 f"n_components={self.n_components} exceeds the number of features, {n_features}. "
                 "Pass at most that, or None to keep every useful direction."
             )
+        if (self.solver, self.psd) not in _SOLVERS:
+            raise ValueError(
+                f"psd={self.psd!r} is for solver='ridge', but solver={self.solver!r}. "
+                "Use psd='project', which clips eigenvalues as the RAML paper does."
+            )
+        if self.solver != "ridge" and self.alpha == 0:
+            raise ValueError(f"alpha=0, but solver={self.solver!r} needs a penalty. Use a small alpha, or solver='ridge'.")
 
-    def _warn_of(self, residual: float) -> None:
-        if residual > self.tol:
+    def _warn_of(self, rank: int) -> None:
+        if self.residual_ > self.tol:
             warn(
-                f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {residual:.1e}, above "
+                f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, above "
                 f"tol={self.tol:.1e}. Raise max_iter or alpha, or standardise the features.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        if not self.components_.any():
+        if not rank:
             warn(
                 "The learned metric is 0: no direction of the samples goes along with differences of the targets. "
                 "All distances will be 0.",
@@ -255,8 +387,81 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         tags.target_tags.two_d_labels = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _ridge(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
+    equations = normal_equations(coordinates, G, metric.alpha)
+    return ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
+
+
+def _constrained_ridge(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
+    equations = normal_equations(coordinates, G, metric.alpha)
+    return constrained_ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
+
+
+def _krr(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
+    return kernel_ridge(_pairs(metric, coordinates, G), metric.alpha)
+
+
+def _svr(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
+    return support_vectors(_pairs(metric, coordinates, G), metric.alpha, metric.epsilon)
+
+
+def _pairs(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> PairSample:
+    pairs = sample_pairs(G.n_samples, metric.n_pairs, check_random_state(metric.random_state))
+    return PairSample(coordinates, G, *pairs)
+
+
+_Solver = Callable[[RAMLLinear, PrincipalCoordinates, Relation], AlignedMetric]
+_SOLVERS: dict[tuple[str, str], _Solver] = {
+    ("ridge", "project"): _ridge,
+    ("ridge", "constrained"): _constrained_ridge,
+    ("krr", "project"): _krr,
+    ("svr", "project"): _svr,
+}
+
+
+def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
+    """Samples and targets that count, and their weights of sum 1."""
+    rows = sparse.csr_array(X) if sparse.issparse(X) else as_tensor(X, device)
+    weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
+    if sample_weight is not None:
+        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        weights = as_tensor(sample_weight, device).to(torch.float64)
+    nothing_known = unlabelled(y)
+    if nothing_known is not None:
+        weights = weights * ~as_tensor(nothing_known, device)
+    counting = weights > 0
+    if sample_weight is not None or nothing_known is not None:
+        n_counting = int(counting.sum())
+        if n_counting < 2:
+            raise ValueError(
+                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; 2 are needed to form a pair."
+            )
+        if n_counting < X.shape[0]:
+            rows, y, weights = _take(rows, counting), _take(y, counting), weights[counting]
+    return rows, y, weights / weights.sum()
+
+
+def _take(array: Any, mask: Tensor) -> Any:
+    """Rows of an array of any kind."""
+    return array[mask.to(array.device) if isinstance(array, Tensor) else mask.cpu().numpy()]
+
+
+def _of_length(rows: Tensor, n_rows: int) -> Tensor:
+    """The first rows, and zeros beyond them."""
+    missing = rows.new_zeros((max(0, n_rows - len(rows)), *rows.shape[1:]))
+    return torch.cat([rows[:n_rows], missing])
+
+
+def _of_dtype(array: Any, dtype: Any) -> Any:
+    if isinstance(array, Tensor):
+        return array.to(dtype)
+    return array.astype(dtype, copy=False)

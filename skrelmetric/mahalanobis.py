@@ -1,55 +1,101 @@
 """Algebra of a linear metric: the factor of a symmetric matrix, and distances under it."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-__all__ = ["pair_distances", "psd_factor"]
+__all__ = ["Mahalanobis", "pair_distances", "psd_factor", "with_positive_sign"]
 
 
-def psd_factor(M: Tensor, n_components: int | None = None) -> Tensor:
-    """Factor L with L' L the positive semi-definite matrix nearest to M, of limited rank.
+def psd_factor(M: Tensor) -> Tensor:
+    """Factor L with L' L the positive semi-definite matrix nearest to M.
 
     Parameters
     ----------
     M : Tensor of shape (d, d)
         Symmetric matrix.
-    n_components : int or None, default=None
-        Rows of L: the best rank, by Eckart and Young. None takes one for each positive eigenvalue, at least one.
 
     Returns
     -------
-    Tensor of shape (n_components, d)
-        Rows are eigenvectors scaled by the root of their eigenvalue, largest first; the entry of largest modulus
-        in each is positive. Rows beyond the rank of the projection are zero.
+    Tensor of shape (rank, d)
+        One row for each positive eigenvalue: its eigenvector times its root, largest first, so that the first k rows
+        are the best factor of rank k (Eckart and Young, 1936).
     """
     if not len(M):
-        return M.new_zeros((n_components or 1, 0))
+        return M
     eigenvalues, eigenvectors = torch.linalg.eigh(M)
     eigenvalues, eigenvectors = eigenvalues.flip(0), eigenvectors.flip(1)
     noise = M.shape[0] * torch.finfo(M.dtype).eps * eigenvalues.abs().max()
-    eigenvalues = torch.where(eigenvalues > noise, eigenvalues, 0.0)
-    if n_components is None:
-        n_components = max(1, int((eigenvalues > 0).sum()))
-    factor = (eigenvectors * eigenvalues.sqrt()).T[:n_components]
-    largest = factor.gather(1, factor.abs().argmax(1, keepdim=True))
-    factor = torch.where(largest < 0, -factor, factor)
-    missing = n_components - factor.shape[0]
-    return torch.vstack([factor, factor.new_zeros((missing, factor.shape[1]))])
+    rank = int((eigenvalues > noise).sum())
+    return (eigenvectors[:, :rank] * eigenvalues[:rank].sqrt()).T
 
 
-def pair_distances(components: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def with_positive_sign(factor: Tensor) -> Tensor:
+    """Rows multiplied by -1 where that makes the first of their largest entries positive.
+
+    Entries within rounding of the largest count as largest, so that rounding does not choose among them.
+    """
+    size = factor.abs()
+    largest = size > (1 - 1e-6) * size.amax(1, keepdim=True) if factor.numel() else size > 0
+    first = largest & (largest.cumsum(1) == 1)
+    sign = torch.where((factor * first).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    return factor * sign.to(factor.dtype)
+
+
+def pair_distances(components: Any, pairs: Any) -> Any:
     """Distance |L (x - x')| of each pair.
+
+    Parameters
+    ----------
+    components : array of shape (n_components, n_features)
+        Factor L of the metric.
+    pairs : array of shape (n_pairs, 2, n_features)
+        The pairs, of the same kind of array.
+
+    Returns
+    -------
+    array of shape (n_pairs,)
+    """
+    return (((pairs[:, 0] - pairs[:, 1]) @ components.T) ** 2).sum(1) ** 0.5
+
+
+class Mahalanobis:
+    """Distance |L (u - v)| of two samples, as a function that scikit-learn's neighbours and metric-learn's users take.
 
     Parameters
     ----------
     components : ndarray of shape (n_components, n_features)
         Factor L of the metric.
-    pairs : ndarray of shape (n_pairs, 2, n_features)
-        The pairs.
 
-    Returns
-    -------
-    ndarray of shape (n_pairs,)
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrelmetric.mahalanobis import Mahalanobis
+    >>> metric = Mahalanobis(np.array([[2.0, 0.0]]))
+    >>> float(metric([1, 5], [4, 9])), float(metric([1, 5], [4, 9], squared=True))
+    (6.0, 36.0)
     """
-    return np.linalg.norm((pairs[:, 0] - pairs[:, 1]) @ components.T, axis=1)
+
+    def __init__(self, components: np.ndarray):
+        self.components = components
+
+    def __call__(self, u: ArrayLike, v: ArrayLike, squared: bool = False) -> float:
+        """Distance of `u` and `v`, each of shape (n_features,).
+
+        Raises
+        ------
+        ValueError
+            If either is of another shape.
+        """
+        u, v = np.asarray(u), np.asarray(v)
+        expected = self.components.shape[1:]
+        if u.shape != expected or v.shape != expected:
+            raise ValueError(f"u and v have shapes {u.shape} and {v.shape}, but two samples of shape {expected} are needed.")
+        mapped = self.components @ (u - v)
+        return mapped @ mapped if squared else np.sqrt(mapped @ mapped)
+
+    def __repr__(self) -> str:
+        return f"Mahalanobis(components of shape {self.components.shape})"

@@ -1,7 +1,8 @@
 """Nearest-neighbour predictors for label sets and label distributions."""
 
 from numbers import Integral, Real
-from typing import Self
+from types import ModuleType
+from typing import Any, Self
 from warnings import warn
 from weakref import WeakKeyDictionary
 
@@ -10,11 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._search import NeighbourSearch
-from skrelmetric._sklearn import Interval, StrOptions, check_not_ragged, fit_context
+from skrelmetric._sklearn import (
+    Interval,
+    StrOptions,
+    check_not_ragged,
+    check_same_namespace,
+    fit_context,
+    stays_on_device,
+)
 
 __all__ = ["AAKNN", "MLkNN"]
 
@@ -130,16 +139,18 @@ class MLkNN(ClassifierMixin, BaseEstimator):
             If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
         """
         check_not_ragged(y)
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, multi_output=True, ensure_min_samples=2)
+        given = X
+        X, y = _validated(self, X, y, ensure_min_samples=2)
         classes, Y = _label_indicator(y)
         n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
         search = _fit_search(self, X)
         votes = _votes(search.nearest(None, n_neighbors), Y)
 
         _LATEST_VOTES.pop(self, None)
-        self.classes_, self.n_neighbors_ = classes, n_neighbors
-        self.posterior_ = posterior_table(votes, Y, n_neighbors, self.smoothing)
-        self._search, self._Y = search, Y
+        self.n_neighbors_ = n_neighbors
+        self.classes_ = _like(classes, given)
+        self.posterior_ = _like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
+        self._search, self._Y = search, _like(Y, given)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -155,10 +166,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        probabilities = self.posterior_[np.arange(self.posterior_.shape[0]), self._votes_of(X)]
-        return probabilities if self.classes_.ndim == 2 else np.hstack([1 - probabilities, probabilities])
+        return _like(self._probabilities(X), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels of probability 1/2 or more; for a one-dimensional target the more probable class.
@@ -173,21 +181,32 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator.
         """
-        probabilities = self.predict_proba(X)
+        probabilities = self._probabilities(X)
         if self.classes_.ndim == 2:
-            return (probabilities >= 0.5).astype(np.int64)
-        return self.classes_[probabilities.argmax(1)]
+            labels = probabilities >= 0.5
+            return _like(_module(labels).asarray(labels, dtype=_module(labels).int64), X)
+        return _like(_unwrapped(self.classes_)[probabilities.argmax(1)], X)
 
-    def _votes_of(self, X) -> np.ndarray:
-        query = joblib.hash(X)
+    def _probabilities(self, X):
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="posterior_", method="predict_proba")
+        X, table = _validated(self, X), _unwrapped(self.posterior_)
+        labels = _module(table).ones_like(table[:, 0], dtype=_module(table).int64).cumsum(0) - 1  # on its device
+        probabilities = table[labels, self._votes_of(X)]
+        if self.classes_.ndim == 2:
+            return probabilities
+        return _module(table).hstack([1 - probabilities, probabilities])
+
+    def _votes_of(self, X):
         latest = _LATEST_VOTES.get(self)
-        if latest is None or latest[0] != query:
-            latest = query, _votes(self._search.nearest(X, self.n_neighbors_), self._Y)
+        if latest is None or not latest[0].is_of(X):
+            latest = _Query(X), _votes(self._search.nearest(X, self.n_neighbors_), _unwrapped(self._Y))
             _LATEST_VOTES[self] = latest
         return latest[1]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.input_tags.pairwise = self.metric == "precomputed"
         tags.classifier_tags.multi_class = False
@@ -196,9 +215,21 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         return tags
 
 
+class _Query:
+    """What samples were asked about, to be told from others: a hash of host arrays, a copy of a tensor."""
+
+    def __init__(self, X):
+        self.content = X.clone() if hasattr(X, "clone") else joblib.hash(X)
+
+    def is_of(self, X) -> bool:
+        if not hasattr(X, "clone"):
+            return self.content == joblib.hash(X)
+        return self.content.dtype == X.dtype and self.content.shape == X.shape and bool((self.content == X).all())
+
+
 # Votes of each classifier's latest query, kept beside the estimator: predicting leaves it unchanged and pickles
 # stay small.
-_LATEST_VOTES: WeakKeyDictionary[MLkNN, tuple[str, np.ndarray]] = WeakKeyDictionary()
+_LATEST_VOTES: WeakKeyDictionary[MLkNN, tuple[_Query, Any]] = WeakKeyDictionary()
 
 
 class AAKNN(RegressorMixin, BaseEstimator):
@@ -279,9 +310,11 @@ class AAKNN(RegressorMixin, BaseEstimator):
         ValueError
             If the input is not finite or not numeric.
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, multi_output=True, y_numeric=True)
+        given = X
+        X, y = _validated(self, X, y, y_numeric=True)
+        y = y.toarray() if sparse.issparse(y) else y
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._y = _fit_search(self, X), (y.toarray() if sparse.issparse(y) else y).astype(np.float64)
+        self._search, self._Y = _fit_search(self, X), _like(_module(y).asarray(y, dtype=_module(y).float64), given)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -298,23 +331,65 @@ class AAKNN(RegressorMixin, BaseEstimator):
             Predicted distributions.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        return _votes(self._search.nearest(X, self.n_neighbors_), self._y) / self.n_neighbors_
+        check_same_namespace(X, self, attribute="_Y", method="predict")
+        neighbours = self._search.nearest(_validated(self, X), self.n_neighbors_)
+        return _like(_votes(neighbours, _unwrapped(self._Y)) / self.n_neighbors_, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.input_tags.pairwise = self.metric == "precomputed"
         tags.target_tags.multi_output = True
         return tags
 
 
-def _votes(neighbours: np.ndarray, Y: np.ndarray) -> np.ndarray:
+def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
+    """Validated samples, and targets if given: numpy or csr, or tensors for samples that stay on their device."""
+    if not stays_on_device(X):
+        options = {**options, "multi_output": True} if y else {"reset": False}
+        return validate_data(estimator, X, *y, accept_sparse="csr", dtype=np.float64, **options)
+    from skrelmetric._torch import as_tensor, float_dtypes
+
+    options.pop("y_numeric", None)
+    X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
+    if not y:
+        return X
+    targets = as_tensor(check_array(*y, dtype=None, ensure_2d=False, input_name="y"), X.device)
+    check_consistent_length(X, targets)
+    return X, targets
+
+
+def _module(array: Any) -> ModuleType:
+    """The module whose functions take the array: numpy or torch, of which only what both have is used here."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def _like(array: Any, X: Any) -> Any:
+    """The array as one of the kind that samples came in, where such samples stay on their device."""
+    if not stays_on_device(X):
+        return array
+    from skrelmetric._torch import like
+
+    return like(array, X)
+
+
+def _unwrapped(array: Any) -> Any:
+    """A numpy array, or the tensor of any other."""
+    if isinstance(array, np.ndarray):
+        return array
+    from skrelmetric._torch import as_tensor
+
+    return as_tensor(array)
+
+
+def _votes(neighbours: Any, Y: Any) -> Any:
     """Sum of the targets of each row's neighbours, of the shape of the targets."""
-    n_queries, n_neighbors = neighbours.shape
-    starts = np.arange(0, neighbours.size + 1, n_neighbors)
-    ones = np.ones(neighbours.size, dtype=Y.dtype)
-    return sparse.csr_array((ones, neighbours.ravel(), starts), shape=(n_queries, len(Y))) @ Y
+    return sum(Y[column] for column in neighbours.T)
 
 
 def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
@@ -335,21 +410,21 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
     -------
     ndarray of shape (n_labels, n_neighbors + 1)
     """
-    n_samples, n_labels = Y.shape
-    shape = (n_labels, n_neighbors + 1)
-    cells = votes + (n_neighbors + 1) * np.arange(n_labels)
-    seen = np.bincount(cells.ravel(), minlength=np.prod(shape)).reshape(shape)
-    seen_with = np.bincount(cells[Y == 1], minlength=np.prod(shape)).reshape(shape)
+    xp, counts = _module(votes), range(n_neighbors + 1)
+    seen = xp.stack([(votes == count).sum(0) for count in counts], -1)
+    seen_with = xp.stack([((votes == count) & (Y == 1)).sum(0) for count in counts], -1)
 
-    def likelihood(counts):
-        total = smoothing * (n_neighbors + 1) + counts.sum(1, keepdims=True)
-        return (smoothing + counts) / np.where(total > 0, total, 1)
+    def likelihood(frequencies):
+        frequencies = smoothing + xp.asarray(frequencies, dtype=xp.float64)
+        total = frequencies.sum(1)[:, None]
+        return frequencies / xp.where(total > 0, total, 1.0)
 
-    prior = ((smoothing + Y.sum(0)) / (2 * smoothing + n_samples))[:, None]
+    with_label = xp.asarray(seen_with.sum(1), dtype=xp.float64)
+    prior = ((smoothing + with_label) / (2 * smoothing + len(Y)))[:, None]
     joint_with = prior * likelihood(seen_with)
     joint_without = (1 - prior) * likelihood(seen - seen_with)
     evidence = joint_with + joint_without
-    return np.where(evidence > 0, joint_with / np.where(evidence > 0, evidence, 1), prior)
+    return xp.where(evidence > 0, joint_with / xp.where(evidence > 0, evidence, 1.0), prior)
 
 
 def _available(n_neighbors: int, n_candidates: int) -> int:
@@ -364,15 +439,20 @@ def _available(n_neighbors: int, n_candidates: int) -> int:
     return min(n_neighbors, n_candidates)
 
 
-def _fit_search(estimator: MLkNN | AAKNN, X) -> NeighbourSearch:
-    options = {name: getattr(estimator, name) for name in ("metric", "metric_params", "algorithm", "n_jobs")}
-    return NeighbourSearch(X, **options)
+def _fit_search(estimator: MLkNN | AAKNN, X) -> Any:
+    metric = {"metric": estimator.metric, "metric_params": estimator.metric_params}
+    if isinstance(X, np.ndarray) or sparse.issparse(X):
+        return NeighbourSearch(X, **metric, algorithm=estimator.algorithm, n_jobs=estimator.n_jobs)
+    from skrelmetric._tensor_search import TensorSearch
+
+    return TensorSearch(X, **metric)
 
 
-def _label_indicator(y) -> tuple[np.ndarray, np.ndarray]:
+def _label_indicator(y) -> tuple[Any, Any]:
     """Classes and 0/1 indicator of a target with one column a label."""
     y = y.toarray() if sparse.issparse(y) else y
-    check_classification_targets(y)
+    if isinstance(y, np.ndarray):
+        check_classification_targets(y)
     if y.ndim == 1:
         return _single_label(y)
     known = (y == 0) | (y == 1)
@@ -381,18 +461,21 @@ def _label_indicator(y) -> tuple[np.ndarray, np.ndarray]:
             f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
             "For several classes an output, use sklearn.neighbors.KNeighborsClassifier."
         )
-    return np.tile([0, 1], (y.shape[1], 1)), y.astype(np.int32)
+    xp = _module(y)
+    has = xp.ones_like(y[0], dtype=xp.int64)
+    return xp.stack([0 * has, has], -1), xp.asarray(y, dtype=xp.int32)
 
 
-def _single_label(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _single_label(y) -> tuple[Any, Any]:
     """Classes and (n_samples, 1) indicator of a one-dimensional target."""
-    classes = np.unique(y)
+    xp = _module(y)
+    classes = xp.unique(y)
     if len(classes) == 1 and classes[0] in (0, 1):
-        classes = np.array([0, 1], dtype=classes.dtype)
+        classes = xp.stack([0 * y[0], 0 * y[0] + 1])
     if len(classes) != 2:
         raise ValueError(
             f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "
             "Only binary classification is supported for one output: pass a (n_samples, n_labels) label indicator, "
             "or use sklearn.neighbors.KNeighborsClassifier."
         )
-    return classes, (y == classes[1]).astype(np.int32)[:, None]
+    return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]

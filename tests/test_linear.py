@@ -221,7 +221,8 @@ def test_missing_gpu_is_said(samples):
     [
         ([[0.0, np.nan], [1, 2]], [0, 1], "contains NaN"),
         ([[0.0, np.inf], [1, 2]], [0, 1], "contains infinity"),
-        ([[0.0, 1], [1, 2]], [0.5, np.nan], "contains NaN"),
+        ([[0.0, 1], [1, 2]], [0.5, np.nan], "1 of 2 samples have a positive weight and a known target"),
+        ([[0.0, 1], [1, 2]], [0.5, np.inf], "contains infinity"),
         ([0.0, 1.0], [0, 1], "Expected 2D array"),
         ([[0.0, 1]], [0], "minimum of 2 is required"),
         ([[0.0, 1], [1, 2]], [[1], [2, 3]], "MultiLabelBinarizer"),

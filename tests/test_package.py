@@ -15,17 +15,20 @@ PACKAGE = Path(skrelmetric.__file__).parent
 # A module imports from lower layers only.
 LAYERS = {
     "_sklearn": 0,
-    "_torch": 0,
-    "_search": 0,
+    "_torch": 1,
+    "_search": 1,
+    "_tensor_search": 1,
+    "_samples": 2,
     "metrics": 1,
-    "relations": 1,
+    "relations": 3,
     "mahalanobis": 1,
     "datasets": 1,
     "scorers": 2,
-    "alignment": 2,
-    "linear": 3,
+    "alignment": 4,
+    "pairs": 5,
+    "linear": 6,
     "neighbors": 3,
-    "__init__": 4,
+    "__init__": 7,
 }
 
 

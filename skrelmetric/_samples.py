@@ -1,0 +1,184 @@
+"""Samples as alignment sees them: centred and weighted, known by sums over their rows, and never written down."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from skrelmetric._torch import as_tensor, block_rows
+
+__all__ = ["Rows", "Samples", "cross", "scaled", "slices"]
+
+Rows = Tensor | sparse.csr_array
+"""A tall matrix with one row a sample."""
+
+# A product of sparse rows costs several times as much an entry as one of dense blocks.
+_WORTH_SPARSE = 0.1
+
+
+class Samples:
+    """Rows of ``X - mean`` with weights.
+
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (n_samples, n_features)
+        Samples, float32 or float64.
+    weights : Tensor of shape (n_samples,)
+        Weight p_i of each sample, float64; they sum to 1.
+    mean : Tensor of shape (n_features,) or None, default=None
+        What is subtracted from each row, float64. None is the weighted mean.
+
+    Attributes
+    ----------
+    stored_sparse : bool
+        Whether `X` is sparse.
+    multiplied_sparse : bool
+        Whether it is sparse enough, and where scipy is, for products of sparse rows; otherwise blocks of rows are
+        made dense, on the device.
+
+    Notes
+    -----
+    Every sum goes over the samples in row blocks; beyond `X` memory is a block and a few d x d matrices. Sums are
+    accumulated in float64, and what is summed many times is multiplied in the dtype of `X` within a block. The mean
+    is taken out of dense rows, and out of the sums over sparse ones.
+    """
+
+    def __init__(self, X: Rows, weights: Tensor, mean: Tensor | None = None):
+        self.X, self.weights = X, weights
+        self.shape, self.device = X.shape, weights.device
+        self.stored_sparse = not isinstance(X, Tensor)
+        self.dtype = as_tensor(X.data[:0]).dtype if self.stored_sparse else X.dtype
+        self.multiplied_sparse = (
+            self.stored_sparse and self.device.type == "cpu" and X.nnz < _WORTH_SPARSE * np.prod(X.shape, dtype=float)
+        )
+        self.mean = self._weighted_mean() if mean is None else mean
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Centred rows, in the dtype of X."""
+        return (self._rows(index) - self.mean).to(self.dtype)
+
+    def _rows(self, index: slice | Tensor) -> Tensor:
+        if isinstance(self.X, Tensor):
+            return self.X[index]
+        return as_tensor(self.X[index if isinstance(index, slice) else index.cpu().numpy()].toarray(), self.device)
+
+    def _weighted_mean(self) -> Tensor:
+        if self.stored_sparse:
+            return as_tensor(self.X.T @ self.weights.cpu().numpy(), self.device)
+        # Differences from a sample keep the digits that a common offset would take.
+        origin = self.X[0].to(torch.float64)
+        mean = torch.zeros_like(origin)
+        for rows in slices(self):
+            mean += self.weights[rows] @ (self.X[rows] - origin)
+        return origin + mean
+
+    def variances(self) -> Tensor:
+        """Variance of each feature."""
+        if self.stored_sparse:
+            return as_tensor(self.X.power(2).T @ self.weights.cpu().numpy(), self.device) - self.mean.square()
+        return self.weights @ self[:].to(torch.float64).square()
+
+    def vary(self) -> bool:
+        """Whether any two samples differ at all."""
+        if self.stored_sparse:
+            return bool((self.X.max(axis=0) != self.X.min(axis=0)).nnz)
+        return bool((self.X[0] != self.X).any())
+
+    def cross(self, V: Rows) -> Tensor:
+        """V' Z of shape (k, n_features), in float64."""
+        if self.multiplied_sparse:
+            return cross(V, self.X) - torch.outer(_column_sums(V), self.mean)
+        return cross(V, self)
+
+    def scatter(self, weights: Tensor) -> Tensor:
+        """Z' diag(weights) Z, in float64, with these weights instead of those of the samples."""
+        if self.multiplied_sparse:
+            product = self.X.T @ scaled(self.X, weights)
+            return self._centred(as_tensor(product.toarray()), cross(weights[:, None], self.X)[0], weights.sum())
+        total = self.mean.new_zeros((self.shape[1],) * 2)
+        for rows in slices(self):
+            z = self._rows(rows) - self.mean  # in float64, which the mean is in
+            total += (z * weights[rows, None]).T @ z
+        return total
+
+    def scatter_of_forms(self, M: Tensor) -> Tensor:
+        """Z' diag(p q) Z with the quadratic forms q_i = z_i' M z_i, in float64, in one pass.
+
+        The mean is taken out of the forms and of the sum rather than of each row, which costs next to nothing but
+        needs a mean that does not dwarf the deviations from it.
+        """
+        shift, constant = -2 * M @ self.mean, self.mean @ M @ self.mean
+        second, first, zeroth = torch.zeros_like(M), torch.zeros_like(self.mean), torch.zeros_like(constant)
+        m, v = M.to(self.dtype), shift.to(self.dtype)
+        for rows in slices(self):
+            p = self.weights[rows]
+            if self.multiplied_sparse:
+                x = self.X[rows]
+                w = p * (as_tensor(x.multiply(x @ m.numpy() + v.numpy()).sum(axis=1)) + constant)
+                second += as_tensor((x.T @ scaled(x, w)).toarray())
+                first += as_tensor(x.T @ w.numpy())
+            else:
+                x = self._rows(rows)
+                w = p * (torch.addmm(v, x, m).mul_(x).sum(1) + constant)
+                weighted = x * w[:, None].to(x.dtype)
+                second += weighted.T @ x
+                first += weighted.sum(0)
+            zeroth += w.sum()
+        return self._centred(second, first, zeroth)
+
+    def gram(self) -> Tensor:
+        """Z Z' of shape (n_samples, n_samples) of sparse rows, in float64."""
+        along_mean = as_tensor(self.X @ self.mean.cpu().numpy(), self.device)
+        products = as_tensor((self.X @ self.X.T).toarray(), self.device).to(torch.float64)
+        return products - along_mean[:, None] - along_mean + self.mean @ self.mean
+
+    def turned(self, rotation: Tensor) -> "Samples":
+        """Samples with rows ``z @ rotation``, written down."""
+        rotation = rotation.to(self.dtype)
+        Z = torch.empty((self.shape[0], rotation.shape[1]), dtype=self.dtype, device=self.device)
+        if self.stored_sparse:
+            Z[:] = as_tensor(self.X @ rotation.cpu().numpy(), self.device) - self.mean.to(self.dtype) @ rotation
+        elif rotation.shape[1]:
+            for rows in slices(self):
+                torch.mm(self[rows], rotation, out=Z[rows])
+        return Samples(Z, self.weights, self.mean.new_zeros(rotation.shape[1]))
+
+    def _centred(self, second: Tensor, first: Tensor, zeroth: Tensor) -> Tensor:
+        """Weighted second moment about the mean, from the moments about 0."""
+        across = torch.outer(first - zeroth * self.mean / 2, self.mean)
+        return second - across - across.T
+
+
+def slices(*arrays: Rows | Samples) -> Iterator[slice]:
+    """Walk through the rows of several matrices together, in blocks sized by the widest."""
+    n, widest = arrays[0].shape[0], max(array.shape[1] for array in arrays)
+    device = next((array.device for array in arrays if hasattr(array, "device")), torch.device("cpu"))
+    step = block_rows(widest, device)
+    yield from (slice(start, start + step) for start in range(0, n, step))
+
+
+def cross(A: Rows, B: Rows | Samples) -> Tensor:
+    """A' B of tall matrices as a float64 tensor, summed in float64 whatever their dtype."""
+    if isinstance(A, Tensor) and isinstance(B, Tensor) and A.dtype == B.dtype == torch.float64:
+        return A.T @ B
+    if isinstance(B, sparse.csr_array):
+        product = B.T @ (A.numpy() if isinstance(A, Tensor) else A)
+        return as_tensor(np.asarray(product if isinstance(A, Tensor) else product.toarray(), dtype=np.float64)).T
+    total = torch.zeros((A.shape[1], B.shape[1]), dtype=torch.float64, device=B.device)
+    for rows in slices(A, B):
+        b = B[rows].to(torch.float64)
+        total += A[rows].T.to(torch.float64) @ b if isinstance(A, Tensor) else as_tensor(A[rows].T @ b.numpy())
+    return total
+
+
+def scaled(A: Rows, weights: Tensor) -> Rows:
+    """diag(weights) A."""
+    if isinstance(A, Tensor):
+        return weights[:, None] * A
+    return sparse.csr_array((A.data * np.repeat(weights.numpy(), np.diff(A.indptr)), A.indices, A.indptr), A.shape)
+
+
+def _column_sums(V: Rows) -> Tensor:
+    return V.sum(0).to(torch.float64) if isinstance(V, Tensor) else as_tensor(np.asarray(V.sum(axis=0)))

@@ -1,0 +1,335 @@
+"""What g(y_i, y_j) may be: the names, and the operator that each makes of a target."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import sparse
+from torch import Tensor
+
+from skrelmetric._samples import Rows, scaled
+from skrelmetric._torch import as_tensor
+from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
+from skrelmetric.relations._targets import Targets, check_targets, read_targets
+
+__all__ = ["Jeffreys", "make_relation"]
+
+
+def make_relation(
+    y: ArrayLike,
+    relation: "str | Callable[[Any, Any], Any] | Relation | Jeffreys" = "auto",
+    *,
+    device: str | torch.device | None = None,
+) -> Relation:
+    """Relation of a target, as an operator over its samples.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        Target: a 0/1 label indicator (dense or in any sparse format), label distributions, numbers, or classes. NaN
+        marks what is missing; every pair is compared on the outputs known of both.
+    relation : str, callable or object, default="auto"
+        What g(y_i, y_j) is:
+
+        - ``"hamming"``: number of labels that one sample has and the other has not;
+        - ``"l1"``: sum of absolute differences, the papers' choice for label distributions (HRAML, Eq. 11);
+        - ``"sqeuclidean"``: sum of squared differences;
+        - ``"discrete"``: number of outputs in which the classes differ (0 or 1 for a single output);
+        - ``"hellinger"``: squared Hellinger distance, half the sum of squared differences of square roots;
+        - ``"cosine"``: 1 - cosine similarity; two zero targets are alike, and at 1 from any other;
+        - ``"jeffreys"``: symmetric Kullback-Leibler divergence, see :class:`Jeffreys`;
+        - ``"jaccard"``: share of the labels of two samples that only one has; 0 where neither has any;
+        - ``"auto"``: "hamming" for 0/1 values in several columns, "discrete" for other whole numbers and for
+          strings, "l1" for real values;
+        - a callable: ``g(Y_a, Y_b)`` takes rows of `y` and returns the symmetric relation of all pairs, an array of
+          shape (a, b). It is evaluated on distinct targets, in blocks of rows;
+        - an object with ``bind(y, device)`` that returns a :class:`Relation`, such as ``Jeffreys(eps=1e-3)``, or
+          a :class:`Relation` of the samples of `y`.
+    device : str, torch.device or None, default=None
+        Where the operator's tensors live. None is where `y` lives.
+
+    Returns
+    -------
+    Relation
+        Operator with ``G @ V``, ``G.block(rows, columns)``, ``G.quadratic(Z)`` and ``G.row_means()``.
+
+    Raises
+    ------
+    ValueError
+        If `relation` is unknown, `y` is empty or infinite, its values do not suit the relation, or a callable
+        returns anything but finite symmetric relations.
+
+    Notes
+    -----
+    "hamming", "sqeuclidean", "hellinger", "cosine" and "jeffreys" are thin factors, take a sparse `y` as it is, and
+    cost time linear in the samples; so do "discrete" and "l1" (after sorting), which are dense. "jaccard", callables,
+    and "cosine" with missing values take the square of the number of distinct targets.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelmetric.relations import make_relation
+    >>> G = make_relation([[1, 0, 1], [1, 1, 0], [1, 0, 1]])
+    >>> G @ torch.eye(3, dtype=torch.float64)
+    tensor([[0., 2., 0.],
+            [2., 0., 2.],
+            [0., 2., 0.]], dtype=torch.float64)
+    """
+    y = check_targets(y)
+    if device is None:
+        device = y.device if isinstance(y, Tensor) else "cpu"
+    device = torch.device(device)
+    if hasattr(relation, "bind"):
+        return relation.bind(y, device)
+    if callable(relation):
+        return _of_callable(y, relation, device)
+    targets = read_targets(y, device)
+    if relation == "auto":
+        relation = _relation_of(targets)
+    if relation not in _RELATIONS:
+        known = ["auto", *_RELATIONS]
+        close = get_close_matches(str(relation), known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"relation={relation!r} is not known.{hint} Choose one of {known}, or pass a callable.")
+    return _RELATIONS[relation].of(targets, relation)
+
+
+def _relation_of(targets: Targets) -> str:
+    """What "auto" means, as scikit-learn's ``type_of_target`` tells targets apart."""
+    if not targets.numeric:
+        return "discrete"
+    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    if targets.values.shape[1] > 1 and ((values == 0) | (values == 1)).all():
+        return "hamming"
+    return "discrete" if not values.is_floating_point() or (values == values.round()).all() else "l1"
+
+
+class _Rule(NamedTuple):
+    """How a relation reads targets, and the operator that it makes of them."""
+
+    check: Callable[[Targets, str], None]
+    operator: Callable[[Targets], Relation]
+    by_output: bool = True  # a sum over outputs, to which one that never differs adds nothing
+
+    def of(self, targets: Targets, name: str) -> Relation:
+        self.check(targets, name)
+        differing = targets.differing()
+        # Leaving out what adds nothing makes nothing exact: where no output differs, the relation is 0.
+        if self.by_output or not differing.any():
+            targets = targets.take(differing)
+        return self.operator(targets)
+
+
+def _check_numeric(targets: Targets, name: str) -> None:
+    if not targets.numeric:
+        raise ValueError(f"relation={name!r} compares numbers, but y holds strings. Use relation='discrete' for classes.")
+
+
+def _check_nonnegative(targets: Targets, name: str) -> None:
+    _check_numeric(targets, name)
+    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    if (values < 0).any():
+        raise ValueError(
+            f"relation={name!r} compares distributions or counts, but y holds {float(values.min()):g}. "
+            "Use relation='l1' or 'sqeuclidean' for numbers of any sign."
+        )
+
+
+def _check_indicator(targets: Targets, name: str) -> None:
+    _check_numeric(targets, name)
+    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    unexpected = (values != 0) & (values != 1)
+    if unexpected.any():
+        raise ValueError(
+            f"relation={name!r} compares label sets as 0/1 indicators, but y holds {values[unexpected][0].item():g}. "
+            "Use relation='discrete' for classes or 'l1' for numbers."
+        )
+
+
+def _any_target(targets: Targets, name: str) -> None:
+    """Every target has classes."""
+
+
+def _class_difference(targets: Targets) -> Relation:
+    values = targets.dense()
+    codes = torch.empty(values.shape, dtype=torch.int64, device=values.device)
+    for j, column in enumerate(values.T):
+        codes[:, j] = column.unique(return_inverse=True)[1]
+    return ClassDifference(codes if targets.known is None else torch.where(targets.known, codes, -1))
+
+
+def _absolute_difference(targets: Targets) -> Relation:
+    return AbsoluteDifference(targets.dense().to(torch.float64), targets.known)
+
+
+def _squared_difference(targets: Targets) -> Relation:
+    Y = targets.numbers()
+    if isinstance(Y, Tensor) and targets.known is None:
+        Y = Y - Y.mean(0)  # differences stay, and large offsets cancel no digits
+    elif isinstance(Y, Tensor):
+        known = targets.known.to(Y.dtype)
+        Y = (Y - (Y.sum(0) / known.sum(0).clamp(min=1))) * known
+    return _product_of_differences(Y, None, targets.known)
+
+
+def _hamming(targets: Targets) -> Relation:
+    return _product_of_differences(targets.numbers(), None, targets.known)
+
+
+def _hellinger(targets: Targets) -> Relation:
+    Y = targets.numbers()
+    roots = (Y / 2).sqrt()
+    return _product_of_differences(roots, None, targets.known)
+
+
+def _cosine(targets: Targets) -> Relation:
+    Y = targets.numbers()
+    if targets.known is not None:
+        return _pairwise_with_missing(targets, _cosine_distance)
+    if isinstance(Y, Tensor):
+        norm = Y.norm(dim=1, keepdim=True)
+        units = torch.hstack([Y / torch.where(norm > 0, norm, 1.0), (norm == 0).to(Y.dtype)])
+        return _product_of_differences(units / 2**0.5, None, None)
+    norm = torch.from_numpy(sparse.linalg.norm(Y, axis=1))
+    nothing = sparse.csr_array((norm == 0).to(torch.float64).numpy()[:, None])
+    units = sparse.csr_array(sparse.hstack([scaled(Y, 1 / torch.where(norm > 0, norm, 1.0)), nothing]))
+    return _product_of_differences(units / 2**0.5, None, None)
+
+
+def _jaccard(targets: Targets) -> Relation:
+    return _pairwise_with_missing(targets, _jaccard_distance)
+
+
+@dataclass(frozen=True)
+class Jeffreys:
+    """Symmetric Kullback-Leibler divergence of distributions, sum_l (u_l - v_l) (log u_l - log v_l).
+
+    Parameters
+    ----------
+    eps : float, default=1e-6
+        Values below are raised to it, above 0 and below 1; it bounds the relation where one distribution is 0.
+
+    Notes
+    -----
+    The name "jeffreys" stands for ``Jeffreys()``. Raised values are not divided by their sum again.
+
+    Examples
+    --------
+    >>> from skrelmetric.relations import Jeffreys, make_relation
+    >>> G = make_relation([[0.5, 0.5], [0.75, 0.25]], Jeffreys(eps=1e-3))
+    >>> G.block(slice(1), slice(2))
+    tensor([[0.0000, 0.2747]], dtype=torch.float64)
+    """
+
+    eps: float = 1e-6
+
+    def bind(self, y: ArrayLike, device: str | torch.device = "cpu") -> Relation:
+        """Operator over the samples of `y`.
+
+        Parameters
+        ----------
+        y : array-like or sparse matrix of shape (n_samples, n_outputs)
+            Distributions, or other numbers that are not negative.
+        device : str or torch.device, default="cpu"
+            Where the operator's tensors live.
+
+        Returns
+        -------
+        Factored
+
+        Raises
+        ------
+        ValueError
+            If `y` is negative anywhere, or `eps` is not between 0 and 1.
+        """
+        if not 0 < self.eps < 1:
+            raise ValueError(f"eps={self.eps!r} must be between 0 and 1: it bounds the relation where a value is 0.")
+        rule = _Rule(_check_nonnegative, self._operator)
+        return rule.of(read_targets(check_targets(y), torch.device(device)), "jeffreys")
+
+    def _operator(self, targets: Targets) -> Relation:
+        # Differences are free of a shift, and shifted by their value at 0 both factors are 0 where y is.
+        if isinstance(targets.values, Tensor):
+            U = targets.numbers().clamp(min=self.eps)
+            return _product_of_differences(U - self.eps, (U / self.eps).log(), targets.known)
+        Y = targets.values
+        U = np.maximum(Y.data, self.eps)
+        parts = (sparse.csr_array((data, Y.indices, Y.indptr), Y.shape) for data in (U - self.eps, np.log(U / self.eps)))
+        return _product_of_differences(*parts, None)
+
+
+_RELATIONS = {
+    "hamming": _Rule(_check_indicator, _hamming),
+    "l1": _Rule(_check_numeric, _absolute_difference),
+    "sqeuclidean": _Rule(_check_numeric, _squared_difference),
+    "discrete": _Rule(_any_target, _class_difference),
+    "hellinger": _Rule(_check_nonnegative, _hellinger),
+    "cosine": _Rule(_check_numeric, _cosine, by_output=False),
+    "jeffreys": _Rule(_check_nonnegative, Jeffreys()._operator),
+    "jaccard": _Rule(_check_indicator, _jaccard, by_output=False),
+}
+
+
+def _product_of_differences(U: Rows, V: Rows | None, known: Tensor | None) -> Factored:
+    """sum_l (u_il - u_jl) (v_il - v_jl), over the outputs l known of both; V is U where it is None.
+
+    Where all are known, F = [r, 1, U, V] with r_i = sum_l u_il v_il, and G = r 1' + 1 r' - U V' - V U'. Where some are
+    missing, u = v = 0 there and m is their mask: F = [u v, m, u, v], each with one column an output.
+    """
+    partner = U if V is None else V
+    if isinstance(U, Tensor):
+        product = U * partner if known is not None else (U * partner).sum(1, keepdim=True)
+        mask = torch.ones_like(product) if known is None else known.to(U.dtype)
+        factor: Rows = torch.hstack([product, mask, U] if V is None else [product, mask, U, V])
+    else:
+        product = sparse.csr_array(U.multiply(partner).sum(axis=1)[:, None])
+        mask = sparse.csr_array(np.ones((U.shape[0], 1)))
+        factor = sparse.csr_array(sparse.hstack([product, mask, U] if V is None else [product, mask, U, V]))
+    swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    between = torch.eye(mask.shape[1], dtype=torch.float64), torch.eye(U.shape[1], dtype=torch.float64)
+    core = torch.block_diag(torch.kron(swap, between[0]), -2 * between[1] if V is None else -torch.kron(swap, between[1]))
+    return Factored(factor, core.to(U.device) if isinstance(U, Tensor) else core)
+
+
+def _of_callable(y: Any, g: Callable[[Any, Any], Any], device: torch.device) -> Pairwise:
+    if sparse.issparse(y):
+        y = y.toarray()
+    if isinstance(y, Tensor):
+        targets, codes = y.unique(dim=0, return_inverse=True)
+    elif y.dtype.kind == "O":  # such targets cannot be told apart by sorting
+        targets, codes = y, np.arange(len(y))
+    else:
+        targets, codes = np.unique(y, axis=0, return_inverse=True)
+    return Pairwise(targets, codes.to(device) if isinstance(codes, Tensor) else as_tensor(codes.reshape(-1), device), g)
+
+
+def _pairwise_with_missing(targets: Targets, g: Callable[[Tensor, Tensor], Tensor]) -> Pairwise:
+    """Relation by blocks of a function that takes NaN for what is missing."""
+    values = targets.dense().to(torch.float64)
+    if targets.known is not None:
+        values = torch.where(targets.known, values, torch.nan)
+    return Pairwise(*values.unique(dim=0, return_inverse=True), g)
+
+
+def _jaccard_distance(A: Tensor, B: Tensor) -> Tensor:
+    (a, m), (b, n) = _values_and_mask(A), _values_and_mask(B)
+    both = a @ b.T
+    either = a @ n.T + m @ b.T - both
+    return 1 - torch.where(either > 0, both / either, 1.0)
+
+
+def _cosine_distance(A: Tensor, B: Tensor) -> Tensor:
+    (a, m), (b, n) = _values_and_mask(A), _values_and_mask(B)
+    norms = a.square() @ n.T, m @ b.T.square()
+    neither = (norms[0] == 0) & (norms[1] == 0)
+    product = (norms[0] * norms[1]).sqrt()
+    return 1 - torch.where(neither, 1.0, a @ b.T / torch.where(product > 0, product, 1.0))
+
+
+def _values_and_mask(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Values with 0 for what is missing, and 1 for what is known."""
+    return A.nan_to_num(0.0), 1 - A.isnan().to(A.dtype)

@@ -1,0 +1,303 @@
+"""Relations of all pairs of samples, as symmetric linear operators."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrelmetric._samples import Rows, Samples, cross, scaled, slices
+from skrelmetric._sklearn import get_chunk_n_rows
+from skrelmetric._torch import as_tensor
+
+__all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation"]
+
+
+class Relation(ABC):
+    """Matrix G of g(y_i, y_j) over n samples, known by its products and its blocks.
+
+    Attributes
+    ----------
+    n_samples : int
+        Number of samples n; G is (n, n).
+    device : torch.device
+        Where the operator's tensors live.
+    """
+
+    n_samples: int
+    device: torch.device
+
+    @abstractmethod
+    def __matmul__(self, V: Tensor) -> Tensor:
+        """Product G @ V of shape (n, p), for V of shape (n, p)."""
+
+    @abstractmethod
+    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        """Pairwise block G[rows][:, columns], at the cost of its own size."""
+
+    @abstractmethod
+    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        """Z' P G P Z of shape (d, d) in float64, for Z of shape (n, d) and P = diag(weights), or 1 for None."""
+
+    def pairs(self, i: Tensor, j: Tensor) -> Tensor:
+        """Relations g(y_i, y_j) of some pairs, of shape (n_pairs,)."""
+        # A block of few pairs is their square, of which the diagonal is taken.
+        blocks = [self.block(a, b).diagonal() for a, b in zip(i.split(32), j.split(32), strict=True)]
+        return torch.cat(blocks)
+
+    def row_means(self, weights: Tensor | None = None) -> Tensor:
+        """Mean of each row of G under weights that sum to 1, or under equal ones, in float64."""
+        if weights is None:
+            weights = torch.full((self.n_samples,), 1 / self.n_samples, dtype=torch.float64, device=self.device)
+        return (self @ weights[:, None])[:, 0]
+
+    def bind(self, y: Any, device: torch.device) -> Self:
+        """This operator, where it is one over the samples of `y`.
+
+        Raises
+        ------
+        ValueError
+            If `y` has another number of samples.
+        """
+        n_samples = y.shape[0] if hasattr(y, "shape") else len(y)
+        if n_samples != self.n_samples:
+            raise ValueError(
+                f"relation is an operator over {self.n_samples} samples, but y has {n_samples}. In cross-validation "
+                "pass a name, a callable g(Y_a, Y_b) or an object with bind(y, device) instead."
+            )
+        return self
+
+
+class Factored(Relation):
+    """Relation whose matrix has a symmetric factorisation G = F K F' with thin F and small K.
+
+    Parameters
+    ----------
+    factor : Tensor or csr_array of shape (n_samples, k)
+        The factor F.
+    core : Tensor of shape (k, k)
+        The symmetric matrix K.
+
+    Notes
+    -----
+    ``G @ V = F (K (F' V))`` costs O(n k p), or O(nnz p) where F is sparse, and ``F' V`` is a sum over samples.
+    """
+
+    def __init__(self, factor: Rows, core: Tensor):
+        self.factor, self.core = factor, core
+        self.n_samples, self.device = factor.shape[0], core.device
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        inner = self.core @ cross(self.factor, V)
+        product = self.factor @ inner if isinstance(self.factor, Tensor) else as_tensor(self.factor @ inner.numpy())
+        return product.to(V.dtype)
+
+    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        return self._rows(rows) @ self.core @ self._rows(columns).T
+
+    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        factor = self.factor if weights is None else scaled(self.factor, weights)
+        sums = Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
+        return sums.T @ self.core @ sums
+
+    def _rows(self, rows: Tensor | slice) -> Tensor:
+        if isinstance(self.factor, Tensor):
+            return self.factor[rows]
+        return as_tensor(self.factor[rows.numpy() if isinstance(rows, Tensor) else rows].toarray())
+
+
+class ClassDifference(Relation):
+    """Number of target columns in which two samples belong to different classes.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n_samples, n_columns)
+        Class of each sample in each column, as integers from 0; -1 where it is missing.
+
+    Notes
+    -----
+    ``G @ V`` takes one sum of V per class and costs O(n n_columns p), whatever the number of classes; Z' G Z takes
+    another O(K d^2) for K classes.
+    """
+
+    def __init__(self, codes: Tensor):
+        self.codes = codes
+        self.n_samples, self.device = codes.shape[0], codes.device
+        self._n_classes = [int(column.max()) + 1 for column in codes.T]
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        product = torch.zeros_like(V)
+        for codes, n_classes in zip(self.codes.T, self._n_classes, strict=True):
+            # Missing ones are gathered in a last row, which is what is set to 0 for them.
+            sums = V.new_zeros((n_classes + 1, V.shape[1])).index_add_(0, codes % (n_classes + 1), V)
+            of_others = sums[:-1].sum(0) - sums
+            of_others[-1] = 0
+            product += of_others[codes]
+        return product
+
+    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        a, b = self.codes[rows][:, None], self.codes[columns][None]
+        return ((a != b) & (a >= 0) & (b >= 0)).sum(-1).to(torch.float64)
+
+    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        product = torch.zeros((Z.shape[1],) * 2, dtype=torch.float64, device=self.device)
+        for codes, n_classes in zip(self.codes.T, self._n_classes, strict=True):
+            sums = _group_sums(codes % (n_classes + 1), n_classes + 1, Z, weights)[:-1]
+            total = sums.sum(0)
+            product += torch.outer(total, total) - sums.T @ sums
+        return product
+
+
+class AbsoluteDifference(Relation):
+    """Sum of absolute differences (l1 distance) of real targets, by sorting each column once.
+
+    Parameters
+    ----------
+    Y : Tensor of shape (n_samples, n_columns)
+        Real targets.
+    known : Tensor of bool of shape (n_samples, n_columns) or None, default=None
+        False where a target is missing.
+
+    Notes
+    -----
+    In a column sorted so that t_1 <= ... <= t_n, with prefix sums P_i of v and Q_i of t v,
+
+        sum_j |t_i - t_j| v_j = t_i (2 P_i - P_n) - (2 Q_i - Q_n),
+
+    so ``G @ V`` costs O(n n_columns p) after sorting. Z' G Z has a form of its own: with prefix sums c_i of the rows
+    of Z in sorted order, their total c_n and the gaps d_i = t_{i+1} - t_i, it is
+
+        sum_i d_i (c_i (c_n - c_i)' + (c_n - c_i) c_i'),
+
+    one weighted Gram matrix a column, O(n n_columns d^2). That is faster than Z' (G Z) although it computes more: it
+    goes through the samples in blocks, writes nothing of size n d, and skips runs of equal targets.
+    """
+
+    def __init__(self, Y: Tensor, known: Tensor | None = None):
+        self.Y = Y - Y.mean(0)  # differences stay, the prefix sums lose less to cancellation
+        self.known = known
+        # A missing target sorts last and is cut off.
+        order = (Y if known is None else torch.where(known, Y, torch.inf)).argsort(0)
+        counts = [len(Y)] * Y.shape[1] if known is None else known.sum(0).tolist()
+        self.orders = [column[:count] for column, count in zip(order.T, counts, strict=True)]
+        self.n_samples, self.device = Y.shape[0], Y.device
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        product = torch.zeros_like(V)
+        for t, order in self._sorted():
+            v, t = V[order].to(torch.float64), t[:, None]
+            P, Q = v.cumsum(0), (t * v).cumsum(0)
+            product[order] += (t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])).to(V.dtype)
+        return product
+
+    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        if self.known is None:
+            return torch.cdist(self.Y[rows], self.Y[columns], p=1)
+        both = self.known[rows][:, None] & self.known[columns][None]
+        return ((self.Y[rows][:, None] - self.Y[columns][None]).abs() * both).sum(-1)
+
+    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        d = Z.shape[1]
+        product = torch.zeros((d, d), dtype=torch.float64, device=self.device)
+        for t, order in self._sorted():
+            gaps = t.diff(append=t[-1:])
+            before, gram = product.new_zeros(d), product.new_zeros((d, d))
+            moment = torch.zeros_like(before)
+            for block in slices(order[:, None], Z):
+                rows, gap = order[block], gaps[block]
+                z = Z[rows].to(torch.float64)
+                c = before + (z if weights is None else weights[rows, None] * z).cumsum(0)
+                before = c[-1]
+                distinct = gap > 0  # a run of equal targets counts once, so coarse targets cost little
+                c, gap = c[distinct], gap[distinct]
+                gram.addmm_((c * gap[:, None]).T, c)
+                moment += gap @ c
+            product += torch.outer(moment, before) + torch.outer(before, moment) - 2 * gram
+        return product
+
+    def _sorted(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each column's known targets in order, and the rows that they are of."""
+        for column, order in zip(self.Y.T, self.orders, strict=True):
+            yield column[order], order
+
+
+class Pairwise(Relation):
+    """Relation without a form of its own: any symmetric g, evaluated on pairs of distinct targets, in blocks.
+
+    Parameters
+    ----------
+    targets : ndarray or Tensor of shape (n_distinct, ...)
+        The distinct targets.
+    codes : Tensor of shape (n_samples,)
+        Which of them each sample has.
+    g : callable
+        ``g(targets[a], targets[b])`` is the array of relations of shape (a, b).
+
+    Notes
+    -----
+    A block of rows takes no more than scikit-learn's ``working_memory``. ``G @ V`` costs u^2 evaluations of g for u
+    distinct targets, which are often far fewer than the samples: label sets repeat.
+    """
+
+    def __init__(self, targets: Any, codes: Tensor, g: Callable[[Any, Any], Any]):
+        self.targets, self.codes, self.g = targets, codes, g
+        self.n_samples, self.device = len(codes), codes.device
+        rows = slice(get_chunk_n_rows(8 * len(targets), max_n_rows=100))
+        some = self._between(rows, rows)
+        if not torch.allclose(some, some.T, rtol=1e-6, atol=1e-9 * float(some.abs().max())):
+            raise ValueError(
+                "The relation is not symmetric: g(Y_a, Y_b) must equal g(Y_b, Y_a).T. "
+                "Return (g(Y_a, Y_b) + g(Y_b, Y_a).T) / 2 to make it so."
+            )
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        sums = V.new_zeros((len(self.targets), V.shape[1]), dtype=torch.float64)
+        sums.index_add_(0, self.codes, V.to(torch.float64))
+        return torch.cat([block @ sums for _, block in self._blocks()])[self.codes].to(V.dtype)
+
+    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        return self._between(self.codes[rows], self.codes[columns])
+
+    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        sums = _group_sums(self.codes, len(self.targets), Z, weights)
+        product = torch.zeros((Z.shape[1],) * 2, dtype=torch.float64, device=self.device)
+        for rows, block in self._blocks():
+            product += sums[rows].T @ (block @ sums)
+        return product
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Row blocks of the matrix of the distinct targets."""
+        n = len(self.targets)
+        step = get_chunk_n_rows(8 * n, max_n_rows=n)
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            yield rows, self._between(rows, slice(None))
+
+    def _between(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
+        """Relations of some distinct targets to others, as the user's function returns them, once checked."""
+        a, b = (self.targets[self._index(index)] for index in (rows, columns))
+        block = self.g(a, b)
+        if not isinstance(block, Tensor):
+            block = as_tensor(np.asarray(block, dtype=np.float64), self.device)
+        if block.shape != (len(a), len(b)):
+            raise ValueError(
+                f"The relation returned shape {tuple(block.shape)} for {len(a)} and {len(b)} targets. "
+                f"g(Y_a, Y_b) must return all pairs, shape {(len(a), len(b))}."
+            )
+        if not torch.isfinite(block).all():
+            raise ValueError("The relation returned NaN or infinity. g(Y_a, Y_b) must be finite for every pair.")
+        return block.to(torch.float64)
+
+    def _index(self, index: Tensor | slice) -> Any:
+        return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
+
+
+def _group_sums(codes: Tensor, n_groups: int, Z: Tensor | Samples, weights: Tensor | None) -> Tensor:
+    """Weighted sum of the rows of Z in each group, of shape (n_groups, d), in float64."""
+    sums = torch.zeros((n_groups, Z.shape[1]), dtype=torch.float64, device=codes.device)
+    for rows in slices(codes[:, None], Z):
+        z = Z[rows].to(torch.float64)
+        sums.index_add_(0, codes[rows], z if weights is None else weights[rows, None] * z)
+    return sums

@@ -1,0 +1,116 @@
+"""Targets of any kind as columns of numbers or classes, with what is missing."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import check_array
+from torch import Tensor
+
+from skrelmetric._samples import Rows
+from skrelmetric._sklearn import check_not_ragged
+from skrelmetric._torch import as_tensor
+
+__all__ = ["Targets", "check_targets", "read_targets", "unlabelled"]
+
+
+class Targets(NamedTuple):
+    """Targets with one column an output.
+
+    Attributes
+    ----------
+    values : Tensor or csr_array of shape (n_samples, n_outputs)
+        What is known, and 0 where it is missing; codes of the classes where the target is not numeric.
+    known : Tensor of bool of shape (n_samples, n_outputs) or None
+        False where a value is missing; None where none is.
+    numeric : bool
+        Whether the values are numbers, rather than codes of classes.
+    """
+
+    values: Rows
+    known: Tensor | None
+    numeric: bool
+
+    def numbers(self) -> Rows:
+        """Values in float64."""
+        return self.values.to(torch.float64) if isinstance(self.values, Tensor) else self.values
+
+    def dense(self) -> Tensor:
+        """Values as a tensor, which a relation that does not factor needs."""
+        return self.values if isinstance(self.values, Tensor) else as_tensor(self.values.toarray())
+
+    def take(self, columns: Tensor) -> "Targets":
+        """Targets of some of the outputs."""
+        known = None if self.known is None else self.known[:, columns]
+        return self._replace(values=self.values[:, columns if isinstance(self.values, Tensor) else columns.numpy()], known=known)
+
+    def differing(self) -> Tensor:
+        """Mask of the outputs in which not all known values are the same."""
+        if not isinstance(self.values, Tensor):
+            return torch.from_numpy(self.values.max(axis=0).toarray() != self.values.min(axis=0).toarray()).reshape(-1)
+        if self.known is None:
+            return (self.values != self.values[0]).any(0)
+        values = self.numbers()
+        return torch.where(self.known, values, -torch.inf).amax(0) > torch.where(self.known, values, torch.inf).amin(0)
+
+
+def check_targets(y: Any) -> Any:
+    """Targets as a csr_array, a tensor or an ndarray, of one or two dimensions, without infinity.
+
+    Raises
+    ------
+    ValueError
+        If `y` is anything else.
+    """
+    check_not_ragged(y)
+    y = check_array(
+        y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y"
+    )
+    if sparse.issparse(y):
+        return sparse.csr_array(y)
+    return y if isinstance(y, np.ndarray) else as_tensor(y)
+
+
+def unlabelled(y: Any) -> np.ndarray | Tensor | None:
+    """Mask of the samples of which no output is known; None where there are none."""
+    if sparse.issparse(y) or (isinstance(y, np.ndarray) and y.dtype.kind != "f"):
+        return None
+    missing = y.isnan() if isinstance(y, Tensor) else np.isnan(y)
+    nothing_known = missing.reshape(len(y), -1).all(1)
+    return nothing_known if nothing_known.any() else None
+
+
+def read_targets(y: Any, device: torch.device) -> Targets:
+    if sparse.issparse(y):
+        y = y.astype(np.float64)
+        if device.type != "cpu" or np.isnan(y.data).any():
+            y = y.toarray()  # a mask is dense, and so are tensors on an accelerator
+        else:
+            return Targets(y, None, numeric=True)
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
+        return _read_objects(y, device)
+    values = as_tensor(y, device).reshape(y.shape[0], -1)
+    if not values.is_floating_point():
+        return Targets(values, None, numeric=True)
+    missing = values.isnan()
+    if not missing.any():
+        return Targets(values, None, numeric=True)
+    return Targets(values.nan_to_num(0.0), ~missing, numeric=True)
+
+
+def _read_objects(y: np.ndarray, device: torch.device) -> Targets:
+    """Numbers that came as objects, or codes of strings and other classes that can be sorted."""
+    if y.dtype.kind == "O":
+        try:
+            return read_targets(y.astype(np.float64), device)
+        except (TypeError, ValueError):
+            pass
+    columns = y.reshape(len(y), -1)
+    codes = np.empty(columns.shape, dtype=np.int64)
+    try:
+        for column, classes in zip(codes.T, columns.T, strict=True):
+            column[:] = np.unique(classes, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(f"Unknown label type: y holds objects that are neither numbers nor sortable ({error}).") from error
+    return Targets(as_tensor(codes, device), None, numeric=False)
