@@ -88,20 +88,25 @@ class Samples:
 
     def cross(self, V: Rows) -> Tensor:
         """V' Z of shape (k, n_features), in float64."""
-        if self.multiplied_sparse:
+        if self.multiplied_sparse or self.dtype == torch.float64 and isinstance(self.X, Tensor):
             return cross(V, self.X) - torch.outer(_column_sums(V), self.mean)
         return cross(V, self)
 
-    def scatter(self, weights: Tensor) -> Tensor:
-        """Z' diag(weights) Z, in float64, with these weights instead of those of the samples."""
+    def scatter(self, *weights: Tensor) -> list[Tensor]:
+        """Z' diag(w) Z for each of some weights w, which take the place of the samples' own, in one pass, in float64."""
         if self.multiplied_sparse:
-            product = self.X.T @ scaled(self.X, weights)
-            return self._centred(as_tensor(product.toarray()), cross(weights[:, None], self.X)[0], weights.sum())
-        total = self.mean.new_zeros((self.shape[1],) * 2)
+            products = (as_tensor((self.X.T @ scaled(self.X, w)).toarray()).to(torch.float64) for w in weights)
+            firsts = cross(torch.stack(weights, 1), self.X)
+            return [self._centred(*moments) for moments in zip(products, firsts, map(torch.sum, weights), strict=True)]
+        totals = [self.mean.new_zeros((self.shape[1],) * 2) for _ in weights]
+        room = self.mean.new_empty((2, _block_length(self), self.shape[1]))
         for rows in slices(self):
-            z = self._rows(rows) - self.mean  # in float64, which the mean is in
-            total += (z * weights[rows, None]).T @ z
-        return total
+            x = self._rows(rows)
+            z, weighted = room[:, : len(x)]
+            torch.sub(x, self.mean, out=z)
+            for total, w in zip(totals, weights, strict=True):
+                total.addmm_(torch.mul(z, w[rows, None], out=weighted).T, z)
+        return totals
 
     def scatter_of_forms(self, M: Tensor) -> Tensor:
         """Z' diag(p q) Z with the quadratic forms q_i = z_i' M z_i, in float64, in one pass.
@@ -112,6 +117,7 @@ class Samples:
         shift, constant = -2 * M @ self.mean, self.mean @ M @ self.mean
         second, first, zeroth = torch.zeros_like(M), torch.zeros_like(self.mean), torch.zeros_like(constant)
         m, v = M.to(self.dtype), shift.to(self.dtype)
+        room = m.new_empty((0, 0) if self.multiplied_sparse else (_block_length(self), self.shape[1]))
         for rows in slices(self):
             p = self.weights[rows]
             if self.multiplied_sparse:
@@ -121,10 +127,11 @@ class Samples:
                 first += as_tensor(x.T @ w.numpy())
             else:
                 x = self._rows(rows)
-                w = p * (torch.addmm(v, x, m).mul_(x).sum(1) + constant)
-                weighted = x * w[:, None].to(x.dtype)
-                second += weighted.T @ x
-                first += weighted.sum(0)
+                block = room[: len(x)]
+                w = p * (torch.addmm(v, x, m, out=block).mul_(x).sum(1) + constant)
+                weights = w.to(x.dtype)
+                second += torch.mul(x, weights[:, None], out=block).T @ x
+                first += x.T @ weights
             zeroth += w.sum()
         return self._centred(second, first, zeroth)
 
@@ -153,10 +160,13 @@ class Samples:
 
 def slices(*arrays: Rows | Samples) -> Iterator[slice]:
     """Walk through the rows of several matrices together, in blocks sized by the widest."""
-    n, widest = arrays[0].shape[0], max(array.shape[1] for array in arrays)
+    step = _block_length(*arrays)
+    yield from (slice(start, start + step) for start in range(0, arrays[0].shape[0], step))
+
+
+def _block_length(*arrays: Rows | Samples) -> int:
     device = next((array.device for array in arrays if hasattr(array, "device")), torch.device("cpu"))
-    step = block_rows(widest, device)
-    yield from (slice(start, start + step) for start in range(0, n, step))
+    return block_rows(max(array.shape[1] for array in arrays), device)
 
 
 def cross(A: Rows, B: Rows | Samples) -> Tensor:

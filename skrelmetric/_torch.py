@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skrelmetric._sklearn import stays_on_device
 
-__all__ = ["as_tensor", "block_rows", "float_dtypes", "like", "resolve_device"]
+__all__ = ["as_tensor", "block_rows", "float_dtypes", "like", "of_dtype", "resolve_device"]
 
 # Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
@@ -64,6 +64,13 @@ def like(tensor: Tensor, X: Any) -> Any:
     if not stays_on_device(X):
         return tensor.cpu().numpy()
     return tensor.to(X.device) if isinstance(X, Tensor) else _namespace(X).from_dlpack(tensor, device=X.device)
+
+
+def of_dtype(array: Any, dtype: Any) -> Any:
+    """The array in another dtype, or itself if it is of that one."""
+    if isinstance(array, Tensor):
+        return array.to(dtype)
+    return array.astype(dtype, copy=False) if isinstance(array, np.ndarray) else _namespace(array).astype(array, dtype)
 
 
 def _namespace(X: Any) -> Any:

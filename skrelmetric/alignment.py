@@ -79,15 +79,15 @@ class PrincipalCoordinates(NamedTuple):
         return difference if self.rotation is None else difference @ self.rotation
 
 
-def principal_coordinates(X: Rows, weights: Tensor) -> PrincipalCoordinates:
+def principal_coordinates(samples: Samples, covariance: Tensor | None = None) -> PrincipalCoordinates:
     """Principal axes of samples, dropping the directions in which they do not vary.
 
     Parameters
     ----------
-    X : Tensor or csr_array of shape (n_samples, n_features)
-        Samples, float32 or float64.
-    weights : Tensor of shape (n_samples,)
-        Positive weight of each sample, float64; they sum to 1.
+    samples : Samples of shape (n_samples, n_features)
+        Samples, all of positive weight.
+    covariance : Tensor of shape (n_features, n_features) or None, default=None
+        Their covariance, if it is known already.
 
     Returns
     -------
@@ -100,14 +100,14 @@ def principal_coordinates(X: Rows, weights: Tensor) -> PrincipalCoordinates:
 
     Notes
     -----
-    Costs one pass for the mean and one for the covariance, O(n d^2). Few samples, or ones whose variances differ so
+    Costs one pass for the covariance, O(n d^2). Few samples, or ones whose variances differ so
     much that rounding would drown the small ones, are turned in a further pass, into a copy. With more features than
     samples, the decomposition of the n samples, O(n^2 d), takes the place of the covariance.
     """
-    samples = Samples(X, weights)
     n, d = samples.shape
+    weights = samples.weights
     if n > d:
-        covariance = samples.scatter(weights)
+        covariance = samples.scatter(weights)[0] if covariance is None else covariance
         of_features = covariance.diagonal()
         variances, axes = torch.linalg.eigh(_finite(covariance))
     elif samples.stored_sparse:
@@ -187,12 +187,12 @@ class NormalEquations(NamedTuple):
         return self.relation_mean - 2 * M.diagonal() @ self.coordinates.variances
 
 
-def normal_equations(coordinates: PrincipalCoordinates, G: Relation, alpha: float) -> NormalEquations:
+def normal_equations(samples: Samples, G: Relation, alpha: float) -> NormalEquations:
     """Equations of a relation-aligned ridge regression.
 
     Parameters
     ----------
-    coordinates : PrincipalCoordinates
+    samples : Samples
         The samples.
     G : Relation
         Relation of their targets.
@@ -206,14 +206,20 @@ def normal_equations(coordinates: PrincipalCoordinates, G: Relation, alpha: floa
     Raises
     ------
     ValueError
-        If the relation overflows.
+        If the samples or the relation overflow.
     """
-    samples = coordinates.samples
     p = samples.weights
     g = G.row_means(p)
     mean = p @ g
-    right = 2 * coordinates.turned(samples.scatter(p * (g - mean)) - G.quadratic(samples, p))
-    _finite(g.square().sum() + right.square().sum(), "targets", "targets")
+    response = p * (g - mean)
+    _finite(g.square().sum(), "targets", "targets")
+    # In one pass with the covariance, if that is what the axes come from; turned samples need another.
+    covariance, right = samples.scatter(p, response) if samples.shape[0] > samples.shape[1] else (None, None)
+    coordinates = principal_coordinates(samples, covariance)
+    if coordinates.rotation is None:
+        (right,) = coordinates.samples.scatter(response)
+    right = 2 * coordinates.turned(right - G.quadratic(coordinates.samples, p))
+    _finite(right.square().sum(), "targets", "targets")
     return NormalEquations(coordinates, (right + right.T) / 2, mean, alpha)
 
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._samples import Rows
+from skrelmetric._samples import Rows, Samples
 from skrelmetric._sklearn import (
     HasMethods,
     Interval,
@@ -24,7 +24,7 @@ from skrelmetric._sklearn import (
     check_sample_weight,
     fit_context,
 )
-from skrelmetric._torch import as_tensor, float_dtypes, like, resolve_device
+from skrelmetric._torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
 from skrelmetric.alignment import (
     AlignedMetric,
     PrincipalCoordinates,
@@ -33,7 +33,7 @@ from skrelmetric.alignment import (
     principal_coordinates,
     ridge,
 )
-from skrelmetric.mahalanobis import Mahalanobis, pair_distances, psd_factor, with_positive_sign
+from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
 from skrelmetric.pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
 from skrelmetric.relations import Relation, make_relation
 from skrelmetric.relations._targets import check_targets, unlabelled
@@ -77,7 +77,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Error of the relation that costs nothing, for "svr", at least 0.
     max_iter : int, default=1000
         Most iterations of "ridge"; the other solvers run until they converge.
-    tol : float, default=1e-8
+    tol : float, default=1e-6
         Value of `residual_` at which "ridge" stops, above 0. Samples in float32 bound what can be reached, to about
         1e-6, whatever the estimate says.
     device : str or torch.device, default="auto"
@@ -186,7 +186,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         n_pairs=2000,
         epsilon=0.1,
         max_iter=1000,
-        tol=1e-8,
+        tol=1e-6,
         device="auto",
         random_state=None,
     ):
@@ -230,9 +230,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self._check_parameters(X.shape[1])
         device = resolve_device(self.device, X)
         rows, y, weights = _weighted(X, y, sample_weight, device)
-        coordinates = principal_coordinates(rows, weights)
         G = make_relation(y, self.relation, device=device)
-        aligned = _SOLVERS[self.solver, self.psd](self, coordinates, G)
+        coordinates, aligned = _SOLVERS[self.solver, self.psd](self, Samples(rows, weights), G)
         factor = psd_factor(aligned.M)
         distances = factor.square() @ coordinates.variances
         n_components = self.n_components or max(1, len(factor))
@@ -260,7 +259,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, dtype=float_dtypes(X), accept_sparse="csr")
-        return X @ _of_dtype(self.components_, X.dtype).T
+        return X @ of_dtype(self.components_, X.dtype).T
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
         """Matrix M of the learned metric, sqrt((x - x')' M (x - x')).
@@ -319,7 +318,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"pairs has shape {tuple(pairs.shape)}, but (n_pairs, 2, {self.n_features_in_}) is needed: "
                 "two samples a pair, with the features seen in fit."
             )
-        return pair_distances(_of_dtype(self.components_, pairs.dtype), pairs)
+        differences = as_tensor(pairs)[:, 0] - as_tensor(pairs)[:, 1]
+        return like((differences @ as_tensor(self.components_).to(differences.dtype).T).norm(dim=1), pairs)
 
     def pair_score(self, pairs: ArrayLike) -> np.ndarray:
         """Similarity of each pair of samples: the negative of its learned distance.
@@ -396,31 +396,36 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
 
-def _ridge(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
-    equations = normal_equations(coordinates, G, metric.alpha)
-    return ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
+_Solution = tuple[PrincipalCoordinates, AlignedMetric]
 
 
-def _constrained_ridge(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
-    equations = normal_equations(coordinates, G, metric.alpha)
-    return constrained_ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
+def _ridge(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
+    equations = normal_equations(samples, G, metric.alpha)
+    return equations.coordinates, ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
 
 
-def _krr(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
-    return kernel_ridge(_pairs(metric, coordinates, G), metric.alpha)
+def _constrained_ridge(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
+    equations = normal_equations(samples, G, metric.alpha)
+    return equations.coordinates, constrained_ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
 
 
-def _svr(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> AlignedMetric:
-    return support_vectors(_pairs(metric, coordinates, G), metric.alpha, metric.epsilon)
+def _krr(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
+    coordinates, pairs = _sampled(metric, samples, G)
+    return coordinates, kernel_ridge(pairs, metric.alpha)
 
 
-def _pairs(metric: RAMLLinear, coordinates: PrincipalCoordinates, G: Relation) -> PairSample:
+def _svr(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
+    coordinates, pairs = _sampled(metric, samples, G)
+    return coordinates, support_vectors(pairs, metric.alpha, metric.epsilon)
+
+
+def _sampled(metric: RAMLLinear, samples: Samples, G: Relation) -> tuple[PrincipalCoordinates, PairSample]:
+    coordinates = principal_coordinates(samples)
     pairs = sample_pairs(G.n_samples, metric.n_pairs, check_random_state(metric.random_state))
-    return PairSample(coordinates, G, *pairs)
+    return coordinates, PairSample(coordinates, G, *pairs)
 
 
-_Solver = Callable[[RAMLLinear, PrincipalCoordinates, Relation], AlignedMetric]
-_SOLVERS: dict[tuple[str, str], _Solver] = {
+_SOLVERS: dict[tuple[str, str], Callable[[RAMLLinear, Samples, Relation], _Solution]] = {
     ("ridge", "project"): _ridge,
     ("ridge", "constrained"): _constrained_ridge,
     ("krr", "project"): _krr,
@@ -459,9 +464,3 @@ def _of_length(rows: Tensor, n_rows: int) -> Tensor:
     """The first rows, and zeros beyond them."""
     missing = rows.new_zeros((max(0, n_rows - len(rows)), *rows.shape[1:]))
     return torch.cat([rows[:n_rows], missing])
-
-
-def _of_dtype(array: Any, dtype: Any) -> Any:
-    if isinstance(array, Tensor):
-        return array.to(dtype)
-    return array.astype(dtype, copy=False)

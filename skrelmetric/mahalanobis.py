@@ -1,13 +1,11 @@
 """Algebra of a linear metric: the factor of a symmetric matrix, and distances under it."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-__all__ = ["Mahalanobis", "pair_distances", "psd_factor", "with_positive_sign"]
+__all__ = ["Mahalanobis", "psd_factor", "with_positive_sign"]
 
 
 def psd_factor(M: Tensor) -> Tensor:
@@ -43,23 +41,6 @@ def with_positive_sign(factor: Tensor) -> Tensor:
     first = largest & (largest.cumsum(1) == 1)
     sign = torch.where((factor * first).sum(1, keepdim=True) < 0, -1.0, 1.0)
     return factor * sign.to(factor.dtype)
-
-
-def pair_distances(components: Any, pairs: Any) -> Any:
-    """Distance |L (x - x')| of each pair.
-
-    Parameters
-    ----------
-    components : array of shape (n_components, n_features)
-        Factor L of the metric.
-    pairs : array of shape (n_pairs, 2, n_features)
-        The pairs, of the same kind of array.
-
-    Returns
-    -------
-    array of shape (n_pairs,)
-    """
-    return (((pairs[:, 0] - pairs[:, 1]) @ components.T) ** 2).sum(1) ** 0.5
 
 
 class Mahalanobis:

@@ -166,7 +166,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
-        return _like(self._probabilities(X), X)
+        return _like(self._probabilities(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels of probability 1/2 or more; for a one-dimensional target the more probable class.
@@ -181,15 +181,15 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator.
         """
-        probabilities = self._probabilities(X)
+        probabilities = self._probabilities(X, "predict")
         if self.classes_.ndim == 2:
             labels = probabilities >= 0.5
             return _like(_module(labels).asarray(labels, dtype=_module(labels).int64), X)
         return _like(_unwrapped(self.classes_)[probabilities.argmax(1)], X)
 
-    def _probabilities(self, X):
+    def _probabilities(self, X, method: str):
         check_is_fitted(self)
-        check_same_namespace(X, self, attribute="posterior_", method="predict_proba")
+        check_same_namespace(X, self, attribute="posterior_", method=method)
         X, table = _validated(self, X), _unwrapped(self.posterior_)
         labels = _module(table).ones_like(table[:, 0], dtype=_module(table).int64).cumsum(0) - 1  # on its device
         probabilities = table[labels, self._votes_of(X)]

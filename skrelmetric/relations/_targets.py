@@ -41,7 +41,9 @@ class Targets(NamedTuple):
         return self.values if isinstance(self.values, Tensor) else as_tensor(self.values.toarray())
 
     def take(self, columns: Tensor) -> "Targets":
-        """Targets of some of the outputs."""
+        """Targets of some of the outputs, by a mask."""
+        if columns.all():
+            return self
         known = None if self.known is None else self.known[:, columns]
         return self._replace(values=self.values[:, columns if isinstance(self.values, Tensor) else columns.numpy()], known=known)
 
