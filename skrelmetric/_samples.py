@@ -137,8 +137,9 @@ class Samples:
 
     def gram(self) -> Tensor:
         """Z Z' of shape (n_samples, n_samples) of sparse rows, in float64."""
-        along_mean = as_tensor(self.X @ self.mean.cpu().numpy(), self.device)
-        products = as_tensor((self.X @ self.X.T).toarray(), self.device).to(torch.float64)
+        X = self.X.astype(np.float64)
+        along_mean = as_tensor(X @ self.mean.cpu().numpy(), self.device)
+        products = as_tensor((X @ X.T).toarray(), self.device)
         return products - along_mean[:, None] - along_mean + self.mean @ self.mean
 
     def turned(self, rotation: Tensor) -> "Samples":

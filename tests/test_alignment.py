@@ -1,36 +1,50 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from scipy.optimize import minimize
 
-from skrelmetric.alignment import curvature, principal_coordinates, ridge
+from skrelmetric._samples import Samples
+from skrelmetric.alignment import constrained_ridge, normal_equations, principal_coordinates, ridge
 from skrelmetric.relations import make_relation
 
+EVERYTHING = slice(None)
 
-def least_squares(X, G, alpha):
-    """M and b of 1/2 mean_ij ((x_i - x_j)' M (x_i - x_j) + b - G_ij)^2 + alpha/2 |M|^2, over explicit pairs."""
+
+def least_squares(X, G, p, alpha):
+    """M and b of 1/2 sum_ij p_i p_j ((x_i - x_j)' M (x_i - x_j) + b - G_ij)^2 + alpha/2 |M|^2, over explicit pairs."""
     n, d = X.shape
     pairs = (X[:, None] - X[None]).reshape(n * n, d)
-    design = np.column_stack([np.einsum("ij,ik->ijk", pairs, pairs).reshape(n * n, -1), np.ones(n * n)]) / n
+    root = np.sqrt(np.outer(p, p).ravel())
+    design = np.column_stack([np.einsum("ij,ik->ijk", pairs, pairs).reshape(n * n, -1), np.ones(n * n)]) * root[:, None]
     penalty = np.sqrt(alpha) * np.eye(d * d, d * d + 1)
-    target = np.concatenate([G.ravel() / n, np.zeros(d * d)])
+    target = np.concatenate([G.ravel() * root, np.zeros(d * d)])
     solution = np.linalg.lstsq(np.vstack([design, penalty]), target, rcond=None)[0]
     return solution[:-1].reshape(d, d), solution[-1]
 
 
-def objective(M, b, X, G, alpha):
+def objective(M, b, X, G, p, alpha):
     differences = X[:, None] - X[None]
     D = torch.einsum("ijk,kl,ijl->ij", differences, M, differences)
-    return 0.5 * (D + b - G).square().mean() + alpha / 2 * M.square().sum()
+    return 0.5 * (torch.outer(p, p) * (D + b - G).square()).sum() + alpha / 2 * M.square().sum()
 
 
-def solve(X, relation, alpha, **options):
-    samples = principal_coordinates(torch.from_numpy(X))
-    solution = ridge(samples.Z, samples.variances, relation, alpha=alpha, **{"max_iter": 1000, "tol": 1e-12, **options})
-    return samples, solution
+def uniform(n):
+    return torch.full((n,), 1 / n, dtype=torch.float64)
 
 
-def in_features(samples, solution):
-    rotation = samples.axes / samples.scale
+def samples_of(X, p=None):
+    rows = sparse.csr_array(X) if sparse.issparse(X) else torch.from_numpy(X)
+    return Samples(rows, uniform(X.shape[0]) if p is None else p)
+
+
+def solve(X, relation, alpha, p=None, solver=ridge, **options):
+    equations = normal_equations(samples_of(X, p), relation, alpha)
+    return equations.coordinates, solver(equations, **{"max_iter": 1000, "tol": 1e-12, **options})
+
+
+def in_features(coordinates, solution):
+    rotation = coordinates.axes / coordinates.scale
     return rotation @ solution.M @ rotation.T
 
 
@@ -39,101 +53,197 @@ TARGETS = {
     "discrete": lambda rng, n: rng.integers(0, 3, n),
     "l1": lambda rng, n: rng.dirichlet(np.ones(4), n),
     "sqeuclidean": lambda rng, n: rng.standard_normal((n, 2)),
+    "jaccard": lambda rng, n: (rng.random((n, 3)) < 0.5).astype(int),
 }
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("relation", TARGETS)
-@pytest.mark.parametrize(("n", "d"), [(30, 5), (6, 9), (8, 8), (2, 3), (12, 1)])
-def test_ridge_equals_least_squares_over_all_pairs(relation, n, d, rng):
+@pytest.mark.parametrize(("n", "d"), [(30, 5), (6, 9), (8, 8), (2, 3), (12, 1), (70, 4)])
+def test_ridge_equals_least_squares_over_all_pairs(relation, n, d, weighted, rng):
     X, y = rng.standard_normal((n, d)) * np.arange(1, d + 1) + 3, TARGETS[relation](rng, n)
     G = make_relation(y, relation)
-    samples, solution = solve(X, G, alpha=0.3)
-    everything = slice(None)
-    unit = X.var(0).mean()
-    M, b = least_squares(X, G.block(everything, everything).numpy(), 0.3 * unit**2)
-    np.testing.assert_allclose(in_features(samples, solution), M, atol=1e-9 * max(np.abs(M).max(), 1e-3))
-    assert solution.offset == pytest.approx(b, abs=1e-8)
+    p = rng.random(n) + 0.1 if weighted else np.ones(n)
+    p /= p.sum()
+    coordinates, solution = solve(X, G, 0.3, torch.from_numpy(p))
+    unit = (p @ (X - p @ X) ** 2).mean()
+    M, b = least_squares(X, G.block(EVERYTHING, EVERYTHING).numpy(), p, 0.3 * unit**2)
+    np.testing.assert_allclose(in_features(coordinates, solution), M, atol=1e-9 * max(np.abs(M).max(), 1e-3))
+    assert float(solution.offset) == pytest.approx(b, abs=1e-8)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5])
+@pytest.mark.parametrize(("n", "d"), [(200, 8), (30, 8), (20, 60)])
+def test_sparse_samples_give_the_dense_solution(n, d, density, rng):
+    X = sparse.random_array((n, d), density=density, rng=rng, format="csr") * 3
+    p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
+    G = make_relation(TARGETS["l1"](rng, n))
+    dense, thin = solve(X.toarray(), G, 1.0, p), solve(X, G, 1.0, p)
+    np.testing.assert_allclose(
+        in_features(*thin), in_features(*dense), atol=1e-8 * float(in_features(*dense).abs().max())
+    )
+    assert float(thin[1].offset) == pytest.approx(float(dense[1].offset))
 
 
 def test_solution_is_stationary_by_autograd(rng):
     X = rng.standard_normal((25, 4)) ** 3
     G = make_relation(TARGETS["hamming"](rng, 25))
-    samples, solution = solve(X, G, alpha=0.5)
-    everything = slice(None)
-    M = in_features(samples, solution).requires_grad_()
-    b = torch.tensor(solution.offset, dtype=torch.float64, requires_grad=True)
-    alpha = 0.5 * samples.scale**4
-    value = objective(M, b, torch.from_numpy(X), G.block(everything, everything), alpha)
+    coordinates, solution = solve(X, G, 0.5)
+    M = in_features(coordinates, solution).requires_grad_()
+    b = solution.offset.clone().requires_grad_()
+    alpha = 0.5 * coordinates.scale**4
+    fixed = torch.from_numpy(X), G.block(EVERYTHING, EVERYTHING), uniform(25), alpha
+    value = objective(M, b, *fixed)
     gradients = torch.autograd.grad(value, (M, b))
     assert gradients[0].abs().max() < 1e-9 * alpha * M.abs().max()
     assert abs(gradients[1]) < 1e-9
-    assert value < objective(0.99 * M, b, torch.from_numpy(X), G.block(everything, everything), alpha)
+    assert value < objective(0.99 * M, b, *fixed)
 
 
-def test_curvature_is_the_hessian_with_the_offset_eliminated(rng):
-    X = rng.standard_normal((20, 3))
-    samples = principal_coordinates(torch.from_numpy(X))
+@pytest.mark.parametrize("n", [20, 100])  # turned samples, and turned matrices
+def test_product_is_the_hessian_with_the_offset_eliminated(n, rng):
+    X = rng.standard_normal((n, 3)) + np.array([0, 3, 0])
+    p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
+    equations = normal_equations(samples_of(X, p), make_relation(TARGETS["hamming"](rng, n)), 0.7)
     M = torch.from_numpy(rng.standard_normal((3, 3)))
     M = M + M.T
-    Z = samples.Z
-    differences = Z[:, None] - Z[None]
-    D = torch.einsum("ijk,kl,ijl->ij", differences, M, differences)
-    expected = torch.einsum("ij,ijk,ijl->kl", D - D.mean(), differences, differences) / 20**2 + 0.7 * M
-    np.testing.assert_allclose(curvature(Z, samples.variances, M, 0.7), expected, atol=1e-12)
+    coordinates = equations.coordinates
+    assert (coordinates.rotation is None) == (n == 20)
+    index = torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)
+    differences = coordinates.differences(*index)
+    D, pp = torch.einsum("ik,kl,il->i", differences, M, differences), p[index[0]] * p[index[1]]
+    expected = torch.einsum("i,ik,il->kl", pp * (D - pp @ D), differences, differences) + 0.7 * M
+    np.testing.assert_allclose(equations.product(M), expected, atol=1e-12 * float(expected.abs().max()) * n)
 
 
 def test_preconditioner_is_the_curvature_of_gaussian_samples(rng):
     # Fourth moments of many Gaussian samples approach 8 S M S.
-    samples = principal_coordinates(torch.from_numpy(rng.standard_normal((200_000, 3)) * [1, 2, 3]))
+    samples = samples_of(rng.standard_normal((200_000, 3)) * [1, 2, 3])
+    equations = normal_equations(samples, make_relation(rng.integers(0, 2, 200_000)), 0.0)
     M = torch.tensor([[1.0, 0.5, 0], [0.5, -1, 0.2], [0, 0.2, 2]], dtype=torch.float64)
-    s = samples.variances
-    expected = 8 * s[:, None] * M * s
-    actual = curvature(samples.Z, s, M, 0.0)
-    np.testing.assert_allclose(actual, expected, atol=0.05 * float(expected.abs().max()))
+    expected = equations.gaussian() * M
+    np.testing.assert_allclose(equations.product(M), expected, atol=0.05 * float(expected.abs().max()))
 
 
-def test_coordinates_are_principal(rng):
-    X = rng.standard_normal((50, 4)) @ rng.standard_normal((4, 4)) + 1e3
-    Z, variances, axes, scale = principal_coordinates(torch.from_numpy(X))
-    np.testing.assert_allclose(Z.mean(0), 0, atol=1e-10)
-    np.testing.assert_allclose(Z.T @ Z / 50, torch.diag(variances), atol=1e-10)
-    np.testing.assert_allclose(scale * Z @ axes.T, X - X.mean(0), atol=1e-9)
+class TestConstrained:
+    """The optimum over the cone, by its optimality conditions and against another way to it."""
+
+    @pytest.fixture
+    def problem(self, rng):
+        X = rng.standard_normal((40, 4)) @ rng.standard_normal((4, 4))
+        # Half of the relation falls with the distance, so that the cone matters.
+        return X, make_relation(np.column_stack([X[:, :1], np.abs(X[:, 1:2]) + rng.standard_normal((40, 1))]), "l1")
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.1, 10.0])
+    def test_karush_kuhn_tucker_conditions(self, problem, alpha):
+        X, G = problem
+        coordinates, solution = solve(X, G, alpha, solver=constrained_ridge, tol=1e-9, max_iter=20_000)
+        assert solution.residual <= 1e-9
+        assert torch.linalg.eigvalsh(solve(X, G, alpha)[1].M).min() < -1e-3  # without the cone it is left
+        M = in_features(coordinates, solution).requires_grad_()
+        fixed = torch.from_numpy(X), G.block(EVERYTHING, EVERYTHING), uniform(40), alpha * coordinates.scale**4
+        (gradient,) = torch.autograd.grad(objective(M, solution.offset, *fixed), M)
+        scale = gradient.abs().max()
+        assert torch.linalg.eigvalsh(M.detach()).min() > -1e-12 * M.abs().max()
+        assert torch.linalg.eigvalsh(gradient).min() > -1e-6 * scale
+        assert abs((gradient * M).sum()) < 1e-6 * scale * M.abs().max()
+
+    def test_no_factor_does_better(self, problem):
+        X, G = problem
+        coordinates, solution = solve(X, G, 0.1, solver=constrained_ridge, tol=1e-9, max_iter=20_000)
+        fixed = torch.from_numpy(X), G.block(EVERYTHING, EVERYTHING), uniform(40), 0.1 * coordinates.scale**4
+
+        def by_factor(parameters):
+            theta = torch.from_numpy(parameters).requires_grad_()
+            L = theta[:16].reshape(4, 4)
+            value = objective(L.T @ L, theta[16], *fixed)
+            return value.item(), torch.autograd.grad(value, theta)[0].numpy()
+
+        starts = np.random.default_rng(0).standard_normal((3, 17)) * 0.3
+        others = [
+            minimize(by_factor, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-15}).fun for start in starts
+        ]
+        ours = objective(in_features(coordinates, solution), solution.offset, *fixed)
+        assert float(ours) == pytest.approx(min(others), rel=1e-6)
+
+    def test_an_optimum_inside_the_cone_is_the_unconstrained_one(self, rng):
+        X = rng.standard_normal((60, 3))
+        G = make_relation(X, "sqeuclidean")
+        expected = in_features(*solve(X, G, 0.01))
+        actual = in_features(*solve(X, G, 0.01, solver=constrained_ridge))
+        np.testing.assert_allclose(actual, expected, atol=1e-9)
+
+    def test_stopping_early_is_told(self, problem):
+        _, stopped = solve(*problem, 0.1, solver=constrained_ridge, max_iter=3)
+        assert stopped.n_iter == 3
+        assert stopped.residual > 1e-3
+
+    def test_nothing_to_learn(self):
+        _, solution = solve(np.ones((4, 2)), make_relation([0, 1, 0, 1]), 1.0, solver=constrained_ridge)
+        assert solution.M.shape == (0, 0)
+        assert solution.residual == 0
+
+
+@pytest.mark.parametrize("n", [50, 100])
+def test_coordinates_are_principal(n, rng):
+    X = rng.standard_normal((n, 4)) @ rng.standard_normal((4, 4)) + 10
+    p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
+    samples, rotation, variances, axes, scale = principal_coordinates(samples_of(X, p))
+    Z = samples[:] if rotation is None else samples[:] @ rotation
+    np.testing.assert_allclose(p @ Z, 0, atol=1e-10)
+    np.testing.assert_allclose(Z.T @ (p[:, None] * Z), torch.diag(variances), atol=1e-10)
+    np.testing.assert_allclose(scale * Z @ axes.T, X - p.numpy() @ X, atol=1e-9)
     assert variances.sum() / 4 == pytest.approx(1)
 
 
-@pytest.mark.parametrize("n", [4, 40])
-def test_directions_without_variance_are_dropped(n, rng):
+@pytest.mark.parametrize("n", [4, 40, 200])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_directions_without_variance_are_dropped(n, kind, rng):
     X = np.column_stack([rng.standard_normal((n, 2)) @ rng.standard_normal((2, 6)), np.full(n, 7.0)])
-    samples = principal_coordinates(torch.from_numpy(X))
-    assert samples.Z.shape == (n, 2)
+    assert principal_coordinates(samples_of(kind(X))).variances.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("scales", "offset", "turned"),
+    [
+        ([1, 1, 1], 0, False),
+        ([1, 1, 1], 30, False),
+        ([1, 1, 1e5], 0, True),
+        ([1, 1, 1], 1e6, True),
+        ([1e-90] * 3, 0, True),
+    ],
+)
+def test_samples_are_turned_where_rounding_would_drown_the_small(scales, offset, turned, rng):
+    X = rng.standard_normal((100, 3)) * scales + offset
+    assert (principal_coordinates(samples_of(X)).rotation is None) == turned
 
 
 def test_constant_samples_have_no_coordinates():
-    samples = principal_coordinates(torch.full((5, 3), 0.1, dtype=torch.float64))
-    assert samples.Z.shape == (5, 0)
-    solution = ridge(samples.Z, samples.variances, make_relation([0, 1, 0, 1, 1]), alpha=1.0, max_iter=10, tol=1e-8)
+    coordinates, solution = solve(np.full((5, 3), 0.1), make_relation([0, 1, 0, 1, 1]), 1.0)
+    assert coordinates.variances.shape == (0,)
     assert solution.M.shape == (0, 0)
-    assert np.isfinite(solution.offset)
+    assert torch.isfinite(solution.offset)
 
 
-def test_blocks_do_not_change_the_result(rng, monkeypatch):
-    X, y = rng.standard_normal((300, 4)), TARGETS["l1"](rng, 300)
-    whole = in_features(*solve(X, make_relation(y), alpha=1.0))
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_blocks_do_not_change_the_result(kind, rng, monkeypatch):
+    X, y = kind(rng.standard_normal((300, 4)) * (rng.random((300, 4)) < 0.3)), TARGETS["l1"](rng, 300)
+    whole = in_features(*solve(X, make_relation(y), 1.0))
     monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
-    np.testing.assert_allclose(in_features(*solve(X, make_relation(y), alpha=1.0)), whole, atol=1e-12)
+    np.testing.assert_allclose(in_features(*solve(X, make_relation(y), 1.0)), whole, atol=1e-12)
 
 
 def test_residual_and_iterations_are_reported(rng):
     X, G = rng.standard_normal((40, 6)) ** 3, make_relation(TARGETS["hamming"](rng, 40))
-    _, stopped = solve(X, G, alpha=0.01, max_iter=2)
+    _, stopped = solve(X, G, 0.01, max_iter=2)
     assert stopped.n_iter == 2
     assert stopped.residual > 1e-12
-    _, converged = solve(X, G, alpha=0.01)
+    _, converged = solve(X, G, 0.01)
     assert 2 < converged.n_iter < 1000
     assert converged.residual <= 1e-12
 
 
 def test_overflow_is_an_error():
-    X = torch.tensor([[1e200, 0.0], [-1e200, 1.0], [0, 3]], dtype=torch.float64)
+    X = np.array([[1e200, 0.0], [-1e200, 1.0], [0, 3]])
     with pytest.raises(ValueError, match="Scale the features"):
-        principal_coordinates(X)
+        principal_coordinates(samples_of(X))

@@ -2,15 +2,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import ShuffleSplit, cross_validate
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.metrics.pairwise import manhattan_distances
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_validate
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skrelmetric import AAKNN, MLkNN, RAMLLinear
 from skrelmetric.datasets import fetch_ldl, load_emotions, make_label_distributions
 from skrelmetric.metrics import average_precision, coverage, hamming_loss, one_error, ranking_loss
+from skrelmetric.relations import Jeffreys, make_relation
 from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS
 
 
@@ -203,6 +207,12 @@ def test_unconverged_solution_warns(samples):
         ({"device": "bogus"}, "device='bogus' cannot be used here"),
         ({"device": "meta"}, "device='meta' cannot be used here"),
         ({"tol": 0.0}, "'tol' parameter of RAMLLinear must be"),
+        ({"relation": 3}, "'relation' parameter of RAMLLinear must be"),
+        ({"n_pairs": 0}, "'n_pairs' parameter of RAMLLinear must be"),
+        ({"epsilon": -0.1}, "'epsilon' parameter of RAMLLinear must be"),
+        ({"solver": "svr", "psd": "constrained"}, "psd='constrained' is for solver='ridge'"),
+        ({"solver": "krr", "alpha": 0}, "solver='krr' needs a penalty"),
+        ({"relation": make_relation([0, 1, 2])}, "operator over 3 samples, but y has 80"),
     ],
 )
 def test_bad_parameters(samples, parameters, message):
@@ -292,3 +302,240 @@ def test_natural_scene_gains_on_every_criterion(data_home):
     )
     for name in LABEL_DISTRIBUTION_SCORERS:
         assert learned[f"test_{name}"].mean() > raw[f"test_{name}"].mean(), name
+
+
+RELATIONS = ["hamming", "l1", "sqeuclidean", "discrete", "hellinger", "cosine", "jeffreys", "jaccard"]
+
+
+@pytest.mark.parametrize("psd", ["project", "constrained"])
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_weights_are_removal_and_repetition(samples, relation, psd):
+    X, Y = samples
+    times = np.arange(80) % 4
+    repeated = np.repeat(np.arange(80), times)
+    weighted = RAMLLinear(relation=relation, psd=psd).fit(X, Y, sample_weight=times)
+    literal = RAMLLinear(relation=relation, psd=psd).fit(X[repeated], Y[repeated])
+    scale = np.abs(literal.get_mahalanobis_matrix()).max()
+    np.testing.assert_allclose(weighted.get_mahalanobis_matrix(), literal.get_mahalanobis_matrix(), atol=2e-5 * scale)
+    assert weighted.offset_ == pytest.approx(literal.offset_, rel=1e-5)
+    removed = RAMLLinear(relation=relation, psd=psd).fit(X, Y, sample_weight=(times > 0) / 7)
+    kept = RAMLLinear(relation=relation, psd=psd).fit(X[times > 0], Y[times > 0])
+    np.testing.assert_allclose(removed.components_, kept.components_, atol=1e-9 * np.abs(kept.components_).max())
+
+
+def test_samples_without_weight_are_not_looked_at(samples):
+    X, Y = samples
+    weights, Y = np.ones(80), Y.astype(float)
+    weights[3], Y[3] = 0, 17.0  # no label indicator
+    expected = RAMLLinear().fit(np.delete(X, 3, 0), np.delete(Y, 3, 0))
+    np.testing.assert_allclose(RAMLLinear().fit(X, Y, weights).components_, expected.components_)
+
+
+def test_weights_are_routed_through_pipelines(samples):
+    X, Y = samples
+    weights = np.linspace(0, 3, 80)
+    with config_context(enable_metadata_routing=True):
+        model = make_pipeline(StandardScaler(), RAMLLinear().set_fit_request(sample_weight=True), MLkNN(5))
+        model[0].set_fit_request(sample_weight=False)
+        model.fit(X, Y, sample_weight=weights)
+    expected = RAMLLinear().fit(StandardScaler().fit_transform(X), Y, weights)
+    np.testing.assert_allclose(model[1].components_, expected.components_)
+    unweighted = RAMLLinear().fit(StandardScaler().fit_transform(X), Y)
+    assert np.abs(model[1].get_mahalanobis_matrix() - unweighted.get_mahalanobis_matrix()).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros(80), "at least one non-zero number"),
+        (-np.ones(80), "Negative values in data passed to `sample_weight`"),
+        (np.ones(79), r"sample_weight.shape == \(79,\), expected \(80,\)"),
+        (np.eye(1, 80)[0], "1 of 80 samples have a positive weight"),
+        (np.full(80, np.nan), "contains NaN"),
+    ],
+)
+def test_bad_weights(samples, weights, message):
+    with pytest.raises(ValueError, match=message):
+        RAMLLinear().fit(*samples, sample_weight=weights)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_missing_labels_leave_pairs_to_what_is_known(samples, relation, rng):
+    X, Y = samples[0][:30], samples[1][:30]
+    Y = np.where(rng.random(Y.shape) < 0.3, np.nan, Y)
+    Y[:5] = np.nan  # nothing known: as if they were not there
+    metric = RAMLLinear(relation=relation, alpha=0.5, tol=1e-10).fit(X, Y)
+    some = ~np.isnan(Y).all(1)
+    X, Y = X[some], Y[some]
+
+    def on_common_labels(u, v):
+        both = ~np.isnan(u) & ~np.isnan(v)
+        return make_relation([u[both], v[both]], relation).block(slice(1), slice(1, 2)).item() if both.any() else 0.0
+
+    G = np.array([[on_common_labels(u, v) for v in Y] for u in Y])
+    numbers = np.arange(len(Y))
+    expected = RAMLLinear(relation=lambda a, b: G[np.ix_(a, b)], alpha=0.5, tol=1e-10).fit(X, numbers)
+    M = expected.get_mahalanobis_matrix()
+    np.testing.assert_allclose(metric.get_mahalanobis_matrix(), M, atol=1e-8 * np.abs(M).max())
+
+
+def test_missing_labels_still_tell_which_metric(samples, rng):
+    X, Y = samples
+    missing = np.where(rng.random(Y.shape) < 0.2, np.nan, Y)
+    M, full = (RAMLLinear().fit(X, y).get_mahalanobis_matrix() for y in (missing, Y))
+    assert np.corrcoef(M.ravel(), full.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array, sparse.coo_matrix])
+@pytest.mark.parametrize("density", [0.05, 0.6])
+@pytest.mark.parametrize("n_features", [20, 200])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sparse_samples(kind, density, n_features, dtype, rng):
+    X = sparse.random_array((80, n_features), density=density, rng=rng).toarray().astype(dtype)
+    Y = (X @ rng.standard_normal((n_features, 3)) > 0).astype(int)
+    dense, thin = RAMLLinear(tol=1e-8).fit(X, Y), RAMLLinear(tol=1e-8).fit(kind(X), Y)
+    atol = (1e-7 if dtype == np.float64 else 1e-4) * np.abs(dense.transform(X)).max()
+    embeddings = dense.transform(X), thin.transform(kind(X))
+    distances = [np.linalg.norm(embedding[:40] - embedding[40:], axis=1) for embedding in embeddings]
+    np.testing.assert_allclose(*distances, atol=atol)
+    assert thin.components_.dtype == thin.transform(kind(X)).dtype == dtype
+    assert isinstance(thin.transform(kind(X)), np.ndarray)
+
+
+def test_sparse_samples_are_not_made_dense(rng, monkeypatch):
+    X = sparse.random_array((3000, 200), density=0.01, rng=rng, format="csr") + sparse.csr_array(np.eye(3000, 200))
+    toarray = sparse.csr_array.toarray
+
+    def small(array, *args, **kwargs):
+        assert array.shape[0] * array.shape[1] <= 200 * 1000, "rows were made dense"
+        return toarray(array, *args, **kwargs)
+
+    monkeypatch.setattr(sparse.csr_array, "toarray", small)
+    metric = RAMLLinear().fit(X, rng.integers(0, 3, 3000))
+    assert metric.transform(X).shape[0] == 3000
+
+
+def test_explained_share(samples):
+    X, Y = samples
+    full = RAMLLinear().fit(X, Y)
+    D = np.square(full.transform(X)[:, None] - full.transform(X)[None]).mean((0, 1))
+    np.testing.assert_allclose(full.explained_distance_ratio_, D / D.sum(), atol=1e-10)
+    two = RAMLLinear(2).fit(X, Y)
+    np.testing.assert_allclose(two.explained_distance_ratio_, full.explained_distance_ratio_[:2])
+    six = RAMLLinear(6).fit(X, Y)
+    assert six.explained_distance_ratio_.sum() == pytest.approx(1)
+
+
+def test_low_rank_is_the_best_factor(samples):
+    X, Y = samples
+    M, low = RAMLLinear().fit(X, Y).get_mahalanobis_matrix(), RAMLLinear(2).fit(X, Y).get_mahalanobis_matrix()
+    assert np.linalg.norm(M - low) == pytest.approx(np.linalg.norm(np.linalg.eigvalsh(M)[:-2]))
+
+
+def test_signs_are_those_of_the_features(samples, rng):
+    X, Y = samples
+    components = RAMLLinear().fit(X, Y).components_
+    assert (np.take_along_axis(components, np.abs(components).argmax(1, keepdims=True), 1) > 0).all()
+    order = rng.permutation(80)
+    np.testing.assert_allclose(RAMLLinear().fit(X[order], Y[order]).components_, components, atol=1e-5)
+
+
+def test_metric_learns_conventions(samples):
+    X, Y = samples
+    metric = RAMLLinear().fit(X, Y)
+    pairs = np.stack([X[:-1], X[1:]], axis=1)
+    np.testing.assert_array_equal(metric.pair_score(pairs), -metric.pair_distance(pairs))
+    function = metric.get_metric()
+    np.testing.assert_allclose([function(u, v) for u, v in pairs], metric.pair_distance(pairs))
+    metric.fit(X, Y[::-1])
+    assert function(*pairs[0]) != metric.get_metric()(*pairs[0])  # it keeps what was learned when it was taken
+    metric.fit(X, Y)
+    expected = NearestNeighbors(n_neighbors=4).fit(metric.transform(X)).kneighbors(return_distance=False)
+    by_function = NearestNeighbors(n_neighbors=4, metric=function).fit(X)
+    by_matrix = NearestNeighbors(
+        n_neighbors=4, metric="mahalanobis", metric_params={"VI": metric.get_mahalanobis_matrix()}, algorithm="brute"
+    ).fit(X)
+    for search in (by_function, by_matrix):
+        np.testing.assert_array_equal(search.kneighbors(return_distance=False), expected)
+
+
+def test_constrained_fits_better_and_projected_is_cheaper(samples):
+    X, Y = samples
+
+    def objective(metric):
+        G = make_relation(Y).block(slice(None), slice(None)).numpy()
+        T = metric.transform(X)
+        D = np.square(T[:, None] - T[None]).sum(-1)
+        M = metric.get_mahalanobis_matrix() * X.var(0).mean()
+        return np.square(D - G - (D - G).mean()).mean() / 2 + (M**2).sum() / 2
+
+    projected, constrained = RAMLLinear().fit(X, Y), RAMLLinear(psd="constrained").fit(X, Y)
+    assert objective(constrained) < objective(projected)
+    assert constrained.residual_ <= 1e-6
+    for change in (0.98, 1.02):  # no scaling of it is better
+        constrained_scaled = RAMLLinear(psd="constrained").fit(X, Y)
+        constrained_scaled.components_ = constrained.components_ * change
+        assert objective(constrained_scaled) > objective(constrained)
+
+
+def test_unconverged_constrained_optimum_warns(samples):
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        metric = RAMLLinear(psd="constrained", max_iter=2).fit(*samples)
+    assert metric.residual_ > 1e-6
+
+
+@pytest.mark.parametrize("solver", ["svr", "krr"])
+def test_solvers_of_the_paper(samples, solver):
+    X, Y = samples
+    few, again, others = (
+        RAMLLinear(solver=solver, n_pairs=300, random_state=seed).fit(X, Y).get_mahalanobis_matrix()
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(few, again)
+    assert np.abs(few - others).max() > 0.01 * np.abs(few).max()
+    exact, every = RAMLLinear().fit(X, Y), RAMLLinear(solver=solver, n_pairs=80 * 81 // 2).fit(X, Y)
+    M, other = exact.get_mahalanobis_matrix(), every.get_mahalanobis_matrix()
+    if solver == "krr":  # the same problem in its dual
+        np.testing.assert_allclose(other, M, atol=1e-5 * np.abs(M).max())
+        assert every.offset_ == pytest.approx(exact.offset_, rel=1e-5)
+    else:
+        assert np.corrcoef(M.ravel(), other.ravel())[0, 1] > 0.9
+    assert every.residual_ == 0
+
+
+@pytest.mark.parametrize("solver", ["svr", "krr"])
+@pytest.mark.parametrize("relation", ["l1", "jaccard", "discrete"])
+def test_solvers_of_the_paper_take_any_relation(samples, solver, relation):
+    X, Y = samples
+    metric = RAMLLinear(solver=solver, relation=relation, n_pairs=200, random_state=0).fit(sparse.csr_array(X), Y)
+    assert np.isfinite(metric.transform(X)).all()
+
+
+def tanimoto(A, B):
+    both = A @ B.T
+    either = A.sum(1)[:, None] + B.sum(1) - both
+    return 1 - np.divide(both, either, where=either > 0, out=np.ones(both.shape))
+
+
+def test_callables_and_objects_in_a_grid_search(samples):
+    X, Y = samples
+    expected = RAMLLinear(relation="jaccard").fit(X, Y).components_
+    np.testing.assert_allclose(RAMLLinear(relation=tanimoto).fit(X, 1.0 * Y).components_, expected, atol=1e-9)
+    model = make_pipeline(RAMLLinear(), MLkNN(5))
+    grid = {"ramllinear__relation": ["hamming", manhattan_distances, Jeffreys(eps=1e-2)]}
+    search = GridSearchCV(model, grid, n_jobs=2, cv=3, error_score="raise").fit(X, Y.astype(float))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_relation_of_these_samples(samples):
+    X, Y = samples
+    metric = RAMLLinear(relation=make_relation(Y)).fit(X, Y)
+    np.testing.assert_allclose(metric.components_, RAMLLinear().fit(X, Y).components_)
+
+
+def test_several_numbers_as_targets(rng):
+    X = rng.standard_normal((300, 6))
+    targets = X[:, :2] @ rng.standard_normal((2, 3)) + 1000
+    for relation in ("auto", "sqeuclidean"):
+        components = RAMLLinear(2, relation=relation).fit(X, targets).components_
+        assert np.abs(components[:, 2:]).max() < 0.1 * np.abs(components[:, :2]).max()

@@ -312,6 +312,8 @@ def _pairwise_with_missing(targets: Targets, g: Callable[[Tensor, Tensor], Tenso
     values = targets.dense().to(torch.float64)
     if targets.known is not None:
         values = torch.where(targets.known, values, torch.nan)
+    if not values.shape[1]:  # no output tells samples apart
+        return Pairwise(values[:1], torch.zeros(len(values), dtype=torch.int64, device=values.device), g)
     return Pairwise(*values.unique(dim=0, return_inverse=True), g)
 
 
