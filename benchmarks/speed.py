@@ -17,27 +17,73 @@ from skrelmetric import AAKNN, MLkNN, RAMLLinear
 
 def measure() -> Iterator[dict[str, Any]]:
     """Records of all hot paths, as they are done."""
-    yield _small_fit()
     yield _gaussian_fit()
+    yield _growth()
+    yield _real_labels()
     yield _resampled_fit()
+    yield _constrained_fit()
+    for name in ("emotions", "yeast", "scene"):
+        try:
+            load(name)
+        except OSError:  # not in the cache, and no network
+            continue
+        yield _against_nca(name)
     yield from _neighbours()
 
 
-def _small_fit() -> dict[str, Any]:
-    X, Y, n_train = load("emotions")
-    X, Y = StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
-    peer = NeighborhoodComponentsAnalysis(random_state=0)
-    classes = label_powerset(Y)
-    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: peer.fit(X, classes), repeats=2)
-    return _record("RAMLLinear fit, emotions (391 x 72, 6 labels)", seconds, "NCA on its label powerset", floor)
+def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
+    X, Y, n_train = load(name)
+    return StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
 
 
-def _gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int = 6) -> dict[str, Any]:
+def _against_nca(name: str) -> dict[str, Any]:
+    X, Y = _training_part(name)
+    peer, classes = NeighborhoodComponentsAnalysis(random_state=0), label_powerset(Y)
+    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
+    path = f"RAMLLinear fit, {name} ({X.shape[0]} x {X.shape[1]}, {Y.shape[1]} labels)"
+    return _record(path, seconds, "NCA on its label powerset", floor)
+
+
+def _constrained_fit() -> dict[str, Any]:
+    X, Y = _training_part("emotions")
+    seconds, floor = _medians(
+        lambda: RAMLLinear(psd="constrained").fit(X, Y), lambda: RAMLLinear().fit(X, Y), repeats=2
+    )
+    return _record("RAMLLinear(psd='constrained') fit, emotions", seconds, "RAMLLinear()", floor)
+
+
+def _growth(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228, 1_000_000)) -> dict[str, Any]:
+    """Exponent e of time ~ n^e, by least squares on logarithms."""
+    X, Y = _gaussian(sizes[-1])
+
+    def times() -> list[float]:
+        return [_medians(lambda n=n: RAMLLinear().fit(X[:n], Y[:n]), None, repeats=3, rounds=1)[0] for n in sizes]
+
+    seconds = times()
+    exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+    path = f"RAMLLinear fit, Gaussian, {sizes[0]:,} to {sizes[-1]:,} samples"
+    return {"path": path, "seconds": seconds[-1], "floor": "growth: exponent of n", "ratio": exponent}
+
+
+def _real_labels(n_samples: int = 1_000_000, n_labels: int = 9) -> dict[str, Any]:
+    X, _ = _gaussian(n_samples)
+    D = np.random.default_rng(1).dirichlet(np.ones(n_labels), n_samples)
+    seconds, floor = _medians(
+        lambda: RAMLLinear(relation="l1").fit(X, D), lambda: RAMLLinear(relation="sqeuclidean").fit(X, D), repeats=2
+    )
+    path = f"RAMLLinear(relation='l1') fit, Gaussian ({n_samples:,} x 72, {n_labels} real labels)"
+    return _record(path, seconds, "relation='sqeuclidean', which factors", floor)
+
+
+def _gaussian(n_samples: int, n_features: int = 72, n_labels: int = 6) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_samples, n_features))
     noise = rng.standard_normal((n_samples, n_labels))
-    Y = (X @ rng.standard_normal((n_features, n_labels)) + noise > 0).astype(np.int64)
-    del noise
+    return X, (X @ rng.standard_normal((n_features, n_labels)) + noise > 0).astype(np.int64)
+
+
+def _gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int = 6) -> dict[str, Any]:
+    X, Y = _gaussian(n_samples, n_features, n_labels)
     before = _resident_bytes()
     seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=3)
     record = _record(
@@ -78,21 +124,21 @@ def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) 
     yield _record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
 
 
-def _medians(work: Callable, floor: Callable, repeats: int) -> tuple[float, float]:
-    """Median seconds of the work and of its floor, in three alternating rounds so that a slow spell hits both.
+def _medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 3) -> tuple[float, float]:
+    """Median seconds of the work and of its floor, if any, in alternating rounds so that a slow spell hits both.
 
     The first call of a round warms up and does not count: torch and numpy bring thread pools of their own, and for a
     while after its last call the one keeps the cores from the other.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3):
-        for call, times in zip((work, floor), seconds, strict=True):
+    for _ in range(rounds):
+        for call, times in zip((work, floor), seconds, strict=True) if floor else [(work, seconds[0])]:
             for timed in [False] + [True] * repeats:
                 start = perf_counter()
                 call()
                 if timed:
                     times.append(perf_counter() - start)
-    return median(seconds[0]), median(seconds[1])
+    return median(seconds[0]), median(seconds[1] or [0.0])
 
 
 def _record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:

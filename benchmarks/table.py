@@ -8,11 +8,11 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.tasks import DATASETS, TASKS
+from benchmarks.tasks import DATASETS, TASKS, Criterion
 
 
 def comparison_tables(records: Iterable[dict[str, Any]]) -> list[Table]:
-    """Table of each data set: mean ± standard deviation over folds, the best mean of a row in bold."""
+    """Table of each data set: mean ± standard deviation over folds of each method, the best mean in bold."""
     by_dataset: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         by_dataset[record["dataset"]][record["method"]].append(record)
@@ -24,30 +24,37 @@ def _table(name: str, by_method: dict[str, list]) -> Table:
     methods = {method: by_method[method] for method in task.methods if method in by_method}
     n_folds = max(len(records) for records in methods.values())
     measured = f"mean ± sd over {n_folds} test folds" if n_folds > 1 else "one test fold"
-    table = Table(title=f"{name}: {DATASETS[name]}, {measured}", title_justify="left")
-    table.add_column("", no_wrap=True)
-    for method in methods:
-        table.add_column(method, justify="right", no_wrap=True)
-
     done = {method: [record for record in records if "scores" in record] for method, records in methods.items()}
-    for criterion in task.criteria:
-        scores = {method: [record["scores"][criterion.title] for record in records] for method, records in done.items()}
-        best = max((criterion.sign * np.mean(values) for values in scores.values() if values), default=None)
-        table.add_row(criterion.title, *(_cell(values, criterion.sign, best) for values in scores.values()))
-    table.add_section()
-    table.add_row("Fit, median s", *(_median_seconds(records) for records in done.values()))
+    means = {method: _means(task.criteria, records) for method, records in done.items() if records}
+    table = Table(title=f"{name}: {DATASETS[name]}, {measured}", title_justify="left")
+    table.add_column("")
+    for title in (criterion.title for criterion in task.criteria):
+        table.add_column(title, justify="right")
+    table.add_column("Fit, median s", justify="right")
     if any(len(done[method]) < len(methods[method]) for method in methods):
-        table.add_row("Failed folds", *(str(len(methods[method]) - len(done[method])) for method in methods))
+        table.add_column("Failed folds", justify="right")
+    best = [
+        max((criterion.sign * row[i] for row in means.values()), default=0.0)
+        for i, criterion in enumerate(task.criteria)
+    ]
+    for method, records in done.items():
+        failed = [str(len(methods[method]) - len(records))] if len(table.columns) > len(task.criteria) + 2 else []
+        cells = [_cell(records, criterion, bar) for criterion, bar in zip(task.criteria, best, strict=True)]
+        table.add_row(method, *cells, _median_seconds(records), *failed)
     return table
 
 
-def _cell(values: list[float], sign: int, best: float | None) -> Text:
-    """Mean and, of several values, standard deviation; bold where the mean is the best of its row."""
-    if not values:
+def _means(criteria: tuple[Criterion, ...], records: list) -> list[float]:
+    return [np.mean([record["scores"][criterion.title] for record in records]) for criterion in criteria]
+
+
+def _cell(records: list, criterion: Criterion, best: float) -> Text:
+    """Mean, in bold where it is the best of its column, and under it the standard deviation of several values."""
+    if not records:
         return Text("failed")
-    mean = np.mean(values)
-    spread = f" ± {np.std(values):.4f}" if len(values) > 1 else ""
-    return Text(f"{mean:.4f}{spread}", style="bold" if sign * mean == best else "")
+    values = [record["scores"][criterion.title] for record in records]
+    mean = Text(f"{np.mean(values):.4f}", style="bold" if criterion.sign * np.mean(values) == best else "")
+    return mean.append(f"\n±{np.std(values):.4f}", style="not bold") if len(values) > 1 else mean
 
 
 def _median_seconds(records: list[dict[str, Any]]) -> str:

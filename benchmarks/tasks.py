@@ -74,6 +74,10 @@ def _nca(classes: Callable, seed: int) -> OnClasses:
     return OnClasses(NeighborhoodComponentsAnalysis(random_state=seed), classes)
 
 
+def _l1(**parameters) -> RAMLLinear:
+    return RAMLLinear(relation="l1", **parameters)
+
+
 TASKS = {
     "multilabel": Task(
         MULTILABEL_SCORERS,
@@ -87,6 +91,9 @@ TASKS = {
         {
             "MLkNN": lambda seed: _pipeline(MLkNN()),
             "NCA + MLkNN": lambda seed: _pipeline(MLkNN(), _nca(label_powerset, seed)),
+            "RAML-SVR + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear(solver="svr", random_state=seed)),
+            "RAML-KRR + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear(solver="krr", random_state=seed)),
+            "RAMLLinear constrained + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear(psd="constrained")),
             "RAMLLinear + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear()),
         },
     ),
@@ -103,7 +110,10 @@ TASKS = {
         {
             "AAKNN": lambda seed: _pipeline(AAKNN(4)),
             "NCA + AAKNN": lambda seed: _pipeline(AAKNN(4), _nca(strongest_label, seed)),
-            "RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), RAMLLinear(relation="l1")),
+            "RAML-SVR + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1(solver="svr", random_state=seed)),
+            "RAML-KRR + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1(solver="krr", random_state=seed)),
+            "RAMLLinear constrained + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1(psd="constrained")),
+            "RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1()),
         },
     ),
 }

@@ -1,6 +1,7 @@
 """Samples as alignment sees them: centred and weighted, known by sums over their rows, and never written down."""
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from skrelmetric._torch import as_tensor, block_rows
 
 __all__ = ["Rows", "Samples", "cross", "scaled", "slices"]
 
-Rows = Tensor | sparse.csr_array
-"""A tall matrix with one row a sample."""
+Rows: TypeAlias = Any
+"""A tall matrix with one row a sample: a Tensor or a csr_array."""
 
 # A product of sparse rows costs several times as much an entry as one of dense blocks.
 _WORTH_SPARSE = 0.1
@@ -88,12 +89,12 @@ class Samples:
 
     def cross(self, V: Rows) -> Tensor:
         """V' Z of shape (k, n_features), in float64."""
-        if self.multiplied_sparse or self.dtype == torch.float64 and isinstance(self.X, Tensor):
+        if self.multiplied_sparse or (self.dtype == torch.float64 and not self.stored_sparse):
             return cross(V, self.X) - torch.outer(_column_sums(V), self.mean)
         return cross(V, self)
 
     def scatter(self, *weights: Tensor) -> list[Tensor]:
-        """Z' diag(w) Z for each of some weights w, which take the place of the samples' own, in one pass, in float64."""
+        """Z' diag(w) Z for each of some weights w, in place of the samples' own, in one pass, in float64."""
         if self.multiplied_sparse:
             products = (as_tensor((self.X.T @ scaled(self.X, w)).toarray()).to(torch.float64) for w in weights)
             firsts = cross(torch.stack(weights, 1), self.X)

@@ -33,9 +33,9 @@ class TensorSearch:
 
     def __init__(self, X: Tensor, *, metric: Any = "euclidean", metric_params: dict | None = None):
         params = metric_params or {}
-        order = params.get("p", 2.0) if metric == "minkowski" else _ORDERS.get(metric) if isinstance(metric, str) else None
+        order = params.get("p", 2.0) if metric == "minkowski" else _ORDERS.get(metric, 0.0)
         euclidean = metric in _EUCLIDEAN or order == 2
-        if set(params) - {"p"} or not (euclidean or order is not None or metric in ("cosine", "precomputed")):
+        if set(params) - {"p"} or not (euclidean or order or metric in ("cosine", "precomputed")):
             raise ValueError(
                 f"metric={metric!r} with metric_params={metric_params!r} is not available for tensors. Use one of "
                 f"{sorted(_EUCLIDEAN | set(_ORDERS) | {'cosine', 'minkowski', 'precomputed'})} (minkowski with p), "
@@ -66,7 +66,7 @@ class TensorSearch:
         n_train = len(self.samples)
         chosen = []
         step = get_chunk_n_rows(4 * 8 * n_train, max_n_rows=max(1, len(queries)))
-        for start in range(0, len(queries), step):
+        for start in range(0, max(1, len(queries)), step):
             x = queries[start : start + step]
             D = self._distances(x)
             if leave_one_out:
@@ -79,7 +79,7 @@ class TensorSearch:
             if n_neighbors < n_train and bool((nearest[:, -1:] <= kth + tolerance).any()):
                 indices = _first_by_index(D, kth, tolerance, n_neighbors)
             chosen.append(indices)
-        return torch.cat(chosen) if chosen else torch.empty((0, n_neighbors), dtype=torch.int64, device=self.samples.device)
+        return torch.cat(chosen)
 
     def _prepared(self, X: Tensor) -> Tensor:
         if self.centre is not None:
@@ -109,8 +109,8 @@ class TensorSearch:
 
 def _first_by_index(D: Tensor, kth: Tensor, tolerance: Tensor, n_neighbors: int) -> Tensor:
     """First neighbours of each row from all its distances; those that tie with the k-th by index."""
-    nearer = D < kth - tolerance
-    tied = (D <= kth + tolerance) & ~nearer
+    nearer = kth - tolerance > D
+    tied = (kth + tolerance >= D) & ~nearer
     places = n_neighbors - nearer.sum(1, keepdim=True)
     chosen = nearer | (tied & (tied.cumsum(1) <= places))
     return chosen.to(torch.uint8).topk(n_neighbors).indices

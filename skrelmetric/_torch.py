@@ -40,9 +40,10 @@ def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
 
 def float_dtypes(X: Any) -> list:
     """Floating dtypes that samples are kept in, as the kind of array that `X` is names them."""
+    names: Any = np
     if stays_on_device(X):
-        return [torch.float64, torch.float32] if isinstance(X, Tensor) else [_namespace(X).float64, _namespace(X).float32]
-    return [np.float64, np.float32]
+        names = torch if isinstance(X, Tensor) else _namespace(X)
+    return [names.float64, names.float32]
 
 
 def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:

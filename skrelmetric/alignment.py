@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples
+from skrelmetric._samples import Samples
 from skrelmetric.relations import Relation
 
 __all__ = [
@@ -128,10 +128,15 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     variances, axes = variances[varying], axes[:, varying]
     mean_variance = float(variances.sum()) / max(1, int((of_features > of_mean).sum()))
     scale = mean_variance**0.5
-    rotation: Tensor | None = axes / (scale or 1.0)
-    if n <= d or not (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples))):
-        samples, rotation = samples.turned(rotation), None
-    return PrincipalCoordinates(samples, rotation, variances / (mean_variance or 1.0), axes, scale)
+    rotation = axes / (scale or 1.0)
+    stay = n > d and (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples)))
+    return PrincipalCoordinates(
+        samples if stay else samples.turned(rotation),
+        rotation if stay else None,
+        variances / (mean_variance or 1.0),
+        axes,
+        scale,
+    )
 
 
 def _even(variances: Tensor, samples: Samples) -> bool:
@@ -141,7 +146,8 @@ def _even(variances: Tensor, samples: Samples) -> bool:
     limits = torch.finfo(samples.dtype)
     largest = variances.max() + samples.mean.square().sum()
     smallest = variances.min()
-    return bool((largest * limits.eps**0.5 <= 0.01 * smallest) & (smallest > limits.tiny**0.5) & (largest < limits.max**0.5))
+    representable = (smallest > limits.tiny**0.5) & (largest < limits.max**0.5)
+    return bool(representable & (largest * limits.eps**0.5 <= 0.01 * smallest))
 
 
 def _finite(array: Tensor, what: str = "samples", which: str = "features") -> Tensor:
@@ -213,12 +219,14 @@ def normal_equations(samples: Samples, G: Relation, alpha: float) -> NormalEquat
     mean = p @ g
     response = p * (g - mean)
     _finite(g.square().sum(), "targets", "targets")
-    # In one pass with the covariance, if that is what the axes come from; turned samples need another.
-    covariance, right = samples.scatter(p, response) if samples.shape[0] > samples.shape[1] else (None, None)
-    coordinates = principal_coordinates(samples, covariance)
+    if samples.shape[0] > samples.shape[1]:
+        covariance, scatter = samples.scatter(p, response)  # one pass for both
+        coordinates = principal_coordinates(samples, covariance)
+    else:
+        coordinates = principal_coordinates(samples)
     if coordinates.rotation is None:
-        (right,) = coordinates.samples.scatter(response)
-    right = 2 * coordinates.turned(right - G.quadratic(coordinates.samples, p))
+        (scatter,) = coordinates.samples.scatter(response)
+    right = 2 * coordinates.turned(scatter - G.quadratic(coordinates.samples, p))
     _finite(right.square().sum(), "targets", "targets")
     return NormalEquations(coordinates, (right + right.T) / 2, mean, alpha)
 

@@ -115,13 +115,13 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Notes
     -----
     *The method.* Alignment asks that f(x_i, x_j) = g(y_i, y_j) for every pair (HRAML, Eq. 1), with
-    f = (x_i - x_j)' M (x_i - x_j) + b = <M, T_ij> + b (Eq. 2). Given g, that is a linear regression on pairs (Eq. 3). With
-    sample weights p_i of sum 1 (1/n each without `sample_weight`), "ridge" minimises
+    f = (x_i - x_j)' M (x_i - x_j) + b = <M, T_ij> + b (Eq. 2). Given g, that is a linear regression on pairs (Eq. 3).
+    With sample weights p_i of sum 1 (1/n each without `sample_weight`), "ridge" minimises
 
         1/2 sum_ij p_i p_j (<M, T_ij> + b - g(y_i, y_j))^2 + alpha/2 |M|_F^2.
 
-    *The linear cost.* With centred samples z_i, <M, T_ij> = q_i + q_j - 2 z_i' M z_j for q_i = z_i' M z_i, so the normal
-    equations need sums over samples only:
+    *The linear cost.* With centred samples z_i, <M, T_ij> = q_i + q_j - 2 z_i' M z_j for q_i = z_i' M z_i, so the
+    normal equations need sums over samples only:
 
         2 Z'P diag(q - p'q) Z + 4 S M S + alpha M  =  2 Z'P diag(g - p'g) Z - 2 Z'P G P Z,
 
@@ -222,8 +222,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If the samples are not finite, of unfitting shapes or fewer than two, if the target or the weights do not suit
-            `relation`, or if parameters exclude one another.
+            If the samples are not finite, of unfitting shapes or fewer than two, if the target does not suit
+            `relation`, if weights are negative, or if parameters exclude one another.
         """
         X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
         y = self._check_targets(X, y)
@@ -278,9 +278,9 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Returns
         -------
         callable
-            ``metric(u, v, squared=False)`` for two arrays of shape (n_features,). It can be pickled, and is a `metric` of
-            :class:`sklearn.neighbors.NearestNeighbors` and of the like; searching transformed samples with the
-            Euclidean metric finds the same neighbours much faster.
+            ``metric(u, v, squared=False)`` for two arrays of shape (n_features,). It can be pickled, and is a
+            `metric` of :class:`sklearn.neighbors.NearestNeighbors` and of the like; searching transformed samples
+            with the Euclidean metric finds the same neighbours much faster.
         """
         check_is_fitted(self)
         return Mahalanobis(as_tensor(self.components_).cpu().numpy().copy())
@@ -363,13 +363,15 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 "Use psd='project', which clips eigenvalues as the RAML paper does."
             )
         if self.solver != "ridge" and self.alpha == 0:
-            raise ValueError(f"alpha=0, but solver={self.solver!r} needs a penalty. Use a small alpha, or solver='ridge'.")
+            raise ValueError(
+                f"alpha=0, but solver={self.solver!r} needs a penalty. Use a small alpha, or solver='ridge'."
+            )
 
     def _warn_of(self, rank: int) -> None:
         if self.residual_ > self.tol:
             warn(
-                f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, above "
-                f"tol={self.tol:.1e}. Raise max_iter or alpha, or standardise the features.",
+                f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, "
+                f"above tol={self.tol:.1e}. Raise max_iter or alpha, or standardise the features.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -448,7 +450,8 @@ def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple
         n_counting = int(counting.sum())
         if n_counting < 2:
             raise ValueError(
-                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; 2 are needed to form a pair."
+                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; "
+                "2 are needed to form a pair."
             )
         if n_counting < X.shape[0]:
             rows, y, weights = _take(rows, counting), _take(y, counting), weights[counting]

@@ -74,7 +74,9 @@ class Mahalanobis:
         u, v = np.asarray(u), np.asarray(v)
         expected = self.components.shape[1:]
         if u.shape != expected or v.shape != expected:
-            raise ValueError(f"u and v have shapes {u.shape} and {v.shape}, but two samples of shape {expected} are needed.")
+            raise ValueError(
+                f"u and v have shapes {u.shape} and {v.shape}, but two samples of shape {expected} are needed."
+            )
         mapped = self.components @ (u - v)
         return mapped @ mapped if squared else np.sqrt(mapped @ mapped)
 

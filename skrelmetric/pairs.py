@@ -115,7 +115,8 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     model = SVR(kernel="poly", C=1 / alpha, epsilon=epsilon, **_KERNEL)
     model.fit(pairs.differences, pairs.relations, sample_weight=pairs.weights)
     beta = model.dual_coef_[0]
-    return _aligned(pairs.differences[model.support_], beta, float(model.intercept_[0]), n_iter=int(np.max(model.n_iter_)))
+    n_iter = int(np.max(model.n_iter_))
+    return _aligned(pairs.differences[model.support_], beta, float(model.intercept_[0]), n_iter)
 
 
 def _aligned(differences: np.ndarray, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:

@@ -2,10 +2,10 @@ import os
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported; scikit-learn's array API checks need it
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 
 @pytest.fixture

@@ -126,7 +126,9 @@ class _Rule(NamedTuple):
 
 def _check_numeric(targets: Targets, name: str) -> None:
     if not targets.numeric:
-        raise ValueError(f"relation={name!r} compares numbers, but y holds strings. Use relation='discrete' for classes.")
+        raise ValueError(
+            f"relation={name!r} compares numbers, but y holds strings. Use relation='discrete' for classes."
+        )
 
 
 def _check_nonnegative(targets: Targets, name: str) -> None:
@@ -170,7 +172,7 @@ def _squared_difference(targets: Targets) -> Relation:
     Y = targets.numbers()
     if isinstance(Y, Tensor) and targets.known is None:
         Y = Y - Y.mean(0)  # differences stay, and large offsets cancel no digits
-    elif isinstance(Y, Tensor):
+    elif targets.known is not None:
         known = targets.known.to(Y.dtype)
         Y = (Y - (Y.sum(0) / known.sum(0).clamp(min=1))) * known
     return _product_of_differences(Y, None, targets.known)
@@ -254,12 +256,13 @@ class Jeffreys:
     def _operator(self, targets: Targets) -> Relation:
         # Differences are free of a shift, and shifted by their value at 0 both factors are 0 where y is.
         if isinstance(targets.values, Tensor):
-            U = targets.numbers().clamp(min=self.eps)
-            return _product_of_differences(U - self.eps, (U / self.eps).log(), targets.known)
+            Y = targets.numbers().clamp(min=self.eps)
+            return _product_of_differences(Y - self.eps, (Y / self.eps).log(), targets.known)
         Y = targets.values
-        U = np.maximum(Y.data, self.eps)
-        parts = (sparse.csr_array((data, Y.indices, Y.indptr), Y.shape) for data in (U - self.eps, np.log(U / self.eps)))
-        return _product_of_differences(*parts, None)
+        raised = np.maximum(Y.data, self.eps)
+        parts = raised - self.eps, np.log(raised / self.eps)
+        U, V = (sparse.csr_array((part, Y.indices, Y.indptr), Y.shape) for part in parts)
+        return _product_of_differences(U, V, None)
 
 
 _RELATIONS = {
@@ -290,8 +293,8 @@ def _product_of_differences(U: Rows, V: Rows | None, known: Tensor | None) -> Fa
         mask = sparse.csr_array(np.ones((U.shape[0], 1)))
         factor = sparse.csr_array(sparse.hstack([product, mask, U] if V is None else [product, mask, U, V]))
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
-    between = torch.eye(mask.shape[1], dtype=torch.float64), torch.eye(U.shape[1], dtype=torch.float64)
-    core = torch.block_diag(torch.kron(swap, between[0]), -2 * between[1] if V is None else -torch.kron(swap, between[1]))
+    one, each = (torch.eye(columns.shape[1], dtype=torch.float64) for columns in (mask, U))
+    core = torch.block_diag(torch.kron(swap, one), -2 * each if V is None else -torch.kron(swap, each))
     return Factored(factor, core.to(U.device) if isinstance(U, Tensor) else core)
 
 
@@ -314,7 +317,8 @@ def _pairwise_with_missing(targets: Targets, g: Callable[[Tensor, Tensor], Tenso
         values = torch.where(targets.known, values, torch.nan)
     if not values.shape[1]:  # no output tells samples apart
         return Pairwise(values[:1], torch.zeros(len(values), dtype=torch.int64, device=values.device), g)
-    return Pairwise(*values.unique(dim=0, return_inverse=True), g)
+    distinct, codes = values.unique(dim=0, return_inverse=True)
+    return Pairwise(distinct, codes, g)
 
 
 def _jaccard_distance(A: Tensor, B: Tensor) -> Tensor:

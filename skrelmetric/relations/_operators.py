@@ -54,7 +54,7 @@ class Relation(ABC):
         return (self @ weights[:, None])[:, 0]
 
     def bind(self, y: Any, device: torch.device) -> Self:
-        """This operator, where it is one over the samples of `y`.
+        """Return this operator, where it is one over the samples of `y`.
 
         Raises
         ------

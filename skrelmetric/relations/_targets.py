@@ -44,8 +44,11 @@ class Targets(NamedTuple):
         """Targets of some of the outputs, by a mask."""
         if columns.all():
             return self
-        known = None if self.known is None else self.known[:, columns]
-        return self._replace(values=self.values[:, columns if isinstance(self.values, Tensor) else columns.numpy()], known=known)
+        if not isinstance(self.values, Tensor):
+            return self._replace(values=self.values[:, columns.numpy()])
+        return self._replace(
+            values=self.values[:, columns], known=None if self.known is None else self.known[:, columns]
+        )
 
     def differing(self) -> Tensor:
         """Mask of the outputs in which not all known values are the same."""
@@ -66,9 +69,7 @@ def check_targets(y: Any) -> Any:
         If `y` is anything else.
     """
     check_not_ragged(y)
-    y = check_array(
-        y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y"
-    )
+    y = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
     if sparse.issparse(y):
         return sparse.csr_array(y)
     return y if isinstance(y, np.ndarray) else as_tensor(y)
@@ -114,5 +115,8 @@ def _read_objects(y: np.ndarray, device: torch.device) -> Targets:
         for column, classes in zip(codes.T, columns.T, strict=True):
             column[:] = np.unique(classes, return_inverse=True)[1]
     except TypeError as error:
-        raise ValueError(f"Unknown label type: y holds objects that are neither numbers nor sortable ({error}).") from error
+        raise ValueError(
+            f"Unknown label type: y holds objects that are neither numbers nor sortable ({error}). "
+            "Pass numbers, or strings as classes."
+        ) from error
     return Targets(as_tensor(codes, device), None, numeric=False)
