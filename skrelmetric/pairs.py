@@ -32,11 +32,13 @@ class PairSample:
         Relations of the targets.
     weights : ndarray of shape (n_pairs,)
         Weight of each pair; their sum is 1.
+    device : torch.device
+        Where the samples and the targets are.
     """
 
     def __init__(self, coordinates: PrincipalCoordinates, G: Relation, i: np.ndarray, j: np.ndarray):
-        device, p = G.device, coordinates.samples.weights
-        a, b = as_tensor(i, device), as_tensor(j, device)
+        self.device, p = G.device, coordinates.samples.weights
+        a, b = as_tensor(i, self.device), as_tensor(j, self.device)
         self.differences = coordinates.differences(a, b).cpu().numpy()
         self.relations = G.pairs(a, b).cpu().numpy()
         # Among all n^2 pairs, two samples meet twice and each meets itself once.
@@ -92,7 +94,7 @@ def kernel_ridge(pairs: PairSample, alpha: float) -> AlignedMetric:
     mean = w @ pairs.relations
     model = KernelRidge(alpha=alpha, kernel="precomputed").fit(centred, pairs.relations - mean, sample_weight=w)
     beta = model.dual_coef_ - model.dual_coef_.sum() * w  # of the pairs less their mean
-    return _aligned(pairs.differences, beta, mean - along_mean @ beta, n_iter=1)
+    return _aligned(pairs, beta, mean - along_mean @ beta, n_iter=1)
 
 
 def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedMetric:
@@ -114,11 +116,11 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     # scikit-learn's objective is |M|^2 / 2 + C sum of errors.
     model = SVR(kernel="poly", C=1 / alpha, epsilon=epsilon, **_KERNEL)
     model.fit(pairs.differences, pairs.relations, sample_weight=pairs.weights)
-    beta = model.dual_coef_[0]
-    n_iter = int(np.max(model.n_iter_))
-    return _aligned(pairs.differences[model.support_], beta, float(model.intercept_[0]), n_iter)
+    beta = np.zeros(len(pairs.relations))
+    beta[model.support_] = model.dual_coef_[0]
+    return _aligned(pairs, beta, float(model.intercept_[0]), n_iter=int(np.max(model.n_iter_)))
 
 
-def _aligned(differences: np.ndarray, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:
-    M = torch.from_numpy((differences * beta[:, None]).T @ differences)
+def _aligned(pairs: PairSample, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:
+    M = as_tensor((pairs.differences * beta[:, None]).T @ pairs.differences, pairs.device)
     return AlignedMetric(M, torch.tensor(offset), n_iter, 0.0)

@@ -379,6 +379,14 @@ def test_missing_labels_leave_pairs_to_what_is_known(samples, relation, rng):
     np.testing.assert_allclose(metric.get_mahalanobis_matrix(), M, atol=1e-8 * np.abs(M).max())
 
 
+def test_missing_labels_in_any_container(samples):
+    X, Y = samples[0], samples[1].astype(float)
+    Y[::7, 0], Y[:4] = np.nan, np.nan
+    expected = RAMLLinear().fit(X, Y).components_
+    for container in (sparse.csr_array(Y), Y.astype(object), pd.DataFrame(Y), pd.DataFrame(Y).astype("Int64")):
+        np.testing.assert_allclose(RAMLLinear().fit(X, container).components_, expected, atol=1e-12)
+
+
 def test_missing_labels_still_tell_which_metric(samples, rng):
     X, Y = samples
     missing = np.where(rng.random(Y.shape) < 0.2, np.nan, Y)

@@ -1,5 +1,6 @@
 """Targets of any kind as columns of numbers or classes, with what is missing."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +64,8 @@ class Targets(NamedTuple):
 def check_targets(y: Any) -> Any:
     """Targets as a csr_array, a tensor or an ndarray, of one or two dimensions, without infinity.
 
+    Numbers that came as objects are float64, and a sparse target with missing values is dense, as its mask is.
+
     Raises
     ------
     ValueError
@@ -71,8 +74,14 @@ def check_targets(y: Any) -> Any:
     check_not_ragged(y)
     y = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
     if sparse.issparse(y):
-        return sparse.csr_array(y)
-    return y if isinstance(y, np.ndarray) else as_tensor(y)
+        y = sparse.csr_array(y, dtype=np.float64)
+        return y.toarray() if np.isnan(y.data).any() else y
+    if not isinstance(y, np.ndarray):
+        return as_tensor(y)
+    if y.dtype.kind == "O":
+        with suppress(TypeError, ValueError):  # then they are classes
+            return y.astype(np.float64)
+    return y
 
 
 def unlabelled(y: Any) -> np.ndarray | Tensor | None:
@@ -85,38 +94,29 @@ def unlabelled(y: Any) -> np.ndarray | Tensor | None:
 
 
 def read_targets(y: Any, device: torch.device) -> Targets:
+    """Read targets that were checked."""
     if sparse.issparse(y):
-        y = y.astype(np.float64)
-        if device.type != "cpu" or np.isnan(y.data).any():
-            y = y.toarray()  # a mask is dense, and so are tensors on an accelerator
-        else:
+        if device.type == "cpu":
             return Targets(y, None, numeric=True)
+        y = y.toarray()  # as samples on an accelerator are
     if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
-        return _read_objects(y, device)
+        return Targets(as_tensor(_codes(y.reshape(len(y), -1)), device), None, numeric=False)
     values = as_tensor(y, device).reshape(y.shape[0], -1)
-    if not values.is_floating_point():
-        return Targets(values, None, numeric=True)
-    missing = values.isnan()
-    if not missing.any():
+    missing = values.isnan() if values.is_floating_point() else None
+    if missing is None or not missing.any():
         return Targets(values, None, numeric=True)
     return Targets(values.nan_to_num(0.0), ~missing, numeric=True)
 
 
-def _read_objects(y: np.ndarray, device: torch.device) -> Targets:
-    """Numbers that came as objects, or codes of strings and other classes that can be sorted."""
-    if y.dtype.kind == "O":
-        try:
-            return read_targets(y.astype(np.float64), device)
-        except (TypeError, ValueError):
-            pass
-    columns = y.reshape(len(y), -1)
-    codes = np.empty(columns.shape, dtype=np.int64)
+def _codes(y: np.ndarray) -> np.ndarray:
+    """Number of the class in each column, as integers from 0."""
+    codes = np.empty(y.shape, dtype=np.int64)
     try:
-        for column, classes in zip(codes.T, columns.T, strict=True):
+        for column, classes in zip(codes.T, y.T, strict=True):
             column[:] = np.unique(classes, return_inverse=True)[1]
     except TypeError as error:
         raise ValueError(
-            f"Unknown label type: y holds objects that are neither numbers nor sortable ({error}). "
-            "Pass numbers, or strings as classes."
+            f"Unknown label type: y holds objects that are neither numbers nor classes that can be sorted ({error}). "
+            "Pass classes as strings, or as numbers with NaN for what is missing."
         ) from error
-    return Targets(as_tensor(codes, device), None, numeric=False)
+    return codes
