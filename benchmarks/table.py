@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -26,11 +27,17 @@ def _table(name: str, by_method: dict[str, list]) -> Table:
     measured = f"mean ± sd over {n_folds} test folds" if n_folds > 1 else "one test fold"
     done = {method: [record for record in records if "scores" in record] for method, records in methods.items()}
     means = {method: _means(task.criteria, records) for method, records in done.items() if records}
-    table = Table(title=f"{name}: {DATASETS[name]}, {measured}", title_justify="left")
-    table.add_column("")
-    for title in (criterion.title for criterion in task.criteria):
-        table.add_column(title, justify="right")
-    table.add_column("Fit, median s", justify="right")
+    table = Table(
+        title=f"{name}: {DATASETS[name]}, {measured}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("", min_width=12)  # so that a name breaks between words
+    for *words, sign in (criterion.title.split() for criterion in task.criteria):
+        table.add_column("\n".join([*words[:-1], f"{words[-1]} {sign}"]), justify="right")
+    table.add_column("Fit, s", justify="right")
     if any(len(done[method]) < len(methods[method]) for method in methods):
         table.add_column("Failed folds", justify="right")
     best = [

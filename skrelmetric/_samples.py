@@ -116,23 +116,20 @@ class Samples:
         needs a mean that does not dwarf the deviations from it.
         """
         shift, constant = -2 * M @ self.mean, self.mean @ M @ self.mean
-        second, first, zeroth = torch.zeros_like(M), torch.zeros_like(self.mean), torch.zeros_like(constant)
         m, v = M.to(self.dtype), shift.to(self.dtype)
-        room = m.new_empty((0, 0) if self.multiplied_sparse else (_block_length(self), self.shape[1]))
+        if self.multiplied_sparse:  # only the forms go by blocks: the sum of each would cost more than its rows
+            blocks = (self.X[rows] for rows in slices(self))
+            forms = [x.multiply(x @ m.numpy() + v.numpy()).sum(axis=1) for x in blocks]
+            return self.scatter(self.weights * (as_tensor(np.concatenate(forms)) + constant))[0]
+        second, first, zeroth = torch.zeros_like(M), torch.zeros_like(self.mean), torch.zeros_like(constant)
+        room = m.new_empty((_block_length(self), self.shape[1]))
         for rows in slices(self):
-            p = self.weights[rows]
-            if self.multiplied_sparse:
-                x = self.X[rows]
-                w = p * (as_tensor(x.multiply(x @ m.numpy() + v.numpy()).sum(axis=1)) + constant)
-                second += as_tensor((x.T @ scaled(x, w)).toarray())
-                first += as_tensor(x.T @ w.numpy())
-            else:
-                x = self._rows(rows)
-                block = room[: len(x)]
-                w = p * (torch.addmm(v, x, m, out=block).mul_(x).sum(1) + constant)
-                weights = w.to(x.dtype)
-                second += torch.mul(x, weights[:, None], out=block).T @ x
-                first += x.T @ weights
+            x = self._rows(rows)
+            block = room[: len(x)]
+            w = self.weights[rows] * (torch.addmm(v, x, m, out=block).mul_(x).sum(1) + constant)
+            weights = w.to(x.dtype)
+            second += torch.mul(x, weights[:, None], out=block).T @ x
+            first += x.T @ weights
             zeroth += w.sum()
         return self._centred(second, first, zeroth)
 

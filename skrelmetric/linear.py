@@ -437,7 +437,7 @@ _SOLVERS: dict[tuple[str, str], Callable[[RAMLLinear, Samples, Relation], _Solut
 
 def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
     """Samples and targets that count, and their weights of sum 1."""
-    rows = sparse.csr_array(X) if sparse.issparse(X) else as_tensor(X, device)
+    rows = _canonical(X) if sparse.issparse(X) else as_tensor(X, device)
     weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -456,6 +456,15 @@ def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple
         if n_counting < X.shape[0]:
             rows, y, weights = _take(rows, counting), _take(y, counting), weights[counting]
     return rows, y, weights / weights.sum()
+
+
+def _canonical(X: Any) -> sparse.csr_array:
+    """Sparse samples with one entry a place; they are the user's, so it is a copy that is summed."""
+    X = sparse.csr_array(X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def _take(array: Any, mask: Tensor) -> Any:

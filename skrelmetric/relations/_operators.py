@@ -77,35 +77,31 @@ class Factored(Relation):
     ----------
     factor : Tensor or csr_array of shape (n_samples, k)
         The factor F.
-    core : Tensor of shape (k, k)
-        The symmetric matrix K.
+    core : Tensor or csr_array of shape (k, k)
+        The symmetric matrix K, a csr_array where F is one.
 
     Notes
     -----
     ``G @ V = F (K (F' V))`` costs O(n k p), or O(nnz p) where F is sparse, and ``F' V`` is a sum over samples.
     """
 
-    def __init__(self, factor: Rows, core: Tensor):
-        self.factor, self.core = factor, core
-        self.n_samples, self.device = factor.shape[0], core.device
+    def __init__(self, factor: Rows, core: Rows):
+        self.factor, self.core, self.n_samples = factor, core, factor.shape[0]
+        self.device = factor.device if isinstance(factor, Tensor) else torch.device("cpu")
 
     def __matmul__(self, V: Tensor) -> Tensor:
-        inner = self.core @ cross(self.factor, V)
-        product = self.factor @ inner if isinstance(self.factor, Tensor) else as_tensor(self.factor @ inner.numpy())
-        return product.to(V.dtype)
+        return _product(self.factor, _product(self.core, cross(self.factor, V))).to(V.dtype)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
-        return self._rows(rows) @ self.core @ self._rows(columns).T
+        if isinstance(self.factor, Tensor):
+            return self.factor[rows] @ (self.core @ self.factor[columns].T)
+        a, b = (self.factor[index.numpy() if isinstance(index, Tensor) else index] for index in (rows, columns))
+        return as_tensor((a @ self.core @ b.T).toarray())
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         factor = self.factor if weights is None else scaled(self.factor, weights)
         sums = Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
-        return sums.T @ self.core @ sums
-
-    def _rows(self, rows: Tensor | slice) -> Tensor:
-        if isinstance(self.factor, Tensor):
-            return self.factor[rows]
-        return as_tensor(self.factor[rows.numpy() if isinstance(rows, Tensor) else rows].toarray())
+        return sums.T @ _product(self.core, sums)
 
 
 class ClassDifference(Relation):
@@ -292,6 +288,10 @@ class Pairwise(Relation):
 
     def _index(self, index: Tensor | slice) -> Any:
         return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
+
+
+def _product(A: Rows, B: Tensor) -> Tensor:
+    return A @ B if isinstance(A, Tensor) else as_tensor(A @ B.numpy())
 
 
 def _group_sums(codes: Tensor, n_groups: int, Z: Tensor | Samples, weights: Tensor | None) -> Tensor:

@@ -74,7 +74,12 @@ def check_targets(y: Any) -> Any:
     check_not_ragged(y)
     y = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
     if sparse.issparse(y):
+        if y.ndim != 2:
+            raise ValueError(f"y is sparse of shape {y.shape}, but (n_samples, n_outputs) is needed. Pass y.toarray().")
         y = sparse.csr_array(y, dtype=np.float64)
+        if not y.has_canonical_format:  # values are read entry by entry; the copy is ours to sort, y is not
+            y = y.copy()
+            y.sum_duplicates()
         return y.toarray() if np.isnan(y.data).any() else y
     if not isinstance(y, np.ndarray):
         return as_tensor(y)
@@ -101,6 +106,9 @@ def read_targets(y: Any, device: torch.device) -> Targets:
         y = y.toarray()  # as samples on an accelerator are
     if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
         return Targets(as_tensor(_codes(y.reshape(len(y), -1)), device), None, numeric=False)
+    if isinstance(y, np.ndarray) and y.dtype.kind != "b":
+        # torch compares no wide unsigned integers, and reads no foreign byte order.
+        y = y.astype(np.float64 if y.dtype.kind == "f" else np.int64, copy=False)
     values = as_tensor(y, device).reshape(y.shape[0], -1)
     missing = values.isnan() if values.is_floating_point() else None
     if missing is None or not missing.any():
