@@ -197,7 +197,7 @@ def test_speed_measures_ratios_and_peaks():
     assert record["seconds"] > record["floor_seconds"] > 0
     assert record["ratio"] > 1
     assert record["peak_over_X"] >= 1
-    assert -0.5 < speed._growth(sizes=(500, 1000, 2000))["ratio"] < 2
+    assert all(-0.5 < record["ratio"] < 2 for record in speed._growth(sizes=(500, 1000, 2000)))
     assert speed._real_labels(n_samples=2000)["ratio"] > 0
     assert speed._constrained_fit()["ratio"] > 1
     calls = []
