@@ -1,7 +1,6 @@
 """Nearest-neighbour predictors for label sets and label distributions."""
 
 from numbers import Integral, Real
-from types import ModuleType
 from typing import Any, Self
 from warnings import warn
 from weakref import WeakKeyDictionary
@@ -15,6 +14,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrelmetric._arrays import like, module_of, stays_on_device, unwrapped
 from skrelmetric._search import NeighbourSearch
 from skrelmetric._sklearn import (
     Interval,
@@ -22,7 +22,6 @@ from skrelmetric._sklearn import (
     check_not_ragged,
     check_same_namespace,
     fit_context,
-    stays_on_device,
 )
 
 __all__ = ["AAKNN", "MLkNN"]
@@ -148,9 +147,9 @@ class MLkNN(ClassifierMixin, BaseEstimator):
 
         _LATEST_VOTES.pop(self, None)
         self.n_neighbors_ = n_neighbors
-        self.classes_ = _like(classes, given)
-        self.posterior_ = _like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
-        self._search, self._Y = search, _like(Y, given)
+        self.classes_ = like(classes, given)
+        self.posterior_ = like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
+        self._search, self._Y = search, like(Y, given)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -166,7 +165,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
-        return _like(self._probabilities(X, "predict_proba"), X)
+        return like(self._probabilities(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels of probability 1/2 or more; for a one-dimensional target the more probable class.
@@ -184,23 +183,23 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         probabilities = self._probabilities(X, "predict")
         if self.classes_.ndim == 2:
             labels = probabilities >= 0.5
-            return _like(_module(labels).asarray(labels, dtype=_module(labels).int64), X)
-        return _like(_unwrapped(self.classes_)[probabilities.argmax(1)], X)
+            return like(module_of(labels).asarray(labels, dtype=module_of(labels).int64), X)
+        return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
 
     def _probabilities(self, X, method: str):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="posterior_", method=method)
-        X, table = _validated(self, X), _unwrapped(self.posterior_)
-        labels = _module(table).ones_like(table[:, 0], dtype=_module(table).int64).cumsum(0) - 1  # on its device
+        X, table = _validated(self, X), unwrapped(self.posterior_)
+        labels = module_of(table).ones_like(table[:, 0], dtype=module_of(table).int64).cumsum(0) - 1  # on its device
         probabilities = table[labels, self._votes_of(X)]
         if self.classes_.ndim == 2:
             return probabilities
-        return _module(table).hstack([1 - probabilities, probabilities])
+        return module_of(table).hstack([1 - probabilities, probabilities])
 
     def _votes_of(self, X):
         latest = _LATEST_VOTES.get(self)
         if latest is None or not latest[0].is_of(X):
-            latest = _Query(X), _votes(self._search.nearest(X, self.n_neighbors_), _unwrapped(self._Y))
+            latest = _Query(X), _votes(self._search.nearest(X, self.n_neighbors_), unwrapped(self._Y))
             _LATEST_VOTES[self] = latest
         return latest[1]
 
@@ -314,7 +313,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
         X, y = _validated(self, X, y, y_numeric=True)
         y = y.toarray() if sparse.issparse(y) else y
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._Y = _fit_search(self, X), _like(_module(y).asarray(y, dtype=_module(y).float64), given)
+        self._search, self._Y = _fit_search(self, X), like(module_of(y).asarray(y, dtype=module_of(y).float64), given)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -333,7 +332,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="_Y", method="predict")
         neighbours = self._search.nearest(_validated(self, X), self.n_neighbors_)
-        return _like(_votes(neighbours, _unwrapped(self._Y)) / self.n_neighbors_, X)
+        return like(_votes(neighbours, unwrapped(self._Y)) / self.n_neighbors_, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -360,33 +359,6 @@ def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
     return X, targets
 
 
-def _module(array: Any) -> ModuleType:
-    """The module whose functions take the array: numpy or torch, of which only what both have is used here."""
-    if isinstance(array, np.ndarray):
-        return np
-    import torch
-
-    return torch
-
-
-def _like(array: Any, X: Any) -> Any:
-    """The array as one of the kind that samples came in, where such samples stay on their device."""
-    if not stays_on_device(X):
-        return array
-    from skrelmetric._torch import like
-
-    return like(array, X)
-
-
-def _unwrapped(array: Any) -> Any:
-    """A numpy array, or the tensor of any other."""
-    if isinstance(array, np.ndarray):
-        return array
-    from skrelmetric._torch import as_tensor
-
-    return as_tensor(array)
-
-
 def _votes(neighbours: Any, Y: Any) -> Any:
     """Sum of the targets of each row's neighbours, of the shape of the targets."""
     return sum(Y[column] for column in neighbours.T)
@@ -410,7 +382,7 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
     -------
     ndarray of shape (n_labels, n_neighbors + 1)
     """
-    xp, counts = _module(votes), range(n_neighbors + 1)
+    xp, counts = module_of(votes), range(n_neighbors + 1)
     seen = xp.stack([(votes == count).sum(0) for count in counts], -1)
     seen_with = xp.stack([((votes == count) & (Y == 1)).sum(0) for count in counts], -1)
 
@@ -461,14 +433,14 @@ def _label_indicator(y) -> tuple[Any, Any]:
             f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
             "For several classes an output, use sklearn.neighbors.KNeighborsClassifier."
         )
-    xp = _module(y)
+    xp = module_of(y)
     has = xp.ones_like(y[0], dtype=xp.int64)
     return xp.stack([0 * has, has], -1), xp.asarray(y, dtype=xp.int32)
 
 
 def _single_label(y) -> tuple[Any, Any]:
     """Classes and (n_samples, 1) indicator of a one-dimensional target."""
-    xp = _module(y)
+    xp = module_of(y)
     classes = xp.unique(y)
     if len(classes) == 1 and classes[0] in (0, 1):
         classes = xp.stack([0 * y[0], 0 * y[0] + 1])

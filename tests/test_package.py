@@ -14,6 +14,7 @@ PACKAGE = Path(skrelmetric.__file__).parent
 
 # A module imports from lower layers only.
 LAYERS = {
+    "_arrays": 0,
     "_sklearn": 0,
     "_torch": 1,
     "_search": 1,

@@ -1,0 +1,41 @@
+"""The seam for arrays that are not numpy's, which loads torch only for those who come with such arrays."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+
+__all__ = ["like", "module_of", "stays_on_device", "unwrapped"]
+
+
+def stays_on_device(X: Any) -> bool:
+    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
+    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
+
+
+def module_of(array: Any) -> ModuleType:
+    """The module whose functions take the array, numpy or torch; callers keep to what both have."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def like(array: Any, X: Any) -> Any:
+    """The numpy array or tensor, as an array of the kind of `X` where such samples stay on their device."""
+    if not stays_on_device(X):
+        return array
+    from skrelmetric._torch import like
+
+    return like(array, X)
+
+
+def unwrapped(array: Any) -> Any:
+    """A numpy array, or the tensor that shares the memory of any other."""
+    if isinstance(array, np.ndarray):
+        return array
+    from skrelmetric._torch import as_tensor
+
+    return as_tensor(array)
