@@ -4,14 +4,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
 
-__all__ = ["like", "module_of", "stays_on_device", "unwrapped"]
+from skrelmetric._sklearn import stays_on_device
 
-
-def stays_on_device(X: Any) -> bool:
-    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
-    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
+__all__ = ["like", "module_of", "unwrapped"]
 
 
 def module_of(array: Any) -> ModuleType:

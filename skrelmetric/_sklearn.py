@@ -1,6 +1,9 @@
 """The seam to scikit-learn: its names without a promise of stability, and the formats of targets it deals in."""
 
+from typing import Any
+
 import numpy as np
+from sklearn import get_config
 from sklearn.base import _fit_context as fit_context
 from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._chunking import get_chunk_n_rows
@@ -26,6 +29,7 @@ __all__ = [
     "fit_context",
     "get_chunk_n_rows",
     "positive_columns",
+    "stays_on_device",
 ]
 
 
@@ -63,3 +67,8 @@ def check_not_ragged(y):
             "y is a list of label lists of different lengths, but a (n_samples, n_labels) array is needed. "
             "sklearn.preprocessing.MultiLabelBinarizer turns the lists into a 0/1 label indicator."
         )
+
+
+def stays_on_device(X: Any) -> bool:
+    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
+    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")

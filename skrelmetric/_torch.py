@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._arrays import stays_on_device
+from skrelmetric._sklearn import stays_on_device
 
 __all__ = ["as_tensor", "block_rows", "float_dtypes", "like", "of_dtype", "resolve_device"]
 

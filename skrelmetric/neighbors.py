@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._arrays import like, module_of, stays_on_device, unwrapped
+from skrelmetric._arrays import like, module_of, unwrapped
 from skrelmetric._search import NeighbourSearch
 from skrelmetric._sklearn import (
     Interval,
@@ -22,6 +22,7 @@ from skrelmetric._sklearn import (
     check_not_ragged,
     check_same_namespace,
     fit_context,
+    stays_on_device,
 )
 
 __all__ = ["AAKNN", "MLkNN"]

@@ -14,11 +14,11 @@ PACKAGE = Path(skrelmetric.__file__).parent
 
 # A module imports from lower layers only.
 LAYERS = {
-    "_arrays": 0,
     "_sklearn": 0,
     "_torch": 1,
     "_search": 1,
     "_tensor_search": 1,
+    "_arrays": 2,
     "_samples": 2,
     "metrics": 1,
     "relations": 3,
