@@ -17,7 +17,7 @@ from skrelmetric import AAKNN, MLkNN, RAMLLinear
 
 def measure() -> Iterator[dict[str, Any]]:
     """Records of all hot paths, as they are done."""
-    yield _gaussian_fit()
+    yield _gaussian_fit()  # first, while the peak of the process is its own
     yield from _growth()
     yield _real_labels()
     yield _resampled_fit()

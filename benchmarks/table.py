@@ -38,14 +38,15 @@ def _table(name: str, by_method: dict[str, list]) -> Table:
     for *words, sign in (criterion.title.split() for criterion in task.criteria):
         table.add_column("\n".join([*words[:-1], f"{words[-1]} {sign}"]), justify="right")
     table.add_column("Fit, s", justify="right")
-    if any(len(done[method]) < len(methods[method]) for method in methods):
+    any_failed = any(len(done[method]) < len(methods[method]) for method in methods)
+    if any_failed:
         table.add_column("Failed folds", justify="right")
     best = [
         max((criterion.sign * row[i] for row in means.values()), default=0.0)
         for i, criterion in enumerate(task.criteria)
     ]
     for method, records in done.items():
-        failed = [str(len(methods[method]) - len(records))] if len(table.columns) > len(task.criteria) + 2 else []
+        failed = [str(len(methods[method]) - len(records))] if any_failed else []
         cells = [_cell(records, criterion, bar) for criterion, bar in zip(task.criteria, best, strict=True)]
         table.add_row(method, *cells, _median_seconds(records), *failed)
     return table

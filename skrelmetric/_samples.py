@@ -75,17 +75,12 @@ class Samples:
             mean += self.weights[rows] @ (self.X[rows] - origin)
         return origin + mean
 
-    def variances(self) -> Tensor:
-        """Variance of each feature."""
-        if self.stored_sparse:
-            return as_tensor(self.X.power(2).T @ self.weights.cpu().numpy(), self.device) - self.mean.square()
-        return self.weights @ self[:].to(torch.float64).square()
-
-    def vary(self) -> bool:
-        """Whether any two samples differ at all."""
-        if self.stored_sparse:
-            return bool((self.X.max(axis=0) != self.X.min(axis=0)).nnz)
-        return bool((self.X[0] != self.X).any())
+    def varying(self) -> Tensor:
+        """Mask of the features in which any two samples differ."""
+        if isinstance(self.X, Tensor):
+            return (self.X[0] != self.X).any(0)
+        differ = (self.X.max(axis=0) != self.X.min(axis=0)).toarray()
+        return as_tensor(np.asarray(differ).reshape(-1), self.device)
 
     def cross(self, V: Rows) -> Tensor:
         """V' Z of shape (k, n_features), in float64."""
@@ -134,7 +129,7 @@ class Samples:
         return self._centred(second, first, zeroth)
 
     def gram(self) -> Tensor:
-        """Z Z' of shape (n_samples, n_samples) of sparse rows, in float64."""
+        """Z Z' of shape (n_samples, n_samples) of sparse rows about their own mean, in float64."""
         X = self.X.astype(np.float64)
         along_mean = as_tensor(X @ self.mean.cpu().numpy(), self.device)
         products = as_tensor((X @ X.T).toarray(), self.device)

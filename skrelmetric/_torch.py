@@ -26,11 +26,11 @@ def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
         If torch knows no such device, or sees none on this machine.
     """
     if device == "auto":
-        return X.device if isinstance(X, Tensor) else torch.device("cpu")
+        return as_tensor(X).device if stays_on_device(X) else torch.device("cpu")
     try:
         resolved = torch.device(device)
-        torch.zeros(1, device=resolved).item()
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        torch.zeros(1, dtype=torch.float64, device=resolved).item()  # every sum is float64
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError, TypeError) as error:
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}). "
             "Pass 'auto', 'cpu', or a device that torch sees, such as 'cuda' where torch.cuda.is_available()."

@@ -105,31 +105,41 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     samples, the decomposition of the n samples, O(n^2 d), takes the place of the covariance.
     """
     n, d = samples.shape
-    weights = samples.weights
-    if n > d:
-        covariance = samples.scatter(weights)[0] if covariance is None else covariance
-        of_features = covariance.diagonal()
-        variances, axes = torch.linalg.eigh(_finite(covariance))
-    elif samples.stored_sparse:
-        root, of_features = weights.sqrt(), samples.variances()
-        variances, directions = torch.linalg.eigh(_finite(root[:, None] * samples.gram() * root))
-        axes = samples.cross(root[:, None] * directions).T / variances.clamp(min=_TINY).sqrt()
-    else:
-        of_features = _finite(samples.variances())
-        _, singular, axes_t = torch.linalg.svd(weights.sqrt()[:, None] * samples[:], full_matrices=False)
-        variances, axes = singular.square().to(torch.float64), axes_t.T.to(torch.float64)
-    if not of_features.any() and samples.vary():
-        raise ValueError("The samples are too small to square without underflow. Scale the features first.")
     # What rounding alone leaves: of the mean in every direction, and of the largest variance in the others.
     eps = torch.finfo(torch.float64).eps
     of_mean = (8 * eps * samples.mean).square()
+    if n > d:
+        covariance = samples.scatter(samples.weights)[0] if covariance is None else covariance
+        if samples.stored_sparse:  # sums over rows that are not centred leave rounding where nothing varies
+            varies = samples.varying()
+            covariance = covariance * (varies[:, None] & varies)
+        else:
+            varies = covariance.diagonal() > of_mean
+        variances, axes = torch.linalg.eigh(_finite(covariance))
+    elif samples.stored_sparse:
+        root, varies = samples.weights.sqrt(), samples.varying()
+        variances, directions = torch.linalg.eigh(_finite(root[:, None] * samples.gram() * root))
+        axes = samples.cross(root[:, None] * directions).T / variances.clamp(min=_TINY).sqrt()
+    else:
+        weighted = samples.weights.sqrt()[:, None] * samples[:]
+        varies = weighted.square().sum(0) > of_mean
+        _, singular, axes_t = torch.linalg.svd(weighted, full_matrices=False)
+        variances, axes = _finite(singular.square()), axes_t.T
+    if not (variances > _TINY).any() and samples.varying().any():
+        raise ValueError("The samples are too small to square without underflow. Scale the features first.")
+    of_means = eps * samples.mean[varies].square().sum() if samples.stored_sparse else of_mean.sum()
     of_largest = d * max(eps, torch.finfo(samples.dtype).eps ** 2) * variances.max()
-    varying = variances > torch.maximum(of_largest, of_mean.sum())
-    variances, axes = variances[varying], axes[:, varying]
-    mean_variance = float(variances.sum()) / max(1, int((of_features > of_mean).sum()))
+    kept = variances > torch.maximum(of_largest, of_means)
+    variances, axes = variances[kept], axes[:, kept]
+    mean_variance = float(variances.sum()) / max(1, int(varies.sum()))
     scale = mean_variance**0.5
     rotation = axes / (scale or 1.0)
     stay = n > d and (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples)))
+    if stay and not _representable(variances, samples):
+        raise ValueError(
+            f"Variances of sparse samples from {float(variances.min()):.0e} to {float(variances.max()):.0e} are out "
+            f"of the range of squares in {samples.dtype}. Scale the features, or pass float64."
+        )
     return PrincipalCoordinates(
         samples if stay else samples.turned(rotation),
         rotation if stay else None,
@@ -140,14 +150,17 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
 
 
 def _even(variances: Tensor, samples: Samples) -> bool:
-    """Whether rounding of the largest direction, mean included, leaves the digits of the smallest, and of squares."""
-    if not len(variances):
-        return True
-    limits = torch.finfo(samples.dtype)
+    """Whether a rounding of the largest direction, mean included, leaves some digits of the smallest one."""
+    if not _representable(variances, samples):
+        return False
     largest = variances.max() + samples.mean.square().sum()
-    smallest = variances.min()
-    representable = (smallest > limits.tiny**0.5) & (largest < limits.max**0.5)
-    return bool(representable & (largest * limits.eps**0.5 <= 0.01 * smallest))
+    return bool(largest * torch.finfo(samples.dtype).eps ** 0.5 <= 0.01 * variances.min())
+
+
+def _representable(variances: Tensor, samples: Samples) -> bool:
+    """Whether the squares of the variances are within the range of the samples' dtype."""
+    limits = torch.finfo(samples.dtype)
+    return not len(variances) or bool((variances.min() > limits.tiny**0.5) & (variances.max() < limits.max**0.5))
 
 
 def _finite(array: Tensor, what: str = "samples", which: str = "features") -> Tensor:
@@ -241,7 +254,7 @@ class AlignedMetric(NamedTuple):
     offset : Tensor
         The offset b between relation and distance, a scalar.
     n_iter : int
-        Passes over the samples.
+        Iterations of the solver.
     residual : float
         How far from optimal, relative; see the solver.
     """
@@ -326,8 +339,8 @@ def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) 
 
     N = previous = torch.zeros_like(right)
     image = previous_image = torch.zeros_like(right)
-    momentum, lipschitz, residual, n_iter = 1.0, 1.0, 1.0, 0
-    while n_iter < max_iter and unit > 0:
+    momentum, lipschitz, n_iter, residual = 1.0, 1.0, 0, float(unit > 0)
+    while n_iter < max_iter and residual > tol:
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = (momentum - 1) / following
         start, start_image = N + ahead * (N - previous), image + ahead * (image - previous_image)
@@ -345,10 +358,9 @@ def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) 
         momentum = 1.0 if uphill else following
         if lipschitz * step.norm() <= tol * unit or n_iter >= max_iter:  # a decomposition is saved while far off
             residual = float((N - _on_cone(N - image + right)).norm() / unit)
-            if residual <= tol:
-                break
+        lipschitz *= 0.9
     M = C * N
-    return AlignedMetric(M, equations.offset(M), n_iter, residual if unit > 0 else 0.0)
+    return AlignedMetric(M, equations.offset(M), n_iter, residual)
 
 
 def _on_cone(M: Tensor) -> Tensor:

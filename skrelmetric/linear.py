@@ -1,6 +1,5 @@
 """The linear aligned metric."""
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 from warnings import warn
@@ -24,6 +23,7 @@ from skrelmetric._sklearn import (
     check_sample_weight,
     fit_context,
 )
+from skrelmetric._targets import check_targets, unlabelled
 from skrelmetric._torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
 from skrelmetric.alignment import (
     AlignedMetric,
@@ -34,9 +34,8 @@ from skrelmetric.alignment import (
     ridge,
 )
 from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
-from skrelmetric.pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
+from skrelmetric.pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric.relations import Relation, make_relation
-from skrelmetric.relations._targets import check_targets, unlabelled
 
 __all__ = ["RAMLLinear"]
 
@@ -98,7 +97,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     residual_ : float
         How far from its optimum "ridge" stopped, relative: the norm of the remaining gradient, preconditioned, which
         estimates the relative error of M. With ``psd="constrained"`` it is a certificate: the step that a projected
-        gradient would still make, 0 exactly where the Karush-Kuhn-Tucker conditions hold. 0 for "svr" and "krr".
+        gradient would still make, 0 exactly where the Karush-Kuhn-Tucker conditions hold. Not measured, 0, for "svr"
+        and "krr".
     n_iter_ : int
         Iterations of the solver.
     n_features_in_ : int
@@ -231,7 +231,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         device = resolve_device(self.device, X)
         rows, y, weights = _weighted(X, y, sample_weight, device)
         G = make_relation(y, self.relation, device=device)
-        coordinates, aligned = _SOLVERS[self.solver, self.psd](self, Samples(rows, weights), G)
+        coordinates, aligned = self._align(Samples(rows, weights), G)
         factor = psd_factor(aligned.M)
         distances = factor.square() @ coordinates.variances
         n_components = self.n_components or max(1, len(factor))
@@ -341,6 +341,17 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         return -self.pair_distance(pairs)
 
+    def _align(self, samples: Samples, G: Relation) -> tuple[PrincipalCoordinates, AlignedMetric]:
+        if self.solver == "ridge":
+            equations = normal_equations(samples, G, self.alpha)
+            solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
+            return equations.coordinates, solve(equations, max_iter=self.max_iter, tol=self.tol)
+        coordinates = principal_coordinates(samples)
+        pairs = PairSample.draw(coordinates, G, self.n_pairs, check_random_state(self.random_state))
+        if self.solver == "krr":
+            return coordinates, kernel_ridge(pairs, self.alpha)
+        return coordinates, support_vectors(pairs, self.alpha, self.epsilon)
+
     def _check_targets(self, X: Any, y: Any) -> Any:
         if y is None:
             raise ValueError(
@@ -357,7 +368,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"n_components={self.n_components} exceeds the number of features, {n_features}. "
                 "Pass at most that, or None to keep every useful direction."
             )
-        if (self.solver, self.psd) not in _SOLVERS:
+        if self.solver != "ridge" and self.psd != "project":
             raise ValueError(
                 f"psd={self.psd!r} is for solver='ridge', but solver={self.solver!r}. "
                 "Use psd='project', which clips eigenvalues as the RAML paper does."
@@ -368,19 +379,19 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             )
 
     def _warn_of(self, rank: int) -> None:
-        if self.residual_ > self.tol:
+        if not self.residual_ <= self.tol:  # not a number, too
             warn(
                 f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, "
                 f"above tol={self.tol:.1e}. Raise max_iter or alpha, or standardise the features.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if not rank:
             warn(
                 "The learned metric is 0: no direction of the samples goes along with differences of the targets. "
                 "All distances will be 0.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     @property
@@ -398,48 +409,13 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
 
-_Solution = tuple[PrincipalCoordinates, AlignedMetric]
-
-
-def _ridge(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
-    equations = normal_equations(samples, G, metric.alpha)
-    return equations.coordinates, ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
-
-
-def _constrained_ridge(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
-    equations = normal_equations(samples, G, metric.alpha)
-    return equations.coordinates, constrained_ridge(equations, max_iter=metric.max_iter, tol=metric.tol)
-
-
-def _krr(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
-    coordinates, pairs = _sampled(metric, samples, G)
-    return coordinates, kernel_ridge(pairs, metric.alpha)
-
-
-def _svr(metric: RAMLLinear, samples: Samples, G: Relation) -> _Solution:
-    coordinates, pairs = _sampled(metric, samples, G)
-    return coordinates, support_vectors(pairs, metric.alpha, metric.epsilon)
-
-
-def _sampled(metric: RAMLLinear, samples: Samples, G: Relation) -> tuple[PrincipalCoordinates, PairSample]:
-    coordinates = principal_coordinates(samples)
-    pairs = sample_pairs(G.n_samples, metric.n_pairs, check_random_state(metric.random_state))
-    return coordinates, PairSample(coordinates, G, *pairs)
-
-
-_SOLVERS: dict[tuple[str, str], Callable[[RAMLLinear, Samples, Relation], _Solution]] = {
-    ("ridge", "project"): _ridge,
-    ("ridge", "constrained"): _constrained_ridge,
-    ("krr", "project"): _krr,
-    ("svr", "project"): _svr,
-}
-
-
 def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
     """Samples and targets that count, and their weights of sum 1."""
     rows = _canonical(X) if sparse.issparse(X) else as_tensor(X, device)
     weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
     if sample_weight is not None:
+        if isinstance(sample_weight, list | tuple):
+            sample_weight = np.asarray(sample_weight)
         sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
         weights = as_tensor(sample_weight, device).to(torch.float64)
     nothing_known = unlabelled(y)
@@ -455,6 +431,7 @@ def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple
             )
         if n_counting < X.shape[0]:
             rows, y, weights = _take(rows, counting), _take(y, counting), weights[counting]
+    weights = weights / weights.max()  # so that their sum is finite
     return rows, y, weights / weights.sum()
 
 

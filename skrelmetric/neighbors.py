@@ -183,16 +183,15 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         """
         probabilities = self._probabilities(X, "predict")
         if self.classes_.ndim == 2:
-            labels = probabilities >= 0.5
-            return like(module_of(labels).asarray(labels, dtype=module_of(labels).int64), X)
+            return like(module_of(probabilities).asarray(probabilities >= 0.5, dtype=module_of(probabilities).int64), X)
         return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
 
     def _probabilities(self, X, method: str):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="posterior_", method=method)
         X, table = _validated(self, X), unwrapped(self.posterior_)
-        labels = module_of(table).ones_like(table[:, 0], dtype=module_of(table).int64).cumsum(0) - 1  # on its device
-        probabilities = table[labels, self._votes_of(X)]
+        of_labels = [row[votes] for row, votes in zip(table, self._votes_of(X).T, strict=True)]
+        probabilities = module_of(table).stack(of_labels, -1)
         if self.classes_.ndim == 2:
             return probabilities
         return module_of(table).hstack([1 - probabilities, probabilities])
@@ -351,11 +350,16 @@ def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
         return validate_data(estimator, X, *y, accept_sparse="csr", dtype=np.float64, **options)
     from skrelmetric._torch import as_tensor, float_dtypes
 
-    options.pop("y_numeric", None)
+    numeric = options.pop("y_numeric", False)
     X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
     if not y:
         return X
-    targets = as_tensor(check_array(*y, dtype=None, ensure_2d=False, input_name="y"), X.device)
+    targets = check_array(*y, dtype="numeric" if numeric else None, ensure_2d=False, input_name="y")
+    if isinstance(targets, np.ndarray) and targets.dtype.kind not in "biuf":
+        raise ValueError(
+            "y holds strings or objects, but with samples as tensors it must hold numbers. Encode it first."
+        )
+    targets = as_tensor(targets, X.device)
     check_consistent_length(X, targets)
     return X, targets
 

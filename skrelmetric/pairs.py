@@ -5,8 +5,9 @@ Frobenius-norm penalty (HRAML, Eqs. 2-3) is kernel regression on d with the poly
 gamma = 1 and coef0 = 0, and the matrix of the distance is M = sum_k beta_k d_k d_k' for the dual coefficients beta.
 """
 
+from typing import Self
+
 import numpy as np
-import torch
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.svm import SVR
@@ -23,6 +24,15 @@ _KERNEL = {"degree": 2, "gamma": 1.0, "coef0": 0.0}
 
 class PairSample:
     """Sampled pairs: differences of samples, relations of their targets, weights.
+
+    Parameters
+    ----------
+    coordinates : PrincipalCoordinates
+        The samples.
+    G : Relation
+        Relation of their targets.
+    i, j : ndarray of int64 of shape (n_pairs,)
+        The two samples of each pair.
 
     Attributes
     ----------
@@ -44,6 +54,13 @@ class PairSample:
         # Among all n^2 pairs, two samples meet twice and each meets itself once.
         weights = (p[a] * p[b]).cpu().numpy() * np.where(i == j, 1.0, 2.0)
         self.weights = weights / weights.sum()
+
+    @classmethod
+    def draw(
+        cls, coordinates: PrincipalCoordinates, G: Relation, n_pairs: int, random_state: np.random.RandomState
+    ) -> Self:
+        """A uniform sample of the pairs, without replacement."""
+        return cls(coordinates, G, *sample_pairs(G.n_samples, n_pairs, random_state))
 
 
 def sample_pairs(n_samples: int, n_pairs: int, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -123,4 +140,4 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
 
 def _aligned(pairs: PairSample, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:
     M = as_tensor((pairs.differences * beta[:, None]).T @ pairs.differences, pairs.device)
-    return AlignedMetric(M, torch.tensor(offset), n_iter, 0.0)
+    return AlignedMetric(M, M.new_tensor(offset), n_iter, 0.0)

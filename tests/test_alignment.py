@@ -3,9 +3,11 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.optimize import minimize
+from sklearn.preprocessing import scale
 
 from skrelmetric._samples import Samples
 from skrelmetric.alignment import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric.datasets import load_emotions
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -173,6 +175,11 @@ class TestConstrained:
         actual = in_features(*solve(X, G, 0.01, solver=constrained_ridge))
         np.testing.assert_allclose(actual, expected, atol=1e-9)
 
+    def test_passes_are_few(self):
+        X, Y = load_emotions(subset="train", return_X_y=True)
+        _, solution = solve(scale(X), make_relation(Y), 1.0, solver=constrained_ridge, tol=1e-6)
+        assert solution.n_iter <= 100
+
     def test_stopping_early_is_told(self, problem):
         _, stopped = solve(*problem, 0.1, solver=constrained_ridge, max_iter=3)
         assert stopped.n_iter == 3
@@ -216,6 +223,19 @@ def test_directions_without_variance_are_dropped(n, kind, rng):
 def test_samples_are_turned_where_rounding_would_drown_the_small(scales, offset, turned, rng):
     X = rng.standard_normal((100, 3)) * scales + offset
     assert (principal_coordinates(samples_of(X)).rotation is None) == turned
+
+
+@pytest.mark.parametrize("constant", [1.0, 1000.1])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_constant_feature_of_sparse_samples_is_no_direction(constant, alpha, rng):
+    X = sparse.random_array((600, 10), density=0.04, rng=rng).toarray()
+    X[:, 0] = constant
+    G = make_relation(rng.integers(0, 2, 600))
+    assert samples_of(sparse.csr_array(np.delete(X, 0, 1))).multiplied_sparse
+    thin, dense = (solve(kind(X), G, alpha) for kind in (sparse.csr_array, np.asarray))
+    assert thin[0].variances.shape == dense[0].variances.shape == (9,)
+    M = in_features(*dense)
+    np.testing.assert_allclose(in_features(*thin), M, atol=1e-6 * float(M.abs().max()))
 
 
 def test_constant_samples_have_no_coordinates():

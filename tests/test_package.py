@@ -20,16 +20,17 @@ LAYERS = {
     "_tensor_search": 1,
     "_arrays": 2,
     "_samples": 2,
+    "_targets": 3,
     "metrics": 1,
-    "relations": 3,
+    "relations": 4,
     "mahalanobis": 1,
     "datasets": 1,
     "scorers": 2,
-    "alignment": 4,
-    "pairs": 5,
-    "linear": 6,
+    "alignment": 5,
+    "pairs": 6,
+    "linear": 7,
     "neighbors": 3,
-    "__init__": 7,
+    "__init__": 8,
 }
 
 
@@ -76,6 +77,9 @@ def imported_rooms(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "skrelmetric":
             parts = node.module.split(".")
+            assert not any(part.startswith("_") for part in parts[2:]) or parts[1] == path.parent.name, (
+                f"{path} looks into {node.module}"
+            )
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
 
 

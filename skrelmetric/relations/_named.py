@@ -12,9 +12,9 @@ from scipy import sparse
 from torch import Tensor
 
 from skrelmetric._samples import Rows, scaled
+from skrelmetric._targets import Targets, check_targets, less_mean, read_targets
 from skrelmetric._torch import as_tensor
 from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
-from skrelmetric.relations._targets import Targets, check_targets, read_targets
 
 __all__ = ["Jeffreys", "make_relation"]
 
@@ -105,7 +105,7 @@ def _relation_of(targets: Targets) -> str:
     """What "auto" means, as scikit-learn's ``type_of_target`` tells targets apart."""
     if not targets.numeric:
         return "discrete"
-    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    values = targets.entries()
     if targets.values.shape[1] > 1 and ((values == 0) | (values == 1)).all():
         return "hamming"
     return "discrete" if not values.is_floating_point() or (values == values.round()).all() else "l1"
@@ -114,12 +114,13 @@ def _relation_of(targets: Targets) -> str:
 class _Rule(NamedTuple):
     """How a relation reads targets, and the operator that it makes of them."""
 
-    check: Callable[[Targets, str], None]
+    check: Callable[[Targets, str], None] | None
     operator: Callable[[Targets], Relation]
     by_output: bool = True  # a sum over outputs, to which one that never differs adds nothing
 
     def of(self, targets: Targets, name: str) -> Relation:
-        self.check(targets, name)
+        if self.check:
+            self.check(targets, name)
         differing = targets.differing()
         # Leaving out what adds nothing makes nothing exact: where no output differs, the relation is 0.
         if self.by_output or not differing.any():
@@ -136,7 +137,7 @@ def _check_numeric(targets: Targets, name: str) -> None:
 
 def _check_nonnegative(targets: Targets, name: str) -> None:
     _check_numeric(targets, name)
-    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    values = targets.entries()
     if (values < 0).any():
         raise ValueError(
             f"relation={name!r} compares distributions or counts, but y holds {float(values.min()):g}. "
@@ -146,17 +147,13 @@ def _check_nonnegative(targets: Targets, name: str) -> None:
 
 def _check_indicator(targets: Targets, name: str) -> None:
     _check_numeric(targets, name)
-    values = targets.values if isinstance(targets.values, Tensor) else torch.from_numpy(targets.values.data)
+    values = targets.entries()
     unexpected = (values != 0) & (values != 1)
     if unexpected.any():
         raise ValueError(
             f"relation={name!r} compares label sets as 0/1 indicators, but y holds {values[unexpected][0].item():g}. "
             "Use relation='discrete' for classes or 'l1' for numbers."
         )
-
-
-def _any_target(targets: Targets, name: str) -> None:
-    """Every target has classes."""
 
 
 def _class_difference(targets: Targets) -> Relation:
@@ -173,22 +170,15 @@ def _absolute_difference(targets: Targets) -> Relation:
 
 def _squared_difference(targets: Targets) -> Relation:
     Y = targets.numbers()
-    if isinstance(Y, Tensor) and targets.known is None:
-        Y = Y - Y.mean(0)  # differences stay, and large offsets cancel no digits
-    elif targets.known is not None:
-        known = targets.known.to(Y.dtype)
-        Y = (Y - (Y.sum(0) / known.sum(0).clamp(min=1))) * known
-    return _product_of_differences(Y, None, targets.known)
+    return _product_of_differences(less_mean(Y, targets.known) if isinstance(Y, Tensor) else Y, known=targets.known)
 
 
 def _hamming(targets: Targets) -> Relation:
-    return _product_of_differences(targets.numbers(), None, targets.known)
+    return _product_of_differences(targets.numbers(), known=targets.known)
 
 
 def _hellinger(targets: Targets) -> Relation:
-    Y = targets.numbers()
-    roots = (Y / 2).sqrt()
-    return _product_of_differences(roots, None, targets.known)
+    return _product_of_differences((targets.numbers() / 2).sqrt(), known=targets.known)
 
 
 def _cosine(targets: Targets) -> Relation:
@@ -198,11 +188,11 @@ def _cosine(targets: Targets) -> Relation:
     if isinstance(Y, Tensor):
         norm = Y.norm(dim=1, keepdim=True)
         units = torch.hstack([Y / torch.where(norm > 0, norm, 1.0), (norm == 0).to(Y.dtype)])
-        return _product_of_differences(units / 2**0.5, None, None)
+        return _product_of_differences(units / 2**0.5)
     norm = torch.from_numpy(sparse.linalg.norm(Y, axis=1))
     nothing = sparse.csr_array((norm == 0).to(torch.float64).numpy()[:, None])
     units = sparse.csr_array(sparse.hstack([scaled(Y, 1 / torch.where(norm > 0, norm, 1.0)), nothing]))
-    return _product_of_differences(units / 2**0.5, None, None)
+    return _product_of_differences(units / 2**0.5)
 
 
 def _jaccard(targets: Targets) -> Relation:
@@ -265,14 +255,14 @@ class Jeffreys:
         raised = np.maximum(Y.data, self.eps)
         parts = raised - self.eps, np.log(raised / self.eps)
         U, V = (sparse.csr_array((part, Y.indices, Y.indptr), Y.shape) for part in parts)
-        return _product_of_differences(U, V, None)
+        return _product_of_differences(U, V)
 
 
 _RELATIONS = {
     "hamming": _Rule(_check_indicator, _hamming),
     "l1": _Rule(_check_numeric, _absolute_difference),
     "sqeuclidean": _Rule(_check_numeric, _squared_difference),
-    "discrete": _Rule(_any_target, _class_difference),
+    "discrete": _Rule(None, _class_difference),
     "hellinger": _Rule(_check_nonnegative, _hellinger),
     "cosine": _Rule(_check_numeric, _cosine, by_output=False),
     "jeffreys": _Rule(_check_nonnegative, Jeffreys()._operator),
@@ -280,7 +270,7 @@ _RELATIONS = {
 }
 
 
-def _product_of_differences(U: Rows, V: Rows | None, known: Tensor | None) -> Factored:
+def _product_of_differences(U: Rows, V: Rows | None = None, known: Tensor | None = None) -> Factored:
     """sum_l (u_il - u_jl) (v_il - v_jl), over the outputs l known of both; V is U where it is None.
 
     Where all are known, F = [r, 1, U, V] with r_i = sum_l u_il v_il, and G = r 1' + 1 r' - U V' - V U'. Where some are
@@ -295,10 +285,14 @@ def _product_of_differences(U: Rows, V: Rows | None, known: Tensor | None) -> Fa
         product = sparse.csr_array(U.multiply(partner).sum(axis=1)[:, None])
         mask = sparse.csr_array(np.ones((U.shape[0], 1)))
         factor = sparse.csr_array(sparse.hstack([product, mask, U] if V is None else [product, mask, U, V]))
-    swap, between = sparse.csr_array([[0.0, 1.0], [1.0, 0.0]]), sparse.eye_array(U.shape[1])
-    of_outputs = -2 * between if V is None else -sparse.kron(swap, between)
-    core = sparse.csr_array(sparse.block_diag([sparse.kron(swap, sparse.eye_array(mask.shape[1])), of_outputs]))
-    return Factored(factor, as_tensor(core.toarray(), U.device) if isinstance(U, Tensor) else core)
+    m, q = mask.shape[1], U.shape[1]
+    pairs = [torch.arange(m) + m, torch.arange(m)]  # of products and mask, then of U and V
+    pairs += [torch.arange(q) + 2 * m] if V is None else [torch.arange(q) + 2 * m + q, torch.arange(q) + 2 * m]
+    partner = torch.cat(pairs)
+    scale = torch.ones(len(partner), dtype=torch.float64)
+    scale[2 * m :] = -2.0 if V is None else -1.0
+    device = U.device if isinstance(U, Tensor) else "cpu"
+    return Factored(factor, partner.to(device), scale.to(device))
 
 
 def _of_callable(y: Any, g: Callable[[Any, Any], Any], device: torch.device) -> Pairwise:

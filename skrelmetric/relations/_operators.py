@@ -6,10 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from skrelmetric._samples import Rows, Samples, cross, scaled, slices
 from skrelmetric._sklearn import get_chunk_n_rows
+from skrelmetric._targets import less_mean
 from skrelmetric._torch import as_tensor
 
 __all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation"]
@@ -71,37 +73,45 @@ class Relation(ABC):
 
 
 class Factored(Relation):
-    """Relation whose matrix has a symmetric factorisation G = F K F' with thin F and small K.
+    """Relation whose matrix has a symmetric factorisation G = F K F' with a thin F and one entry of K a row.
 
     Parameters
     ----------
     factor : Tensor or csr_array of shape (n_samples, k)
         The factor F.
-    core : Tensor or csr_array of shape (k, k)
-        The symmetric matrix K, a csr_array where F is one.
+    partner : Tensor of int64 of shape (k,)
+        Column of the entry of K in each row. K is symmetric, so a column's partner's partner is itself.
+    scale : Tensor of shape (k,)
+        The entries of K.
 
     Notes
     -----
     ``G @ V = F (K (F' V))`` costs O(n k p), or O(nnz p) where F is sparse, and ``F' V`` is a sum over samples.
     """
 
-    def __init__(self, factor: Rows, core: Rows):
-        self.factor, self.core, self.n_samples = factor, core, factor.shape[0]
-        self.device = factor.device if isinstance(factor, Tensor) else torch.device("cpu")
+    def __init__(self, factor: Rows, partner: Tensor, scale: Tensor):
+        self.factor, self.partner, self.scale = factor, partner, scale
+        self.n_samples, self.device = factor.shape[0], scale.device
 
     def __matmul__(self, V: Tensor) -> Tensor:
-        return _product(self.factor, _product(self.core, cross(self.factor, V))).to(V.dtype)
+        inner = self._core_times(cross(self.factor, V))
+        product = self.factor @ inner if isinstance(self.factor, Tensor) else as_tensor(self.factor @ inner.numpy())
+        return product.to(V.dtype)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         if isinstance(self.factor, Tensor):
-            return self.factor[rows] @ (self.core @ self.factor[columns].T)
+            return self.factor[rows] @ self._core_times(self.factor[columns].T)
         a, b = (self.factor[index.numpy() if isinstance(index, Tensor) else index] for index in (rows, columns))
-        return as_tensor((a @ self.core @ b.T).toarray())
+        core = sparse.csr_array((self.scale.numpy(), (np.arange(len(self.scale)), self.partner.numpy())))
+        return as_tensor((a @ core @ b.T).toarray())
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         factor = self.factor if weights is None else scaled(self.factor, weights)
         sums = Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
-        return sums.T @ _product(self.core, sums)
+        return sums.T @ self._core_times(sums)
+
+    def _core_times(self, V: Tensor) -> Tensor:
+        return self.scale[:, None] * V[self.partner]
 
 
 class ClassDifference(Relation):
@@ -172,7 +182,7 @@ class AbsoluteDifference(Relation):
     """
 
     def __init__(self, Y: Tensor, known: Tensor | None = None):
-        self.Y = Y - Y.mean(0)  # differences stay, the prefix sums lose less to cancellation
+        self.Y = less_mean(Y, known)  # differences stay, the prefix sums lose less to cancellation
         self.known = known
         # A missing target sorts last and is cut off.
         order = (Y if known is None else torch.where(known, Y, torch.inf)).argsort(0)
@@ -288,10 +298,6 @@ class Pairwise(Relation):
 
     def _index(self, index: Tensor | slice) -> Any:
         return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
-
-
-def _product(A: Rows, B: Tensor) -> Tensor:
-    return A @ B if isinstance(A, Tensor) else as_tensor(A @ B.numpy())
 
 
 def _group_sums(codes: Tensor, n_groups: int, Z: Tensor | Samples, weights: Tensor | None) -> Tensor:

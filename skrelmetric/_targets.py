@@ -13,7 +13,7 @@ from skrelmetric._samples import Rows
 from skrelmetric._sklearn import check_not_ragged
 from skrelmetric._torch import as_tensor
 
-__all__ = ["Targets", "check_targets", "read_targets", "unlabelled"]
+__all__ = ["Targets", "check_targets", "less_mean", "read_targets", "unlabelled"]
 
 
 class Targets(NamedTuple):
@@ -36,6 +36,10 @@ class Targets(NamedTuple):
     def numbers(self) -> Rows:
         """Values in float64."""
         return self.values.to(torch.float64) if isinstance(self.values, Tensor) else self.values
+
+    def entries(self) -> Tensor:
+        """All values that may differ from 0, in any shape."""
+        return self.values if isinstance(self.values, Tensor) else torch.from_numpy(self.values.data)
 
     def dense(self) -> Tensor:
         """Values as a tensor, which a relation that does not factor needs."""
@@ -128,3 +132,10 @@ def _codes(y: np.ndarray) -> np.ndarray:
             "Pass classes as strings, or as numbers with NaN for what is missing."
         ) from error
     return codes
+
+
+def less_mean(Y: Tensor, known: Tensor | None) -> Tensor:
+    """Known values less the mean of their column, and 0 for the others: differences stay, large offsets do not."""
+    if known is None:
+        return Y - Y.mean(0)
+    return torch.where(known, Y - Y.sum(0) / known.sum(0).clamp(min=1), 0.0)
