@@ -7,7 +7,7 @@ import numpy as np
 
 from skrelmetric._sklearn import stays_on_device
 
-__all__ = ["like", "module_of", "unwrapped"]
+__all__ = ["as_host", "like", "module_of", "unwrapped"]
 
 
 def module_of(array: Any) -> ModuleType:
@@ -26,6 +26,11 @@ def like(array: Any, X: Any) -> Any:
     from skrelmetric._torch import like
 
     return like(array, X)
+
+
+def as_host(array: Any) -> Any:
+    """Numpy array of a tensor or other array on a device; anything else as it is."""
+    return unwrapped(array).cpu().numpy() if stays_on_device(array) else array
 
 
 def unwrapped(array: Any) -> Any:

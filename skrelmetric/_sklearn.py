@@ -61,11 +61,12 @@ def check_not_ragged(y):
     ValueError
         If `y` is such a list.
     """
-    rows = [row for row in y if isinstance(row, list | tuple | set)] if isinstance(y, list | tuple) else []
-    if len({len(row) for row in rows}) > 1:
+    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
+    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
+    if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
         raise ValueError(
-            "y is a list of label lists of different lengths, but a (n_samples, n_labels) array is needed. "
-            "sklearn.preprocessing.MultiLabelBinarizer turns the lists into a 0/1 label indicator."
+            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
+            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
         )
 
 

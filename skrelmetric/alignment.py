@@ -18,6 +18,7 @@ principal axes of the samples; that is the preconditioner. Over the positive sem
 is minimised by accelerated projected gradients, in coordinates in which that diagonal is about 1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -53,8 +54,9 @@ class PrincipalCoordinates(NamedTuple):
         What turns a centred row of `samples` into coordinates, float64; None where it is turned already.
     variances : Tensor of shape (rank,)
         Variance of each coordinate, float64; their sum is the number of features that vary.
-    axes : Tensor of shape (n_features, rank)
-        Orthonormal axes, float64.
+    along_axes : callable
+        Turns a factor of shape (k, rank) in units of the features back: its product with the transposed, orthonormal
+        axes, of shape (k, n_features), float64.
     scale : float
         The unit: the root of the mean variance of the features that vary; 0 where none does, and rank 0.
     """
@@ -62,8 +64,12 @@ class PrincipalCoordinates(NamedTuple):
     samples: Samples
     rotation: Tensor | None
     variances: Tensor
-    axes: Tensor
+    along_axes: Callable[[Tensor], Tensor]
     scale: float
+
+    def in_features(self, factor: Tensor) -> Tensor:
+        """Factor of a quadratic form of coordinates, as one of the features."""
+        return self.along_axes(factor) / (self.scale or 1.0)
 
     def turned(self, second_moment: Tensor) -> Tensor:
         """Second moment of `samples` in principal coordinates."""
@@ -108,6 +114,7 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     # What rounding alone leaves: of the mean in every direction, and of the largest variance in the others.
     eps = torch.finfo(torch.float64).eps
     of_mean = (8 * eps * samples.mean).square()
+    root = samples.weights.sqrt()[:, None]
     if n > d:
         covariance = samples.scatter(samples.weights)[0] if covariance is None else covariance
         if samples.stored_sparse:  # sums over rows that are not centred leave rounding where nothing varies
@@ -117,22 +124,30 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
             varies = covariance.diagonal() > of_mean
         variances, axes = torch.linalg.eigh(_finite(covariance))
     elif samples.stored_sparse:
-        root, varies = samples.weights.sqrt(), samples.varying()
-        variances, directions = torch.linalg.eigh(_finite(root[:, None] * samples.gram() * root))
-        axes = samples.cross(root[:, None] * directions).T / variances.clamp(min=_TINY).sqrt()
+        varies = samples.varying()
+        variances, directions = torch.linalg.eigh(_finite(root * samples.gram() * root.T))
     else:
-        weighted = samples.weights.sqrt()[:, None] * samples[:]
+        weighted = root * samples[:]
         varies = weighted.square().sum(0) > of_mean
-        _, singular, axes_t = torch.linalg.svd(weighted, full_matrices=False)
+        _, singular, axes_t = torch.linalg.svd(_finite(weighted), full_matrices=False)
         variances, axes = _finite(singular.square()), axes_t.T
     if not (variances > _TINY).any() and samples.varying().any():
         raise ValueError("The samples are too small to square without underflow. Scale the features first.")
     of_means = eps * samples.mean[varies].square().sum() if samples.stored_sparse else of_mean.sum()
     of_largest = d * max(eps, torch.finfo(samples.dtype).eps ** 2) * variances.max()
     kept = variances > torch.maximum(of_largest, of_means)
-    variances, axes = variances[kept], axes[:, kept]
+    variances = variances[kept]
     mean_variance = float(variances.sum()) / max(1, int(varies.sum()))
     scale = mean_variance**0.5
+    units = variances / (mean_variance or 1.0)
+    if n <= d and samples.stored_sparse:  # the axes, Z' P^1/2 U, are dense and stay unwritten
+        directions, singular = directions[:, kept], variances.sqrt()
+        Z = (directions * (singular / (scale or 1.0)) / root).to(samples.dtype)
+        turned = Samples(Z, samples.weights, samples.mean.new_zeros(len(variances)))
+        return PrincipalCoordinates(
+            turned, None, units, lambda factor: samples.cross(root * (directions @ (factor / singular).T)), scale
+        )
+    axes = axes[:, kept]
     rotation = axes / (scale or 1.0)
     stay = n > d and (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples)))
     if stay and not _representable(variances, samples):
@@ -143,8 +158,8 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     return PrincipalCoordinates(
         samples if stay else samples.turned(rotation),
         rotation if stay else None,
-        variances / (mean_variance or 1.0),
-        axes,
+        units,
+        lambda factor: factor @ axes.T,
         scale,
     )
 

@@ -75,10 +75,11 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     epsilon : float, default=0.1
         Error of the relation that costs nothing, for "svr", at least 0.
     max_iter : int, default=1000
-        Most iterations of "ridge"; the other solvers run until they converge.
+        Most iterations of "ridge"; for "svr" a thousand times its number of pairs bounds those of libsvm, whose time
+        grows as 1 / alpha.
     tol : float, default=1e-6
-        Value of `residual_` at which "ridge" stops, above 0. Samples in float32 bound what can be reached, to about
-        1e-6, whatever the estimate says.
+        Value of `residual_` at which "ridge" stops, above 0 and below 1. Samples in float32 bound what can be
+        reached, to about 1e-6, whatever the estimate says.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
@@ -91,7 +92,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         row positive, in the dtype of the training samples.
     explained_distance_ratio_ : ndarray of shape (n_components,)
         Share of each component in the mean squared distance of two training samples under the whole learned
-        metric; they sum to 1 if no direction is left out.
+        metric; they sum to 1 if no direction is left out, and need not fall: components are ordered by strength.
     offset_ : float
         Offset b of the regression: a pair at distance 0 is predicted to have relation b before the projection.
     residual_ : float
@@ -132,10 +133,11 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     cost the square of the number of *distinct* targets.
 
     *Sparse samples* are neither made dense nor centred in memory. With more features than samples, n x n products take
-    the place of d x d ones.
+    the place of d x d ones; `components_` is dense, of as many rows as are kept.
 
-    *Missing labels* (NaN in y) are left out of each pair; a sample of which no label is known is left out
-    altogether. *Sample weights* weigh a pair by p_i p_j: weight 0 leaves a sample out, weight 2 repeats it.
+    *Missing labels* (NaN in y) are left out of each pair, whose relation is that of the labels known of both, not
+    rescaled, and 0 where there is no such label; a sample of which no label is known is left out altogether.
+    *Sample weights* weigh a pair by p_i p_j: weight 0 leaves a sample out, weight 2 repeats it.
 
     The distance is Euclidean after `transform`. A target that is the same for all samples tells nothing: the metric is
     then 0, with a warning.
@@ -170,7 +172,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "n_pairs": [Interval(Integral, 1, None, closed="left")],
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, 1, closed="right")],
+        "tol": [Interval(Real, 0, 1, closed="neither")],
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
@@ -211,7 +213,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where one is missing.
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
 
@@ -222,7 +224,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Raises
         ------
         ValueError
-            If the samples are not finite, of unfitting shapes or fewer than two, if the target does not suit
+            If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
+            target does not suit
             `relation`, if weights are negative, or if parameters exclude one another.
         """
         X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
@@ -235,7 +238,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         factor = psd_factor(aligned.M)
         distances = factor.square() @ coordinates.variances
         n_components = self.n_components or max(1, len(factor))
-        components = with_positive_sign(factor @ coordinates.axes.T / (coordinates.scale or 1.0))
+        components = with_positive_sign(coordinates.in_features(factor[:n_components]))
 
         self.components_ = like(_of_length(components, n_components).to(coordinates.samples.dtype), X)
         self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), X)
@@ -382,14 +385,15 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if not self.residual_ <= self.tol:  # not a number, too
             warn(
                 f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, "
-                f"above tol={self.tol:.1e}. Raise max_iter or alpha, or standardise the features.",
+                f"above tol={self.tol:.1e}. Raise max_iter, alpha or tol, or standardise the features.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
         if not rank:
             warn(
-                "The learned metric is 0: no direction of the samples goes along with differences of the targets. "
-                "All distances will be 0.",
+                "The learned metric is 0: no direction of the samples goes along with differences of the targets"
+                + (", as far as the sampled pairs and epsilon tell. " if self.solver != "ridge" else ". ")
+                + "All distances will be 0.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -436,12 +440,20 @@ def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple
 
 
 def _canonical(X: Any) -> sparse.csr_array:
-    """Sparse samples with one entry a place; they are the user's, so it is a copy that is summed."""
+    """Sparse samples with one entry a place, and features without zeros less their mean.
+
+    Distances are free of such a shift, and rounding is not: sums over sparse rows have their mean taken out at the end.
+    """
     X = sparse.csr_array(X)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    return X
+    filled = np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
+    if not filled.any():
+        return X
+    means = np.where(filled, X.sum(axis=0, dtype=np.float64) / X.shape[0], 0.0)
+    shifted = (X.data - means[X.indices]).astype(X.dtype)
+    return sparse.csr_array((shifted, X.indices, X.indptr), X.shape)
 
 
 def _take(array: Any, mask: Tensor) -> Any:

@@ -71,7 +71,7 @@ class Mahalanobis:
         ValueError
             If either is of another shape.
         """
-        u, v = np.asarray(u), np.asarray(v)
+        u, v = np.asarray(u, dtype=np.float64), np.asarray(v, dtype=np.float64)
         expected = self.components.shape[1:]
         if u.shape != expected or v.shape != expected:
             raise ValueError(

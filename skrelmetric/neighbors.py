@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._arrays import like, module_of, unwrapped
+from skrelmetric._arrays import as_host, like, module_of, unwrapped
 from skrelmetric._search import NeighbourSearch
 from skrelmetric._sklearn import (
     Interval,
@@ -309,11 +309,15 @@ class AAKNN(RegressorMixin, BaseEstimator):
         ValueError
             If the input is not finite or not numeric.
         """
+        check_not_ragged(y)
         given = X
         X, y = _validated(self, X, y, y_numeric=True)
         y = y.toarray() if sparse.issparse(y) else y
+        y = module_of(y).asarray(y, dtype=module_of(y).float64)
+        if not module_of(y).isfinite(y).all():  # objects are numbers only now
+            raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._Y = _fit_search(self, X), like(module_of(y).asarray(y, dtype=module_of(y).float64), given)
+        self._search, self._Y = _fit_search(self, X), like(y, given)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -346,6 +350,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
 def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
     """Validated samples, and targets if given: numpy or csr, or tensors for samples that stay on their device."""
     if not stays_on_device(X):
+        y = tuple(as_host(targets) for targets in y)
         options = {**options, "multi_output": True} if y else {"reset": False}
         return validate_data(estimator, X, *y, accept_sparse="csr", dtype=np.float64, **options)
     from skrelmetric._torch import as_tensor, float_dtypes
@@ -354,6 +359,7 @@ def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
     X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
     if not y:
         return X
+    y = tuple(targets.toarray() if sparse.issparse(targets) else targets for targets in y)
     targets = check_array(*y, dtype="numeric" if numeric else None, ensure_2d=False, input_name="y")
     if isinstance(targets, np.ndarray) and targets.dtype.kind not in "biuf":
         raise ValueError(

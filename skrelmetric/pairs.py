@@ -104,6 +104,8 @@ def kernel_ridge(pairs: PairSample, alpha: float) -> AlignedMetric:
     -------
     AlignedMetric
     """
+    if not pairs.differences.shape[1]:
+        return _nothing_varies(pairs)
     w = pairs.weights
     kernel = polynomial_kernel(pairs.differences, **_KERNEL)
     along_mean = kernel @ w
@@ -130,12 +132,23 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     -------
     AlignedMetric
     """
+    if not pairs.differences.shape[1]:
+        return _nothing_varies(pairs)
+    # The tolerance of libsvm is absolute, so relations go to it in units of their spread.
+    mean = pairs.weights @ pairs.relations
+    spread = (pairs.weights @ (pairs.relations - mean) ** 2) ** 0.5 or 1.0
     # scikit-learn's objective is |M|^2 / 2 + C sum of errors.
-    model = SVR(kernel="poly", C=1 / alpha, epsilon=epsilon, **_KERNEL)
-    model.fit(pairs.differences, pairs.relations, sample_weight=pairs.weights)
+    options = {"C": 1 / (alpha * spread), "epsilon": epsilon / spread, "max_iter": 1000 * len(pairs.relations)}
+    model = SVR(kernel="poly", **options, **_KERNEL)
+    model.fit(pairs.differences, (pairs.relations - mean) / spread, sample_weight=pairs.weights)
     beta = np.zeros(len(pairs.relations))
-    beta[model.support_] = model.dual_coef_[0]
-    return _aligned(pairs, beta, float(model.intercept_[0]), n_iter=int(np.max(model.n_iter_)))
+    beta[model.support_] = spread * model.dual_coef_[0]
+    offset = mean + spread * float(model.intercept_[0])
+    return _aligned(pairs, beta, offset, n_iter=int(np.max(model.n_iter_)))
+
+
+def _nothing_varies(pairs: PairSample) -> AlignedMetric:
+    return _aligned(pairs, np.zeros(len(pairs.relations)), float(pairs.weights @ pairs.relations), n_iter=0)
 
 
 def _aligned(pairs: PairSample, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:

@@ -46,7 +46,7 @@ def solve(X, relation, alpha, p=None, solver=ridge, **options):
 
 
 def in_features(coordinates, solution):
-    rotation = coordinates.axes / coordinates.scale
+    rotation = coordinates.in_features(torch.eye(len(solution.M), dtype=torch.float64)).T
     return rotation @ solution.M @ rotation.T
 
 
@@ -195,7 +195,8 @@ class TestConstrained:
 def test_coordinates_are_principal(n, rng):
     X = rng.standard_normal((n, 4)) @ rng.standard_normal((4, 4)) + 10
     p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
-    samples, rotation, variances, axes, scale = principal_coordinates(samples_of(X, p))
+    samples, rotation, variances, along_axes, scale = principal_coordinates(samples_of(X, p))
+    axes = along_axes(torch.eye(4, dtype=torch.float64)).T
     Z = samples[:] if rotation is None else samples[:] @ rotation
     np.testing.assert_allclose(p @ Z, 0, atol=1e-10)
     np.testing.assert_allclose(Z.T @ (p[:, None] * Z), torch.diag(variances), atol=1e-10)

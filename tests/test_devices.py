@@ -206,7 +206,7 @@ def test_the_accelerator_is_not_the_host(cuda):
     ("owner", "name", "broken"),
     [
         (Samples, "_weighted_mean", lambda self: self.X.mean(0).cpu()),
-        (Samples, "variances", lambda self: torch.ones(self.shape[1], dtype=torch.float64)),
+        (Samples, "turned", lambda self, rotation: Samples(torch.ones(12, 3, dtype=torch.float64), self.weights)),
         (linear_module, "psd_factor", lambda M: psd_factor(M.cpu())),
         (linear_module, "make_relation", lambda y, relation, device: make_relation(y, relation, device="cpu")),
     ],
@@ -311,7 +311,7 @@ def test_samples_and_solvers(shape, kind, solve, cuda, rng):
         samples = Samples(sparse.csr_array(X) if kind == "sparse" else place(torch.from_numpy(X)), place(p))
         parts = [
             samples.mean,
-            samples.variances(),
+            samples.varying(),
             samples[:],
             samples[place(torch.arange(3))],
             samples.cross(place(V)),
@@ -321,7 +321,7 @@ def test_samples_and_solvers(shape, kind, solve, cuda, rng):
         equations = normal_equations(samples, make_relation(Y, device=samples.device), 0.1)
         aligned = solve(equations, max_iter=4, tol=1e-6)
         coordinates = equations.coordinates
-        axes = with_positive_sign(psd_factor(aligned.M) @ coordinates.axes.T)
+        axes = with_positive_sign(coordinates.in_features(psd_factor(aligned.M)))
         differences = coordinates.differences(place(torch.arange(3)), place(torch.arange(3, 6)))
         parts += [samples.turned(place(R))[:], differences.square() @ coordinates.variances, aligned.offset, axes]
         return parts

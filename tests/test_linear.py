@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,6 +229,7 @@ def test_unconverged_solution_warns(samples):
         ({"n_components": 0}, "'n_components' parameter of RAMLLinear must be"),
         ({"device": "bogus"}, "device='bogus' cannot be used here"),
         ({"device": "meta"}, "device='meta' cannot be used here"),
+        ({"tol": 1.0}, "'tol' parameter of RAMLLinear must be"),
         ({"tol": 0.0}, "'tol' parameter of RAMLLinear must be"),
         ({"relation": 3}, "'relation' parameter of RAMLLinear must be"),
         ({"n_pairs": 0}, "'n_pairs' parameter of RAMLLinear must be"),
@@ -257,6 +260,8 @@ def test_missing_gpu_is_said(samples):
         ([0.0, 1.0], [0, 1], "Expected 2D array"),
         ([[0.0, 1]], [0], "minimum of 2 is required"),
         ([[0.0, 1], [1, 2]], [[1], [2, 3]], "MultiLabelBinarizer"),
+        ([[0.0, 1], [1, 2]], [{1}, {2}], "MultiLabelBinarizer"),
+        ([[0.0, 1], [1, 2]], np.array([{1}, {2}]), "MultiLabelBinarizer"),
         ([[0.0, 1], [1, 2]], [0, 1, 1], "inconsistent numbers of samples"),
         (np.empty((0, 2)), [], "0 sample"),
         ([[1e200, 0], [-1e200, 1]], [0, 1], "Scale the features"),
@@ -431,6 +436,29 @@ def test_sparse_samples(kind, density, n_features, dtype, rng):
     assert isinstance(thin.transform(kind(X)), np.ndarray)
 
 
+@pytest.mark.parametrize("n_features", [5, 200])
+@pytest.mark.parametrize("offset", [1.0, 1e6])
+def test_sparse_samples_with_constant_and_shifted_features(samples, n_features, offset):
+    X, Y = np.zeros((80, n_features)), samples[1]
+    X[:, :3] = samples[0][:, :3] + [0, offset, offset]
+    X[:, 3] = offset
+    given = sparse.csr_array(X)
+    before = given.copy()
+    dense, thin = RAMLLinear(tol=1e-9).fit(X, Y), RAMLLinear(tol=1e-9).fit(given, Y)
+    np.testing.assert_allclose(thin.components_, dense.components_, atol=1e-6 * np.abs(dense.components_).max())
+    np.testing.assert_array_equal(given.toarray(), before.toarray())
+
+
+def test_wide_sparse_samples_take_little_memory(rng):
+    X = sparse.random_array((200, 100_000), density=1e-4, rng=rng, format="csr")
+    tracemalloc.start()
+    components = RAMLLinear(2).fit(X, rng.integers(0, 3, 200)).components_
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert components.shape == (2, 100_000)
+    assert peak < 200 * 100_000 * 8 / 4
+
+
 def test_sparse_samples_are_not_made_dense(rng, monkeypatch):
     X = sparse.random_array((3000, 200), density=0.01, rng=rng, format="csr") + sparse.csr_array(np.eye(3000, 200))
     toarray = sparse.csr_array.toarray
@@ -440,7 +468,8 @@ def test_sparse_samples_are_not_made_dense(rng, monkeypatch):
         return toarray(array, *args, **kwargs)
 
     monkeypatch.setattr(sparse.csr_array, "toarray", small)
-    metric = RAMLLinear(max_iter=3, tol=1.0).fit(X, rng.integers(0, 3, 3000))
+    with pytest.warns(ConvergenceWarning):
+        metric = RAMLLinear(max_iter=3).fit(X, rng.integers(0, 3, 3000))
     assert metric.transform(X).shape[0] == 3000
 
 

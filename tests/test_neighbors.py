@@ -359,3 +359,9 @@ def test_small_integers_do_not_overflow(rng):
     D = rng.dirichlet(np.ones(3), 600)
     expected = AAKNN(3).fit(X.astype(float), D).predict(X[:50].astype(float))
     np.testing.assert_array_equal(AAKNN(3).fit(X.astype(np.int8), D).predict(X[:50].astype(np.int8)), expected)
+
+
+@pytest.mark.parametrize("y", [np.array([[None], [0.5], [1]], dtype=object), [[1], [2, 3], [4]], [{1}, {2}, {3}]])
+def test_targets_that_are_no_numbers_are_refused(y):
+    with pytest.raises(ValueError, match="contains NaN or infinity|MultiLabelBinarizer"):
+        AAKNN(1).fit(np.eye(3), y)

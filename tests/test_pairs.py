@@ -47,7 +47,7 @@ def test_pairs_hold_differences_relations_and_weights(problem):
     pairs = all_pairs(samples, G)
     i, j = sample_pairs(15, 10**6, check_random_state(0))
     coordinates = principal_coordinates(samples)
-    Z = samples[:] @ (coordinates.axes / coordinates.scale)
+    Z = samples[:] @ coordinates.rotation if coordinates.rotation is not None else coordinates.samples[:]
     np.testing.assert_allclose(pairs.differences, Z[i] - Z[j], atol=1e-12)
     np.testing.assert_allclose(pairs.relations, G.block(slice(None), slice(None)).numpy()[i, j], atol=1e-12)
     p = samples.weights.numpy()
@@ -92,3 +92,20 @@ def test_support_vectors_minimise_the_insensitive_error(problem, epsilon):
         options={"maxiter": 500, "ftol": 1e-12},
     )
     assert ours == pytest.approx(best.fun, rel=1e-3)  # the tolerance of libsvm
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_support_vectors_are_free_of_the_unit_of_the_relation(problem, unit):
+    one, other = all_pairs(*problem), all_pairs(*problem)
+    other.relations = unit * other.relations
+    expected, scaled = support_vectors(one, 0.5, 0.1), support_vectors(other, 0.5 / unit, 0.1 * unit)
+    np.testing.assert_allclose(scaled.M / unit, expected.M, atol=1e-6)
+    assert float(scaled.offset) / unit == pytest.approx(float(expected.offset))
+
+
+@pytest.mark.parametrize("solve", [kernel_ridge, lambda pairs, alpha: support_vectors(pairs, alpha, 0.1)])
+def test_samples_that_do_not_vary(solve):
+    samples = Samples(torch.ones(15, 3, dtype=torch.float64), torch.full((15,), 1 / 15, dtype=torch.float64))
+    solution = solve(all_pairs(samples, make_relation([0, 1, 1] * 5)), 1.0)
+    assert solution.M.shape == (0, 0)
+    assert float(solution.offset) == pytest.approx(4 / 9)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,7 +242,7 @@ class Jeffreys:
         ValueError
             If `y` is negative anywhere, or `eps` is not between 0 and 1.
         """
-        if not 0 < self.eps < 1:
+        if not (isinstance(self.eps, Real) and 0 < self.eps < 1):
             raise ValueError(f"eps={self.eps!r} must be between 0 and 1: it bounds the relation where a value is 0.")
         rule = _Rule(_check_nonnegative, self._operator)
         return rule.of(read_targets(check_targets(y), torch.device(device)), "jeffreys")
