@@ -68,7 +68,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     psd : {"project", "constrained"}, default="project"
         "project" takes the nearest positive semi-definite matrix to the unconstrained optimum. "constrained" finds
         the optimum among positive semi-definite matrices, for solver "ridge" only. It fits the relation better
-        and usually gives worse neighbours, at some ten times the cost.
+        and usually gives worse neighbours, at three to ten times the cost.
     n_pairs : int, default=2000
         Number of pairs for "svr" and "krr", whose time grows with its cube and memory with its square. All
         n (n + 1) / 2 are taken where there are no more.
