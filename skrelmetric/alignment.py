@@ -117,11 +117,7 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     root = samples.weights.sqrt()[:, None]
     if n > d:
         covariance = samples.scatter(samples.weights)[0] if covariance is None else covariance
-        if samples.stored_sparse:  # sums over rows that are not centred leave rounding where nothing varies
-            varies = samples.varying()
-            covariance = covariance * (varies[:, None] & varies)
-        else:
-            varies = covariance.diagonal() > of_mean
+        varies = samples.varying() if samples.stored_sparse else covariance.diagonal() > of_mean
         variances, axes = torch.linalg.eigh(_finite(covariance))
     elif samples.stored_sparse:
         varies = samples.varying()
@@ -133,7 +129,8 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
         variances, axes = _finite(singular.square()), axes_t.T
     if not (variances > _TINY).any() and samples.varying().any():
         raise ValueError("The samples are too small to square without underflow. Scale the features first.")
-    of_means = eps * samples.mean[varies].square().sum() if samples.stored_sparse else of_mean.sum()
+    # Sums over sparse rows have their mean taken out at the end, and keep more of its rounding.
+    of_means = eps * samples.mean.square().sum() if samples.stored_sparse else of_mean.sum()
     of_largest = d * max(eps, torch.finfo(samples.dtype).eps ** 2) * variances.max()
     kept = variances > torch.maximum(of_largest, of_means)
     variances = variances[kept]
