@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelmetric._torch import as_tensor, block_rows
 
-__all__ = ["Rows", "Samples", "cross", "scaled", "slices"]
+__all__ = ["Rows", "Samples", "canonical", "cross", "scaled", "slices"]
 
 Rows: TypeAlias = Any
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
@@ -139,11 +139,8 @@ class Samples:
         """Samples with rows ``z @ rotation``, written down."""
         rotation = rotation.to(self.dtype)
         Z = torch.empty((self.shape[0], rotation.shape[1]), dtype=self.dtype, device=self.device)
-        if self.stored_sparse:
-            Z[:] = as_tensor(self.X @ rotation.cpu().numpy(), self.device) - self.mean.to(self.dtype) @ rotation
-        elif rotation.shape[1]:
-            for rows in slices(self):
-                torch.mm(self[rows], rotation, out=Z[rows])
+        for rows in slices(self) if rotation.shape[1] else ():
+            torch.mm(self[rows], rotation, out=Z[rows])
         return Samples(Z, self.weights, self.mean.new_zeros(rotation.shape[1]))
 
     def _centred(self, second: Tensor, first: Tensor, zeroth: Tensor) -> Tensor:
@@ -175,6 +172,15 @@ def cross(A: Rows, B: Rows | Samples) -> Tensor:
         b = B[rows].to(torch.float64)
         total += A[rows].T.to(torch.float64) @ b if isinstance(A, Tensor) else as_tensor(A[rows].T @ b.numpy())
     return total
+
+
+def canonical(A: Any) -> sparse.csr_array:
+    """Sparse matrix with one entry a place; it is the user's, so it is a copy that is summed."""
+    A = sparse.csr_array(A)
+    if not A.has_canonical_format:
+        A = A.copy()
+        A.sum_duplicates()
+    return A
 
 
 def scaled(A: Rows, weights: Tensor) -> Rows:

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from torch import Tensor
 
-from skrelmetric._samples import Rows
+from skrelmetric._samples import Rows, canonical
 from skrelmetric._sklearn import check_not_ragged
 from skrelmetric._torch import as_tensor
 
@@ -80,10 +80,7 @@ def check_targets(y: Any) -> Any:
     if sparse.issparse(y):
         if y.ndim != 2:
             raise ValueError(f"y is sparse of shape {y.shape}, but (n_samples, n_outputs) is needed. Pass y.toarray().")
-        y = sparse.csr_array(y, dtype=np.float64)
-        if not y.has_canonical_format:  # values are read entry by entry; the copy is ours to sort, y is not
-            y = y.copy()
-            y.sum_duplicates()
+        y = canonical(sparse.csr_array(y, dtype=np.float64))  # values are read entry by entry
         return y.toarray() if np.isnan(y.data).any() else y
     if not isinstance(y, np.ndarray):
         return as_tensor(y)

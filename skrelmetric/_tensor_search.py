@@ -45,6 +45,8 @@ class TensorSearch:
         # A centre amid the samples keeps digits that the expanded form of |x - y|^2 would lose.
         self.centre = X.median(0).values if euclidean else None
         self.samples = self._prepared(X)
+        if euclidean:
+            self.squares = self.samples.square().sum(1)
 
     def nearest(self, X: Tensor | None, n_neighbors: int) -> Tensor:
         """Indices of the nearest training samples, equal distances in the order of the samples.
@@ -93,8 +95,11 @@ class TensorSearch:
         if self.metric == "precomputed":
             return x
         if self.euclidean:
-            squares = self.samples.square().sum(1)
-            return torch.addmm(squares, x, self.samples.T, alpha=-2).add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
+            return (
+                torch.addmm(self.squares, x, self.samples.T, alpha=-2)
+                .add_(x.square().sum(1, keepdim=True))
+                .clamp_(min=0)
+            )
         if self.metric == "cosine":
             return 1 - x @ self.samples.T
         return torch.cdist(x, self.samples, p=self.order)

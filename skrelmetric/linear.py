@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples
+from skrelmetric._samples import Rows, Samples, canonical
 from skrelmetric._sklearn import (
     HasMethods,
     Interval,
@@ -225,8 +225,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         ------
         ValueError
             If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
-            target does not suit
-            `relation`, if weights are negative, or if parameters exclude one another.
+            target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
         X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
         y = self._check_targets(X, y)
@@ -415,7 +414,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
 def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
     """Samples and targets that count, and their weights of sum 1."""
-    rows = _canonical(X) if sparse.issparse(X) else as_tensor(X, device)
+    rows = _less_means(X) if sparse.issparse(X) else as_tensor(X, device)
     weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
     if sample_weight is not None:
         if isinstance(sample_weight, list | tuple):
@@ -439,15 +438,12 @@ def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple
     return rows, y, weights / weights.sum()
 
 
-def _canonical(X: Any) -> sparse.csr_array:
+def _less_means(X: Any) -> sparse.csr_array:
     """Sparse samples with one entry a place, and features without zeros less their mean.
 
     Distances are free of such a shift, and rounding is not: sums over sparse rows have their mean taken out at the end.
     """
-    X = sparse.csr_array(X)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+    X = canonical(X)
     filled = np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
     if not filled.any():
         return X

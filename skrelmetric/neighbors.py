@@ -445,8 +445,7 @@ def _label_indicator(y) -> tuple[Any, Any]:
             "For several classes an output, use sklearn.neighbors.KNeighborsClassifier."
         )
     xp = module_of(y)
-    has = xp.ones_like(y[0], dtype=xp.int64)
-    return xp.stack([0 * has, has], -1), xp.asarray(y, dtype=xp.int32)
+    return xp.asarray([[0, 1]] * y.shape[1]), xp.asarray(y, dtype=xp.int32)
 
 
 def _single_label(y) -> tuple[Any, Any]:
@@ -454,7 +453,7 @@ def _single_label(y) -> tuple[Any, Any]:
     xp = module_of(y)
     classes = xp.unique(y)
     if len(classes) == 1 and classes[0] in (0, 1):
-        classes = xp.stack([0 * y[0], 0 * y[0] + 1])
+        classes = xp.asarray([0, 1], dtype=classes.dtype)
     if len(classes) != 2:
         raise ValueError(
             f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skrelmetric._samples import Rows, Samples, cross, scaled, slices
@@ -277,8 +278,7 @@ class Pairwise(Relation):
         """Row blocks of the matrix of the distinct targets."""
         n = len(self.targets)
         step = get_chunk_n_rows(8 * n, max_n_rows=n)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
+        for rows in gen_batches(n, step):
             yield rows, self._between(rows, slice(None))
 
     def _between(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
