@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -18,8 +19,16 @@ from skrelmetric._torch import as_tensor
 __all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation"]
 
 
+_ALL = slice(None)
+_FEW_PAIRS = 2**20  # their mean takes a fraction of a second
+
+
 class Relation(ABC):
     """Matrix G of g(y_i, y_j) over n samples, known by its products and its blocks.
+
+    Every relation has the form G = C K C' with one row of C a sample, so that a product with G is a sum over samples, a
+    product with the small core K, and a row for each sample: `collect`, `core` and `spread`, of which the first and the
+    last go through the samples in chunks as well as at once.
 
     Attributes
     ----------
@@ -32,9 +41,25 @@ class Relation(ABC):
     n_samples: int
     device: torch.device
 
-    @abstractmethod
     def __matmul__(self, V: Tensor) -> Tensor:
         """Product G @ V of shape (n, p), for V of shape (n, p)."""
+        return self.spread(self.core(self.collect(V))).to(V.dtype)
+
+    @abstractmethod
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        """The relation of some of the samples."""
+
+    @abstractmethod
+    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+        """Sums over rows C[rows]' V of shape (k, p), in float64, for V the values of those rows; added to `into`."""
+
+    @abstractmethod
+    def core(self, sums: Tensor) -> Tensor:
+        """K @ sums, of shape (k, p), for sums collected over all rows."""
+
+    @abstractmethod
+    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+        """Rows C[rows] @ product, in float64."""
 
     @abstractmethod
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
@@ -55,6 +80,14 @@ class Relation(ABC):
         if weights is None:
             weights = torch.full((self.n_samples,), 1 / self.n_samples, dtype=torch.float64, device=self.device)
         return (self @ weights[:, None])[:, 0]
+
+    def mean_square(self, weights: Tensor) -> Tensor:
+        """Mean of G_ij^2 under weights that sum to 1, in float64; over 2^20 sampled pairs where there are more."""
+        if self.n_samples**2 <= _FEW_PAIRS:
+            return weights @ self.block(_ALL, _ALL).square() @ weights
+        drawn = torch.Generator().manual_seed(0)
+        i, j = torch.multinomial(weights.cpu(), 2 * _FEW_PAIRS, True, generator=drawn).to(self.device).split(_FEW_PAIRS)
+        return self.pairs(i, j).square().mean()
 
     def bind(self, y: Any, device: torch.device) -> Self:
         """Return this operator, where it is one over the samples of `y`.
@@ -94,25 +127,44 @@ class Factored(Relation):
         self.factor, self.partner, self.scale = factor, partner, scale
         self.n_samples, self.device = factor.shape[0], scale.device
 
-    def __matmul__(self, V: Tensor) -> Tensor:
-        inner = self._core_times(cross(self.factor, V))
-        product = self.factor @ inner if isinstance(self.factor, Tensor) else as_tensor(self.factor @ inner.numpy())
-        return product.to(V.dtype)
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        return type(self)(self.factor[self._index(rows)], self.partner, self.scale)
+
+    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+        return _added(cross(self.factor[rows], V), into)
+
+    def core(self, sums: Tensor) -> Tensor:
+        return self.scale[:, None] * sums[self.partner]
+
+    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+        factor = self.factor[rows]
+        return factor @ product if isinstance(factor, Tensor) else as_tensor(factor @ product.numpy())
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         if isinstance(self.factor, Tensor):
-            return self.factor[rows] @ self._core_times(self.factor[columns].T)
-        a, b = (self.factor[index.numpy() if isinstance(index, Tensor) else index] for index in (rows, columns))
+            return self.factor[rows] @ self.core(self.factor[columns].T)
+        a, b = (self.factor[self._index(index)] for index in (rows, columns))
         core = sparse.csr_array((self.scale.numpy(), (np.arange(len(self.scale)), self.partner.numpy())))
         return as_tensor((a @ core @ b.T).toarray())
+
+    def pairs(self, i: Tensor, j: Tensor) -> Tensor:
+        if not isinstance(self.factor, Tensor):
+            return super().pairs(i, j)
+        return (self.factor[i] * (self.factor[j][:, self.partner] * self.scale)).sum(1)
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         factor = self.factor if weights is None else scaled(self.factor, weights)
         sums = Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
-        return sums.T @ self._core_times(sums)
+        return sums.T @ self.core(sums)
 
-    def _core_times(self, V: Tensor) -> Tensor:
-        return self.scale[:, None] * V[self.partner]
+    def mean_square(self, weights: Tensor) -> Tensor:
+        image = self.core(
+            cross(scaled(self.factor, weights), self.factor)
+        )  # K F'PF, and G^2 has the trace of its square
+        return (image * image.T).sum()
+
+    def _index(self, rows: Tensor | slice) -> Any:
+        return rows.numpy() if isinstance(rows, Tensor) and not isinstance(self.factor, Tensor) else rows
 
 
 class ClassDifference(Relation):
@@ -132,20 +184,43 @@ class ClassDifference(Relation):
     def __init__(self, codes: Tensor):
         self.codes = codes
         self.n_samples, self.device = codes.shape[0], codes.device
-        self._n_classes = [int(column.max()) + 1 for column in codes.T]
+        self._n_classes = [int(column.max()) + 1 if len(column) else 0 for column in codes.T]
 
-    def __matmul__(self, V: Tensor) -> Tensor:
-        product = torch.zeros_like(V)
-        for codes, n_classes in zip(self.codes.T, self._n_classes, strict=True):
-            # Missing ones are gathered in a last row, which is what is set to 0 for them.
-            sums = V.new_zeros((n_classes + 1, V.shape[1])).index_add_(0, codes % (n_classes + 1), V)
-            of_others = sums[:-1].sum(0) - sums
-            of_others[-1] = 0
-            product += of_others[codes]
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        return type(self)(self.codes[rows])
+
+    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+        # A column has one row a class, and a last one where the missing are gathered.
+        if into is None:
+            into = V.new_zeros((sum(self._n_classes) + len(self._n_classes), V.shape[1]), dtype=torch.float64)
+        for codes, sums in self._columns(into):
+            sums.index_add_(0, codes[rows] % len(sums), V.to(torch.float64))
+        return into
+
+    def core(self, sums: Tensor) -> Tensor:
+        product = torch.zeros_like(sums)
+        for (_, known), (_, of_others) in zip(self._columns(sums), self._columns(product), strict=True):
+            of_others[:-1] = known[:-1].sum(0) - known[:-1]
         return product
 
+    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+        spread = product.new_zeros((len(self.codes[rows]), product.shape[1]))
+        for codes, of_others in self._columns(product):
+            spread += of_others[codes[rows]]
+        return spread
+
+    def _columns(self, sums: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Codes of each column, and its rows among the sums."""
+        return zip(self.codes.T, sums.split([n + 1 for n in self._n_classes]), strict=True)
+
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
-        a, b = self.codes[rows][:, None], self.codes[columns][None]
+        return self._differing(self.codes[rows][:, None], self.codes[columns])
+
+    def pairs(self, i: Tensor, j: Tensor) -> Tensor:
+        return self._differing(self.codes[i], self.codes[j])
+
+    @staticmethod
+    def _differing(a: Tensor, b: Tensor) -> Tensor:
         return ((a != b) & (a >= 0) & (b >= 0)).sum(-1).to(torch.float64)
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
@@ -191,19 +266,36 @@ class AbsoluteDifference(Relation):
         self.orders = [column[:count] for column, count in zip(order.T, counts, strict=True)]
         self.n_samples, self.device = Y.shape[0], Y.device
 
-    def __matmul__(self, V: Tensor) -> Tensor:
-        product = torch.zeros_like(V)
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        return type(self)(self.Y[rows], None if self.known is None else self.known[rows])
+
+    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+        # Nothing can be summed before the samples are in order: C is the identity, and the core does all.
+        if into is None:
+            into = V.new_zeros((self.n_samples, V.shape[1]), dtype=torch.float64)
+        into[rows] += V
+        return into
+
+    def core(self, sums: Tensor) -> Tensor:
+        product = torch.zeros_like(sums)
         for t, order in self._sorted():
-            v, t = V[order].to(torch.float64), t[:, None]
+            v, t = sums[order], t[:, None]
             P, Q = v.cumsum(0), (t * v).cumsum(0)
-            product[order] += (t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])).to(V.dtype)
+            product[order] += t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])
         return product
+
+    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+        return product[rows]
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         if self.known is None:
             return torch.cdist(self.Y[rows], self.Y[columns], p=1)
-        both = self.known[rows][:, None] & self.known[columns][None]
-        return ((self.Y[rows][:, None] - self.Y[columns][None]).abs() * both).sum(-1)
+        both = self.known[rows][:, None] & self.known[columns]
+        return ((self.Y[rows][:, None] - self.Y[columns]).abs() * both).sum(-1)
+
+    def pairs(self, i: Tensor, j: Tensor) -> Tensor:
+        differences = (self.Y[i] - self.Y[j]).abs()
+        return (differences if self.known is None else differences * self.known[i] * self.known[j]).sum(1)
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         d = Z.shape[1]
@@ -259,10 +351,26 @@ class Pairwise(Relation):
                 "Return (g(Y_a, Y_b) + g(Y_b, Y_a).T) / 2 to make it so."
             )
 
-    def __matmul__(self, V: Tensor) -> Tensor:
-        sums = V.new_zeros((len(self.targets), V.shape[1]), dtype=torch.float64)
-        sums.index_add_(0, self.codes, V.to(torch.float64))
-        return torch.cat([block @ sums for _, block in self._blocks()])[self.codes].to(V.dtype)
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        distinct, codes = self.codes[rows].unique(return_inverse=True)
+        some = copy(self)
+        some.targets, some.codes, some.n_samples = self.targets[self._index(distinct)], codes, len(codes)
+        return some
+
+    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+        if into is None:
+            into = V.new_zeros((len(self.targets), V.shape[1]), dtype=torch.float64)
+        return into.index_add_(0, self.codes[rows], V.to(torch.float64))
+
+    def core(self, sums: Tensor) -> Tensor:
+        return torch.cat([block @ sums for _, block in self._blocks()])
+
+    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+        return product[self.codes[rows]]
+
+    def mean_square(self, weights: Tensor) -> Tensor:
+        shares = self.collect(weights[:, None])[:, 0]
+        return torch.stack([shares[rows] @ block.square() @ shares for rows, block in self._blocks()]).sum()
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         return self._between(self.codes[rows], self.codes[columns])
@@ -298,6 +406,10 @@ class Pairwise(Relation):
 
     def _index(self, index: Tensor | slice) -> Any:
         return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
+
+
+def _added(sums: Tensor, into: Tensor | None) -> Tensor:
+    return sums if into is None else into.add_(sums)
 
 
 def _group_sums(codes: Tensor, n_groups: int, Z: Tensor | Samples, weights: Tensor | None) -> Tensor:
