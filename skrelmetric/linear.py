@@ -10,20 +10,19 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples, canonical
+from skrelmetric._inputs import check_supervision, counted
+from skrelmetric._samples import Samples, canonical
 from skrelmetric._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
     check_same_namespace,
-    check_sample_weight,
     fit_context,
 )
-from skrelmetric._targets import check_targets, unlabelled
 from skrelmetric._torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
 from skrelmetric.alignment import (
     AlignedMetric,
@@ -228,10 +227,11 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
         X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
-        y = self._check_targets(X, y)
+        y = check_supervision(self, X, y)
         self._check_parameters(X.shape[1])
         device = resolve_device(self.device, X)
-        rows, y, weights = _weighted(X, y, sample_weight, device)
+        rows = _less_means(X) if sparse.issparse(X) else as_tensor(X, device)
+        rows, y, weights = counted(rows, y, sample_weight, X, device)
         G = make_relation(y, self.relation, device=device)
         coordinates, aligned = self._align(Samples(rows, weights), G)
         factor = psd_factor(aligned.M)
@@ -354,16 +354,6 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return coordinates, kernel_ridge(pairs, self.alpha)
         return coordinates, support_vectors(pairs, self.alpha, self.epsilon)
 
-    def _check_targets(self, X: Any, y: Any) -> Any:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. "
-                "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
-            )
-        y = check_targets(y)
-        check_consistent_length(X, y)
-        return y
-
     def _check_parameters(self, n_features: int) -> None:
         if self.n_components is not None and self.n_components > n_features:
             raise ValueError(
@@ -412,32 +402,6 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
 
-def _weighted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
-    """Samples and targets that count, and their weights of sum 1."""
-    rows = _less_means(X) if sparse.issparse(X) else as_tensor(X, device)
-    weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
-    if sample_weight is not None:
-        if isinstance(sample_weight, list | tuple):
-            sample_weight = np.asarray(sample_weight)
-        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weights = as_tensor(sample_weight, device).to(torch.float64)
-    nothing_known = unlabelled(y)
-    if nothing_known is not None:
-        weights = weights * ~as_tensor(nothing_known, device)
-    counting = weights > 0
-    if sample_weight is not None or nothing_known is not None:
-        n_counting = int(counting.sum())
-        if n_counting < 2:
-            raise ValueError(
-                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; "
-                "2 are needed to form a pair."
-            )
-        if n_counting < X.shape[0]:
-            rows, y, weights = _take(rows, counting), _take(y, counting), weights[counting]
-    weights = weights / weights.max()  # so that their sum is finite
-    return rows, y, weights / weights.sum()
-
-
 def _less_means(X: Any) -> sparse.csr_array:
     """Sparse samples with one entry a place, and features without zeros less their mean.
 
@@ -450,11 +414,6 @@ def _less_means(X: Any) -> sparse.csr_array:
     means = np.where(filled, X.sum(axis=0, dtype=np.float64) / X.shape[0], 0.0)
     shifted = (X.data - means[X.indices]).astype(X.dtype)
     return sparse.csr_array((shifted, X.indices, X.indptr), X.shape)
-
-
-def _take(array: Any, mask: Tensor) -> Any:
-    """Rows of an array of any kind."""
-    return array[mask.to(array.device) if isinstance(array, Tensor) else mask.cpu().numpy()]
 
 
 def _of_length(rows: Tensor, n_rows: int) -> Tensor:

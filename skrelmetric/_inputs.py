@@ -1,0 +1,69 @@
+"""What every fit asks of its samples, targets and weights."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_consistent_length
+from torch import Tensor
+
+from skrelmetric._samples import Rows
+from skrelmetric._sklearn import check_sample_weight
+from skrelmetric._targets import check_targets, unlabelled
+from skrelmetric._torch import as_tensor
+
+__all__ = ["check_supervision", "counted", "take"]
+
+
+def check_supervision(estimator: Any, X: Any, y: Any) -> Any:
+    """Targets of the samples, checked.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not one a sample, or they are no targets.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
+            "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
+        )
+    y = check_targets(y)
+    check_consistent_length(X, y)
+    return y
+
+
+def counted(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
+    """Samples and targets that count, and their weights of sum 1, for samples `rows` that came as `X`.
+
+    Raises
+    ------
+    ValueError
+        If weights are not finite or negative, or fewer than two samples have a weight and a known target.
+    """
+    weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
+    if sample_weight is not None:
+        if isinstance(sample_weight, list | tuple):
+            sample_weight = np.asarray(sample_weight)
+        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        weights = as_tensor(sample_weight, device).to(torch.float64)
+    nothing_known = unlabelled(y)
+    if nothing_known is not None:
+        weights = weights * ~as_tensor(nothing_known, device)
+    counting = weights > 0
+    if sample_weight is not None or nothing_known is not None:
+        n_counting = int(counting.sum())
+        if n_counting < 2:
+            raise ValueError(
+                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; "
+                "2 are needed to form a pair."
+            )
+        if n_counting < X.shape[0]:
+            rows, y, weights = take(rows, counting), take(y, counting), weights[counting]
+    weights = weights / weights.max()  # so that their sum is finite
+    return rows, y, weights / weights.sum()
+
+
+def take(array: Any, rows: Tensor) -> Any:
+    """Some rows of an array of any kind, by a mask or by indices."""
+    return array[rows.to(array.device) if isinstance(array, Tensor) else rows.cpu().numpy()]
