@@ -5,16 +5,27 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skrelmetric import datasets, metrics, relations, scorers
+    from skrelmetric import datasets, encoders, metrics, relations, scorers
+    from skrelmetric.deep import HRAMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
 
 __version__ = version("skrelmetric")
 
-__all__ = ["AAKNN", "MLkNN", "RAMLLinear", "datasets", "metrics", "relations", "scorers"]
+__all__ = [
+    "AAKNN",
+    "HRAMLTransformer",
+    "MLkNN",
+    "RAMLLinear",
+    "datasets",
+    "encoders",
+    "metrics",
+    "relations",
+    "scorers",
+]
 
 # Loading torch takes a second, so a name is imported when it is first touched (PEP 562).
-_ROOMS = {"AAKNN": "neighbors", "MLkNN": "neighbors", "RAMLLinear": "linear"}
+_ROOMS = {"AAKNN": "neighbors", "HRAMLTransformer": "deep", "MLkNN": "neighbors", "RAMLLinear": "linear"}
 
 
 def __getattr__(name: str):

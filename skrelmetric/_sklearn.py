@@ -18,7 +18,21 @@ except ImportError:  # scikit-learn before 1.9 leaves it to the product of the t
         """Nothing."""
 
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing."""
+
+    def with_callbacks(method):
+        """The method itself."""
+        return method
+
+
 __all__ = [
+    "CallbackSupportMixin",
+    "EpochCallbacks",
     "HasMethods",
     "Interval",
     "LabelScorer",
@@ -30,7 +44,63 @@ __all__ = [
     "get_chunk_n_rows",
     "positive_columns",
     "stays_on_device",
+    "with_callbacks",
 ]
+
+
+class EpochCallbacks:
+    """scikit-learn's callbacks of an estimator, told of every epoch; does nothing where there are none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator in its `fit`.
+    n_epochs : int
+        Most epochs.
+    X, y : object
+        What it is fitted to.
+    """
+
+    def __init__(self, estimator, n_epochs, X, y):
+        self.estimator, self.n_epochs, self.data = estimator, n_epochs, {"X": X, "y": y}
+        self.context: Any = None
+        self.epoch: Any = None
+        if getattr(estimator, "_skl_callbacks", None) and hasattr(estimator, "_init_callback_context"):
+            self.context = estimator._init_callback_context(max_subtasks=n_epochs)
+            self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+            self.n_begun = 0
+            self._begin()
+
+    def _begin(self):
+        self.epoch = None
+        if self.n_begun < self.n_epochs:
+            self.epoch = self.context.subcontext(task_name="epoch")
+            self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+            self.n_begun += 1
+
+    def epoch_ended(self, fitted):
+        """Call the hooks after an epoch; ``fitted()`` has the attributes of the estimator as it is now.
+
+        Returns
+        -------
+        bool
+            Whether a callback asks to stop.
+        """
+        if self.epoch is None:
+            return False
+        stop = self.epoch.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=fitted(), **self.data
+        )
+        self._begin()
+        return bool(stop)
+
+    def fit_ended(self, fitted):
+        """Call the hooks at the end of the fit."""
+        if self.context is None:
+            return
+        if self.epoch is not None:
+            self.epoch.call_on_fit_task_end(estimator=self.estimator)  # an epoch that was not needed
+        self.context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted(), **self.data)
 
 
 class LabelScorer(_Scorer):

@@ -32,11 +32,12 @@ LAYERS = {
     "alignment": 5,
     "losses": 5,
     "heads": 6,
+    "objectives": 7,
     "pairs": 6,
     "linear": 7,
-    "deep": 7,
+    "deep": 8,
     "neighbors": 3,
-    "__init__": 8,
+    "__init__": 9,
 }
 
 

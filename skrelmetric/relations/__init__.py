@@ -9,7 +9,16 @@ A missing label (NaN) is left out of every pair that it is part of: two samples 
 have.
 """
 
-from skrelmetric.relations._named import Jeffreys, make_relation
+from skrelmetric.relations._named import Jeffreys, make_relation, relation_name
 from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
 
-__all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Jeffreys", "Pairwise", "Relation", "make_relation"]
+__all__ = [
+    "AbsoluteDifference",
+    "ClassDifference",
+    "Factored",
+    "Jeffreys",
+    "Pairwise",
+    "Relation",
+    "make_relation",
+    "relation_name",
+]

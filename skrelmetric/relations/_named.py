@@ -17,7 +17,7 @@ from skrelmetric._targets import Targets, check_targets, less_mean, read_targets
 from skrelmetric._torch import as_tensor
 from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
 
-__all__ = ["Jeffreys", "make_relation"]
+__all__ = ["Jeffreys", "make_relation", "relation_name"]
 
 
 def make_relation(
@@ -100,6 +100,27 @@ def make_relation(
             "or pass a callable g(Y_a, Y_b) or an object such as Jeffreys(eps=1e-3)."
         )
     return _RELATIONS[relation].of(targets, relation)
+
+
+def relation_name(y: ArrayLike) -> str:
+    """Relation that "auto" stands for.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        Target.
+
+    Returns
+    -------
+    str
+        "hamming", "discrete" or "l1".
+
+    Raises
+    ------
+    ValueError
+        If `y` is no target.
+    """
+    return _relation_of(read_targets(check_targets(y), torch.device("cpu")))
 
 
 def _relation_of(targets: Targets) -> str:

@@ -1,0 +1,778 @@
+"""The deep aligned metric."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from warnings import catch_warnings, simplefilter, warn
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from skrelmetric._arrays import as_host
+from skrelmetric._inputs import check_supervision, counted
+from skrelmetric._samples import Rows, canonical
+from skrelmetric._sklearn import (
+    CallbackSupportMixin,
+    EpochCallbacks,
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
+from skrelmetric._torch import as_tensor, float_dtypes, like, resolve_device
+from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
+from skrelmetric.heads import Head, LinearHead, RidgeHead
+from skrelmetric.mahalanobis import psd_factor
+from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
+from skrelmetric.relations import make_relation, relation_name
+from skrelmetric.training import OPTIMIZERS, Checkpoint, History, train
+
+__all__ = ["HRAMLTransformer"]
+
+_N_LANDMARKS = 1000
+_N_COMPONENTS = 64
+_MAX_EPOCHS = 200
+_LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2, "lbfgs": 1.0}
+
+
+class _State(NamedTuple):
+    """What training continues from."""
+
+    encoder: nn.Module
+    head: Head
+    optimizer: Optimizer | None
+    relation: Any
+    n_averaged: int  # samples on which the exact head was solved
+    example: Tensor  # two samples, of zeros
+    width: int
+
+
+class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Deep relation-aligned metric, exact over all pairs of samples.
+
+    Learns an embedding in which samples with similar targets are near: an encoder turns samples into nonlinear
+    features, and a head into an embedding whose squared distances are aligned with a relation g(y_i, y_j) of the
+    targets. By default the features are those of a Laplacian kernel and the head is the exact solution over all n^2
+    pairs, without any gradient; encoders of any kind can be trained, under that head or under the paper's.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Dimension of the embedding. None is 64, or the number of features of the encoder where they are fewer.
+    relation : str, callable or object, default="auto"
+        What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets, "l1"
+        for label distributions and other real targets, "discrete" for classes.
+    encoder : {"laplacian", "tanh", "mlp"}, nn.Module or object with ``build``, default="laplacian"
+        Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
+        :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
+        "mlp" is the paper's multilayer perceptron, with random weights, made to be trained. A torch module is copied,
+        and trained from the weights that it has; its samples may have any shape, images for example.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        Units of the hidden layers of "mlp". Under the "ridge" head the last of them are its features; under the
+        "linear" head a layer of `n_components` follows.
+    activation : {"tanh", "relu", "gelu", "logistic", "identity"}, default="tanh"
+        Activation of every layer of "mlp".
+    normalize : bool, default=True
+        Whether "mlp" divides its features by their norm (HRAML, Eq. 10).
+    dropout : float, default=0.0
+        Share of the hidden units of "mlp" left out in a training step, at least 0 and below 1.
+    head : {"ridge", "linear"}, default="ridge"
+        "ridge" solves for the best matrix of the distance of features, over all pairs of samples and for every state
+        of the encoder, and embeds in its positive semi-definite part. "linear" is the paper's: the features are the
+        embedding.
+    alpha : float, default=3.0
+        Weight of the penalty ``alpha / 2 * |M|_F^2`` of the "ridge" head, at least 0; scale-free, as that of
+        :class:`skrelmetric.RAMLLinear`.
+    learn_scale : bool, default=False
+        Whether the "linear" head learns a scale and an offset between distance and relation. Without them normalised
+        features cannot match a relation above 4. The "ridge" head always has both.
+    weight_decay : float, default=0.0
+        Weight lambda of the squared weights and biases of the encoder (HRAML, Eq. 5), at least 0.
+    pairs : "all" or int, default="all"
+        "all" takes all pairs of samples, exactly; with `batch_size` all pairs of each batch. A number of pairs is
+        drawn anew in every epoch, as in the paper.
+    batch_size : int or None, default=None
+        Samples of a step, or drawn pairs of a step, at least 2 samples or 1 pair. None takes all in one.
+    hard_fraction : float, default=1.0
+        Share of the drawn pairs of each step that counts: those with the largest errors (HRAML, section 5.3).
+    chunk_size : int or None, default=None
+        Most samples that the encoder takes at once in training; it bounds memory and changes nothing but rounding.
+        None is no limit.
+    optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
+        Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
+    learning_rate : float or None, default=None
+        Step size. None is 0.001 for "adam", 0.01 for "sgd" and 1 for "lbfgs".
+    max_epochs : int or "auto", default="auto"
+        Most epochs of training, at least 0. "auto" is 0 for encoders that are chosen from the samples under the "ridge"
+        head, which training was not found to improve, and 200 otherwise.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this share.
+    early_stopping : bool, default=True
+        Whether to judge each epoch on validation samples, stop when the criterion no longer improves, and return to
+        the best weights, which may be those before training. Of no effect without training.
+    validation_fraction : float, default=0.1
+        Share of the samples set aside for that, between 0 and 1. The exact head of the chosen weights is solved on all.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which training stops.
+    criterion : {"neighbors", "loss"}, default="neighbors"
+        What is judged: the mean relation of a validation sample to its ten nearest training samples in the
+        embedding, or the loss over pairs of validation samples, which says less about neighbours.
+    warm_start : bool, default=False
+        Whether `fit` starts from the encoder of the last fit.
+    checkpoint : str, Path or None, default=None
+        Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
+        ends as if it had not been interrupted; other fits have files of their own.
+    mixed_precision : bool, default=False
+        Whether the encoder is trained in bfloat16 where torch deems it safe. Sums over pairs are float64 always.
+    verbose : bool, default=False
+        Whether to show the progress of the epochs, which needs rich.
+    device : str or torch.device, default="auto"
+        Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
+    random_state : int, RandomState or None, default=None
+        Seed of initial weights, batches, drawn pairs, dropout and validation samples. torch's own generators are left
+        as they are.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        Map from samples to the embedding, encoder and head, in evaluation mode.
+    n_iter_ : int
+        Epochs of training.
+    best_epoch_ : int
+        Epoch whose weights were kept, 0 for those before training.
+    loss_curve_ : list of float
+        Training loss of each epoch: half the mean squared difference of distance and relation, and the penalties.
+    validation_curve_ : list of float
+        Criterion before training and after each epoch, the lower the better; empty without validation.
+    offset_ : float
+        Offset between distance and relation.
+    n_features_in_ : int
+        Number of features; only where samples are rows of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    skrelmetric.RAMLLinear : The same without an encoder.
+
+    Notes
+    -----
+    *The loss* is HRAML's, Eq. 5, as a mean: 1/2 sum_ij p_i p_j (D_ij + b - g(y_i, y_j))^2 for sample weights p_i of
+    sum 1, with D_ij the squared distance of features, under the matrix of the head. Over all pairs it needs only sums
+    over samples, in float64: an epoch takes time linear in n, and with `chunk_size` memory beyond the samples does not
+    grow with them but for a "ridge" head, which takes the features of all, and an "l1" relation.
+
+    *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient at the
+    solution is that of the best loss the features admit. An embedding trained end to end has a positive semi-definite
+    distance from the start and no penalty on it; it fits the relation better and has worse neighbours.
+
+    *Missing labels, weights.* As for :class:`skrelmetric.RAMLLinear`.
+
+    *Images, sequences.* With a torch module for `encoder`, `X` may have any number of dimensions.
+
+    References
+    ----------
+    .. [1] "Hierarchical relationship alignment metric learning" (HRAML), Eqs. 4-11 and sections 5.1-5.3.
+    .. [2] G. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
+       variables separate", SIAM Journal on Numerical Analysis 10(2), 1973 (variable projection).
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skrelmetric import HRAMLTransformer, MLkNN
+    >>> from skrelmetric.datasets import load_emotions
+    >>> X, Y = load_emotions(subset="train", return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), HRAMLTransformer(), MLkNN()).fit(X, Y)
+    >>> model.predict(X).shape
+    (391, 6)
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "relation": [str, callable, HasMethods("bind")],
+        "encoder": [StrOptions({"laplacian", "tanh", "mlp"}), nn.Module, HasMethods("build")],
+        "hidden_layer_sizes": [tuple, list],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "normalize": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "head": [StrOptions({"ridge", "linear"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "learn_scale": ["boolean"],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "pairs": [StrOptions({"all"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "hard_fraction": [Interval(Real, 0, 1, closed="right")],
+        "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "criterion": [StrOptions({"neighbors", "loss"})],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, Path, None],
+        "mixed_precision": ["boolean"],
+        "verbose": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        relation="auto",
+        encoder="laplacian",
+        hidden_layer_sizes=(128,),
+        activation="tanh",
+        normalize=True,
+        dropout=0.0,
+        head="ridge",
+        alpha=3.0,
+        learn_scale=False,
+        weight_decay=0.0,
+        pairs="all",
+        batch_size=None,
+        hard_fraction=1.0,
+        chunk_size=None,
+        optimizer="adam",
+        learning_rate=None,
+        max_epochs="auto",
+        tol=1e-4,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        criterion="neighbors",
+        warm_start=False,
+        checkpoint=None,
+        mixed_precision=False,
+        verbose=False,
+        device="auto",
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.relation = relation
+        self.encoder = encoder
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.normalize = normalize
+        self.dropout = dropout
+        self.head = head
+        self.alpha = alpha
+        self.learn_scale = learn_scale
+        self.weight_decay = weight_decay
+        self.pairs = pairs
+        self.batch_size = batch_size
+        self.hard_fraction = hard_fraction
+        self.chunk_size = chunk_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.max_epochs = max_epochs
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.criterion = criterion
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.mixed_precision = mixed_precision
+        self.verbose = verbose
+        self.device = device
+        self.random_state = random_state
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Learn the embedding.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples, at least two. A memory map is read in chunks, and stays where it is.
+        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
+        X_val : array-like or sparse matrix, default=None
+            Samples to judge epochs on, in place of a part of the training samples.
+        y_val : array-like or sparse matrix, default=None
+            Their targets.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If samples are not finite, of unfitting shapes or too few, if the target does not suit `relation`, if
+            weights are negative, if parameters exclude one another, or an encoder returns anything but features.
+        FloatingPointError
+            If the training diverges.
+        """
+        X = self._validated(X, reset=True)
+        y = check_supervision(self, X, y)
+        self._check_parameters()
+        device = resolve_device(self.device, X)
+        rows, targets, weights = counted(_stored(X), y, sample_weight, X, device)
+        n, n_epochs = len(weights), self._n_epochs()
+        key = self._fingerprint(X, y, sample_weight, X_val, y_val) if self.checkpoint is not None else None
+        seed = self._seed(key)
+        whole = Part(rows, None, weights, torch.arange(n, device=device))
+        training, validation = whole, None
+        if X_val is not None or y_val is not None:
+            rows_val, y_val = self._validation_set(X_val, y_val)
+            validation = _equal(rows_val, n, device)
+            targets = _stacked(targets, y_val)
+        elif n_epochs and self.early_stopping:
+            training, validation = self._split(whole, seed)
+        G = make_relation(targets, self.relation, device=device)
+
+        state = getattr(self, "_state", None) if self.warm_start else None
+        encoder = state.encoder if state else self._new_encoder(whole, seed)
+        width = self._width(encoder, whole)
+        head = state.head if state and not self._exact else self._new_head(width, device)
+        alignment = Alignment(encoder, head, training, G, self._rank(width), self._schedule(seed))
+        optimizer = self._new_optimizer(alignment) if n_epochs else None
+        history = History()
+        if optimizer:
+            checkpoint = None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt")
+            history = self._train(alignment, optimizer, validation, n_epochs, checkpoint, X, y)
+        if training is not whole:
+            alignment.attend(whole)
+        if self._exact:
+            alignment.solve()
+
+        self._state = _State(encoder, head, optimizer, self.relation, n, whole.example(), width)
+        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
+        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
+        self._finish(head, width)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from one chunk of the samples, of a stream for example.
+
+        The first chunk, if no fit went before, sets the encoder up. Every chunk then trains the encoder for an epoch,
+        where it is trained at all (see `max_epochs`), on the pairs within the chunk. A "ridge" head is solved on each
+        chunk, and the solutions are averaged by the numbers of samples: chunks should have a thousand or more.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples, at least two.
+        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; what "auto" stands for is decided by the first chunk.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, at least 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit` does.
+        FloatingPointError
+            If the training diverges.
+        """
+        state = getattr(self, "_state", None)
+        X = self._validated(X, reset=state is None)
+        y = check_supervision(self, X, y)
+        self._check_parameters()
+        device = resolve_device(self.device, X)
+        rows, y, weights = counted(_stored(X), y, sample_weight, X, device)
+        part = Part(rows, None, weights, torch.arange(len(weights), device=device))
+        seed = self._seed(None)
+        if state is None:
+            self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
+            encoder = self._new_encoder(part, seed)
+            width = self._width(encoder, part)
+            state = _State(encoder, self._new_head(width, device), None, self.relation, 0, part.example(), width)
+        relation = relation_name(y) if isinstance(state.relation, str) and state.relation == "auto" else state.relation
+        width = state.width
+        head = self._new_head(width, device) if self._exact else state.head
+        G = make_relation(y, relation, device=device)
+        alignment = Alignment(state.encoder, head, part, G, self._rank(width), self._schedule(seed))
+        optimizer = state.optimizer
+        if self._n_epochs():
+            optimizer = optimizer or self._new_optimizer(alignment)
+            if optimizer:
+                self.loss_curve_.append(alignment.run_epoch(self.n_iter_, optimizer))
+                self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
+        n_seen = state.n_averaged + part.n_samples
+        if isinstance(head, RidgeHead):
+            alignment.solve()
+            if isinstance(state.head, RidgeHead) and state.n_averaged:
+                head.average(state.head, state.n_averaged / n_seen)
+        self._state = state._replace(head=head, optimizer=optimizer, relation=relation, n_averaged=n_seen)
+        self._finish(head, width)
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Embed samples, so that their Euclidean distance is the learned one.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Embeddings.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        rows = _stored(X)
+        weight = next(self.encoder_.parameters(), torch.empty(0))
+        embedding = embed(self.encoder_, _equal(rows, 0, weight.device), weight.dtype)
+        if isinstance(rows, Tensor) and rows.is_floating_point():
+            embedding = embedding.to(rows.dtype)
+        elif sparse.issparse(rows):
+            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
+        return like(embedding, X)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the map from samples to their embedding as an ONNX model, for any number of samples.
+
+        Its input is called "X", and its output "embedding".
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        check_is_fitted(self)
+        try:
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
+        encoder = deepcopy(self.encoder_).cpu()
+        with catch_warnings():
+            simplefilter("ignore")  # torch's exporter warns of itself
+            torch.onnx.export(
+                encoder,
+                (self._state.example.cpu(),),
+                str(path),
+                input_names=["X"],
+                output_names=["embedding"],
+                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+            )
+
+    def _validated(self, X: Any, *, reset: bool) -> Any:
+        module = isinstance(self.encoder, nn.Module)
+        integers = module and getattr(getattr(X, "dtype", None), "kind", "") in "iu"  # nn.Embedding takes nothing else
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.int64 if integers else float_dtypes(X),
+            accept_sparse="csr",
+            allow_nd=module,
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _validation_set(self, X_val: Any, y_val: Any) -> tuple[Rows, Any]:
+        if X_val is None or y_val is None:
+            raise ValueError("Pass both X_val and y_val, or neither.")
+        X_val = self._validated(X_val, reset=False)
+        return _stored(X_val), check_supervision(self, X_val, y_val)
+
+    def _check_parameters(self) -> None:
+        if self.warm_start and self.checkpoint is not None:
+            raise ValueError(
+                "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
+            )
+        if self.pairs == "all" and self.hard_fraction < 1:
+            raise ValueError(
+                f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
+                "Pass a number of pairs, or hard_fraction=1.0."
+            )
+        if self.pairs == "all" and self.batch_size == 1:
+            raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
+        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or self.dropout):
+            raise ValueError(
+                "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
+                "Use optimizer='adam' for anything drawn."
+            )
+        if self.learn_scale and self._exact:
+            raise ValueError(
+                "learn_scale=True is for head='linear': head='ridge' always solves for scale and offset. "
+                "Pass learn_scale=False."
+            )
+        if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
+            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+        if self._exact and self.encoder == "mlp" and not self.hidden_layer_sizes:
+            raise ValueError(
+                "hidden_layer_sizes=() leaves encoder='mlp' no features for head='ridge'. Name one layer at least."
+            )
+
+    @property
+    def _exact(self) -> bool:
+        return self.head == "ridge"
+
+    def _n_epochs(self) -> int:
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        chosen = self._exact and not isinstance(self.encoder, nn.Module) and self.encoder != "mlp"
+        return 0 if chosen else _MAX_EPOCHS
+
+    def _seed(self, key: str | None) -> int:
+        if key is not None and self.random_state is None:
+            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _schedule(self, seed: int) -> Schedule:
+        return Schedule(
+            n_pairs=None if self.pairs == "all" else self.pairs,
+            batch_size=self.batch_size,
+            chunk_size=self.chunk_size,
+            hard_fraction=self.hard_fraction,
+            weight_decay=self.weight_decay,
+            mixed_precision=self.mixed_precision,
+            seed=seed,
+        )
+
+    def _split(self, whole: Part, seed: int) -> tuple[Part, Part]:
+        n = whole.n_samples
+        n_validation = max(1, round(self.validation_fraction * n))
+        fewest = 2 if self.criterion == "loss" else 1
+        if n_validation < fewest or n - n_validation < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {n} samples leaves {n - n_validation} for training "
+                f"and {n_validation} for validation; 2 and {fewest} are needed. "
+                "Pass more samples, another fraction, X_val and y_val, or early_stopping=False."
+            )
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(n)).to(whole.places.device)
+        return whole.some(order[n_validation:].sort().values), whole.some(order[:n_validation].sort().values)
+
+    def _new_encoder(self, part: Part, seed: int) -> nn.Module:
+        if isinstance(self.encoder, nn.Module):
+            return deepcopy(self.encoder).to(part.weights.device)
+        n_features = self.n_components or _N_COMPONENTS
+        specs: dict[str, EncoderSpec] = {
+            "laplacian": Laplacian() if self._exact else Laplacian(n_features),
+            "tanh": Tanh() if self._exact else Tanh(n_features),
+            "mlp": MLP(
+                (*self.hidden_layer_sizes, *([] if self._exact else [n_features])),
+                self.activation,
+                self.normalize,
+                self.dropout,
+            ),
+        }
+        spec = specs[self.encoder] if isinstance(self.encoder, str) else self.encoder
+        generator = torch.Generator().manual_seed(seed)
+        look = part
+        if part.n_samples > _N_LANDMARKS:
+            chosen = torch.randperm(part.n_samples, generator=generator)[:_N_LANDMARKS].sort().values
+            look = part.some(chosen.to(part.places.device))
+        X = look.read(slice(None), look.float_dtype)
+        return spec.build(X, look.weights, generator)
+
+    def _width(self, encoder: nn.Module, part: Part) -> int:
+        """Number of features of the encoder, of which the embedding can have no more."""
+        width = embed(encoder, part.some(torch.arange(2, device=part.places.device)), dtype_of(encoder)).shape[1]
+        if self.n_components is not None and (self.n_components > width if self._exact else self.n_components != width):
+            raise ValueError(
+                f"n_components={self.n_components}, but the encoder has {width} features. Pass "
+                + ("at most that, or None." if self._exact else "that number, or None, for head='linear'.")
+            )
+        return width
+
+    def _rank(self, width: int) -> int:
+        return (self.n_components or min(_N_COMPONENTS, width)) if self._exact else width
+
+    def _new_head(self, width: int, device: torch.device) -> Head:
+        return RidgeHead(self.alpha) if self._exact else LinearHead(width, self.learn_scale, device)
+
+    def _new_optimizer(self, alignment: Alignment) -> Optimizer | None:
+        """Optimiser of what can be trained, if there is anything."""
+        parameters = [parameter for parameter in alignment.parameters() if parameter.requires_grad]
+        rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
+        return OPTIMIZERS[self.optimizer](parameters, rate) if parameters else None
+
+    def _train(
+        self,
+        alignment: Alignment,
+        optimizer: Optimizer,
+        validation: Part | None,
+        n_epochs: int,
+        checkpoint: Checkpoint | None,
+        X: Any,
+        y: Any,
+    ) -> History:
+        criterion = None
+        if validation is not None:
+            judge = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}[self.criterion]
+            criterion = partial(judge, validation)
+
+        def fitted() -> dict[str, Any]:
+            """Attributes of the estimator as if training ended here."""
+            if self._exact:
+                alignment.solve()
+            return {"encoder_": _embedding(alignment.encoder, alignment.head, alignment.n_components)}
+
+        callbacks = EpochCallbacks(self, n_epochs, X, y)
+        with _progress_bar(n_epochs, self.verbose) as advance:
+
+            def after_epoch(history: History) -> bool:
+                advance(history)
+                return callbacks.epoch_ended(fitted)
+
+            history = train(
+                alignment,
+                optimizer,
+                partial(alignment.run_epoch, optimizer=optimizer),
+                max_epochs=n_epochs,
+                criterion=criterion,
+                tol=self.tol,
+                patience=self.n_iter_no_change,
+                checkpoint=checkpoint,
+                after_epoch=after_epoch,
+            )
+        alignment.forget()
+        callbacks.fit_ended(fitted)
+        return history
+
+    def _finish(self, head: Head, width: int) -> None:
+        self.encoder_ = _embedding(self._state.encoder, head, self._rank(width))
+        self.offset_ = float(head.offset.detach())
+        if not isinstance(head, RidgeHead):
+            return
+        if not head.converged:
+            warn(
+                f"The ridge head stopped at a relative residual of {head.residual:.1e}. Raise alpha.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if not psd_factor(head.M).any():
+            warn(
+                "The learned metric is 0: no direction of the features goes along with differences of the targets. "
+                "All distances will be 0.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _fingerprint(self, *data: Any) -> str:
+        """What tells this fit from any other but for how long and where it runs."""
+        indifferent = {"checkpoint", "device", "max_epochs", "verbose"}
+        params = {name: value for name, value in self.get_params(deep=False).items() if name not in indifferent}
+        named = {name: _identity(value) for name, value in params.items()}
+        return joblib.hash((named, [as_host(array) for array in data]))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._rank(self._state.width)
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        modules = {name: state.pop(name) for name in ("encoder", "encoder_", "_state") if name in state}
+        buffer = io.BytesIO()
+        torch.save(modules, buffer)
+        return {**state, "_modules_as_bytes": buffer.getvalue()}
+
+    def __setstate__(self, state):
+        # What was fitted on an accelerator is read on a machine without one.
+        device = None if torch.cuda.is_available() else "cpu"
+        modules = torch.load(io.BytesIO(state.pop("_modules_as_bytes")), map_location=device, weights_only=False)
+        super().__setstate__({**state, **modules})
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.two_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _stored(X: Any) -> Rows:
+    """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
+    return canonical(X) if sparse.issparse(X) else as_tensor(X)
+
+
+def _equal(rows: Rows, first_place: int, device: torch.device) -> Part:
+    """All samples, weighted alike."""
+    n = rows.shape[0]
+    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
+    return Part(rows, None, weights, torch.arange(first_place, first_place + n, device=device))
+
+
+def _stacked(y: Any, y_val: Any) -> Any:
+    if y.shape[1:] != y_val.shape[1:]:
+        raise ValueError(f"y_val has outputs of shape {y_val.shape[1:]}, but y of {y.shape[1:]}.")
+    if sparse.issparse(y) or sparse.issparse(y_val):
+        return sparse.csr_array(sparse.vstack([y, y_val]))
+    if isinstance(y, Tensor) or isinstance(y_val, Tensor):
+        y = as_tensor(y)
+        return torch.cat([y, as_tensor(y_val).to(y.device)])
+    return np.concatenate([y, y_val])
+
+
+def _embedding(encoder: nn.Module, head: Head, n_components: int) -> nn.Sequential:
+    return nn.Sequential(encoder, head.layer(n_components, dtype_of(encoder))).eval()
+
+
+def _identity(value: Any) -> Any:
+    """What of a parameter can be compared between processes."""
+    if isinstance(value, nn.Module):
+        return repr(value), {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value
+
+
+@contextmanager
+def _progress_bar(n_epochs: int, verbose: bool) -> Iterator[Callable[[History], None]]:
+    if not verbose:
+        yield lambda history: None
+        return
+    try:
+        from rich.progress import Progress
+    except ImportError as error:
+        raise ImportError("verbose=True needs rich: pip install 'skrelmetric[progress]'.") from error
+    with Progress() as progress:
+        bar = progress.add_task("Epochs", total=n_epochs)
+
+        def advance(history: History) -> None:
+            score = f", criterion {history.scores[-1]:.4g}" if history.scores else ""
+            description = f"Epoch {history.n_epochs}, loss {history.losses[-1]:.4g}{score}"
+            progress.update(bar, completed=history.n_epochs, description=description)
+
+        yield advance

@@ -1,0 +1,299 @@
+"""Encoders: nonlinear features of samples, as torch modules that are built from a first look at the samples.
+
+An encoder is trained, or left as it is built: the exact ridge head on top of well-chosen features needs no
+gradient. `Laplacian` and `Tanh` choose their features from the samples; `MLP` draws them at random, as HRAML does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+__all__ = ["MLP", "EncoderSpec", "Laplacian", "Tanh", "UnitNorm"]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "logistic": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+_N_QUANTILES = 5
+
+# Features whose absolute differences are added at once where an exported graph has no operator for the l1 distance.
+_EXPORTED_BLOCK = 16
+
+
+class EncoderSpec(Protocol):
+    """What builds an encoder; pass your own to use what the samples tell."""
+
+    def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
+        """Encoder for samples like these.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            All samples, or some thousand of many.
+        weights : Tensor of shape (n_samples,)
+            Their weights, of sum 1.
+        generator : torch.Generator
+            Source of randomness, on the CPU.
+
+        Returns
+        -------
+        torch.nn.Module
+            Maps samples of shape (n, n_features) to features of shape (n, width), in the dtype of `X`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Laplacian:
+    """Principal features of the Laplacian kernel, exp(-gamma |x - x'|_1 / s) with s the mean of |x - x'|_1.
+
+    Parameters
+    ----------
+    width : int, default=256
+        Number of features, at least 1; fewer where the samples have fewer directions.
+    gamma : float, default=1.0
+        Decay of the kernel in units of the mean distance of two samples, above 0.
+
+    Notes
+    -----
+    The features are those of kernel principal component analysis: inner products of full width equal the centred kernel
+    among the landmarks, which are all samples of a small set and a thousand of a large one (the Nystrom method). Near a
+    sample the kernel falls linearly in each feature, which suits features of many scales and with outliers.
+
+    Trained, landmarks, the bandwidth of each feature and the projection are free.
+
+    Examples
+    --------
+    >>> from skrelmetric.encoders import Laplacian
+    >>> Laplacian(gamma=0.5)
+    Laplacian(width=256, gamma=0.5)
+    """
+
+    width: int = 256
+    gamma: float = 1.0
+
+    def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
+        """Encoder with the samples for landmarks.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Landmarks.
+        weights : Tensor of shape (n_samples,)
+            Their weights, of sum 1.
+        generator : torch.Generator
+            Not used: nothing is drawn.
+
+        Returns
+        -------
+        torch.nn.Module
+
+        Raises
+        ------
+        ValueError
+            If `width` or `gamma` is not positive.
+        """
+        _check_positive(self, "width", "gamma")
+        kernel = _LaplacianKernel(X)
+        with torch.no_grad():
+            mean_distance = weights @ kernel.distances(X).to(torch.float64) @ weights
+            kernel.rates.fill_(self.gamma / float(mean_distance) if mean_distance > 0 else 1.0)
+            values = kernel(X).to(torch.float64)
+        eigenvalues, eigenvectors = torch.linalg.eigh(values)
+        kept = eigenvalues > len(X) * torch.finfo(X.dtype).eps * eigenvalues[-1]
+        roots = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
+        principal = _principal(values @ roots, weights, self.width)
+        return nn.Sequential(kernel, _affine(principal.axes @ roots.T, principal.shift, X.dtype))
+
+
+class _LaplacianKernel(nn.Module):
+    """exp(-sum_k rate_k |x_k - landmark_k|) for each landmark."""
+
+    def __init__(self, landmarks: Tensor):
+        super().__init__()
+        self.landmarks = nn.Parameter(landmarks.clone())
+        self.rates = nn.Parameter(torch.ones_like(landmarks[0]))
+
+    def forward(self, X: Tensor) -> Tensor:
+        return (-self.distances(X)).exp()
+
+    def distances(self, X: Tensor) -> Tensor:
+        x, landmarks = X * self.rates, self.landmarks * self.rates
+        if not torch.compiler.is_exporting():
+            return torch.cdist(x, landmarks, p=1)
+        blocks = zip(x.split(_EXPORTED_BLOCK, 1), landmarks.split(_EXPORTED_BLOCK, 1), strict=True)
+        return torch.stack([(a[:, None] - b).abs().sum(-1) for a, b in blocks]).sum(0)
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """Principal features of several tanh units for each input, placed at its quantiles.
+
+    Parameters
+    ----------
+    width : int, default=256
+        Number of features, at least 1; fewer where the samples have fewer directions.
+
+    Notes
+    -----
+    An additive map: tanh((x_k - t_kl) / s_k) for five quantiles t_kl of input k and its standard deviation s_k, and the
+    principal components of them all. Trained, quantiles, slopes and the projection are free.
+
+    Examples
+    --------
+    >>> from skrelmetric.encoders import Tanh
+    >>> Tanh(width=64)
+    Tanh(width=64)
+    """
+
+    width: int = 256
+
+    def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
+        """Encoder with units at the quantiles of the samples.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Samples.
+        weights : Tensor of shape (n_samples,)
+            Their weights, of sum 1.
+        generator : torch.Generator
+            Not used: nothing is drawn.
+
+        Returns
+        -------
+        torch.nn.Module
+
+        Raises
+        ------
+        ValueError
+            If `width` is not positive.
+        """
+        _check_positive(self, "width")
+        deviation = (weights @ (X - weights @ X.to(torch.float64)).square()).sqrt()
+        steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(deviation > 0, deviation, 1.0)).to(X.dtype))
+        with torch.no_grad():
+            principal = _principal(steps(X).to(torch.float64), weights, self.width)
+        return nn.Sequential(steps, _affine(principal.axes, principal.shift, X.dtype))
+
+
+class _TanhSteps(nn.Module):
+    """tanh(slope_k (x_k - threshold_kl)) of every input k and threshold l, flattened."""
+
+    def __init__(self, thresholds: Tensor, slopes: Tensor):
+        super().__init__()
+        self.thresholds = nn.Parameter(thresholds.clone())
+        self.slopes = nn.Parameter(slopes[:, None].repeat(1, thresholds.shape[1]))
+
+    def forward(self, X: Tensor) -> Tensor:
+        return ((X[:, :, None] - self.thresholds) * self.slopes).tanh().flatten(1)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Multilayer perceptron as in HRAML, section 5.1: every layer followed by its activation, and by dropout within.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Units of each layer, the last one's being the features.
+    activation : {"tanh", "relu", "gelu", "logistic", "identity"}, default="tanh"
+        What follows each layer.
+    normalize : bool, default=True
+        Whether features are divided by their norm (HRAML, Eq. 10); squared distances are then at most 4.
+    dropout : float, default=0.0
+        Share of the units of each hidden layer that is left out in a training step, at least 0 and below 1.
+
+    Notes
+    -----
+    Weights are drawn from U[-0.2, 0.2] and biases are 0, as published.
+
+    Examples
+    --------
+    >>> from skrelmetric.encoders import MLP
+    >>> MLP((128, 32)).activation
+    'tanh'
+    """
+
+    widths: Sequence[int]
+    activation: str = "tanh"
+    normalize: bool = True
+    dropout: float = 0.0
+
+    def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
+        """Perceptron for samples of as many features.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Samples, of which only the shape and the dtype matter.
+        weights : Tensor of shape (n_samples,)
+            Not used.
+        generator : torch.Generator
+            Source of the weights.
+
+        Returns
+        -------
+        torch.nn.Module
+        """
+        layers: list[nn.Module] = []
+        for n_inputs, n_units in zip([X.shape[1], *self.widths], self.widths, strict=False):
+            if layers and self.dropout:
+                layers.append(nn.Dropout(self.dropout))
+            drawn = torch.rand((n_units, n_inputs), generator=generator, dtype=torch.float64) * 0.4 - 0.2
+            layers += [_affine(drawn, drawn.new_zeros(n_units), X.dtype), ACTIVATIONS[self.activation]()]
+        return nn.Sequential(*layers, *[UnitNorm()] * self.normalize).to(X.device)
+
+
+class UnitNorm(nn.Module):
+    """Rows divided by their norm (HRAML, Eq. 10); a row of zeros stays one."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Rows of norm 1."""
+        return nn.functional.normalize(X, dim=1)
+
+
+class _Principal(NamedTuple):
+    """Principal axes of features, of shape (width, n_features), and what centres the projections on them."""
+
+    axes: Tensor
+    shift: Tensor
+
+
+def _principal(features: Tensor, weights: Tensor, width: int) -> _Principal:
+    mean = weights @ features
+    weighted = weights.sqrt()[:, None] * (features - mean)
+    _, singular, axes = torch.linalg.svd(weighted, full_matrices=False)
+    n_kept = max(1, int((singular > max(weighted.shape) * torch.finfo(features.dtype).eps * singular[0]).sum()))
+    axes = axes[: min(width, n_kept)]
+    return _Principal(axes, -(axes @ mean))
+
+
+def _quantiles(X: Tensor, weights: Tensor) -> Tensor:
+    """Evenly spaced weighted quantiles of each feature, of shape (n_features, _N_QUANTILES)."""
+    values, order = X.sort(0)
+    share = weights[order].cumsum(0).T.contiguous()
+    levels = (torch.arange(_N_QUANTILES, dtype=share.dtype, device=share.device) + 0.5) / _N_QUANTILES
+    places = torch.searchsorted(share, levels.repeat(len(share), 1)).clamp(max=len(X) - 1)
+    return values.T.gather(1, places)
+
+
+def _affine(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], device=weight.device, dtype=dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def _check_positive(spec: object, *names: str) -> None:
+    for name in names:
+        if not getattr(spec, name) > 0:
+            raise ValueError(f"{name}={getattr(spec, name)!r} of {type(spec).__name__} must be above 0.")

@@ -1,0 +1,164 @@
+"""Heads: what turns features into an embedding whose squared distances are aligned with a relation."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from skrelmetric._samples import Samples
+from skrelmetric.alignment import normal_equations, ridge
+from skrelmetric.losses import PairLoss
+from skrelmetric.mahalanobis import psd_factor, with_positive_sign
+from skrelmetric.relations import Relation
+
+__all__ = ["Head", "LinearHead", "RidgeHead"]
+
+_MAX_ITER, _TOL = 1000, 1e-6
+
+
+class Head(nn.Module, ABC):
+    """The distance of features, (z - z')' M (z - z') + offset, and where it comes from.
+
+    Attributes
+    ----------
+    M : Tensor of shape (width, width)
+        Symmetric matrix of the distance, float64.
+    offset : Tensor
+        Offset between distance and relation, a scalar.
+    penalty : float
+        What the matrix adds to the loss.
+    exact : bool
+        Whether `solve` finds the best distance; otherwise it is fixed, or learned by gradients.
+    """
+
+    exact = False
+    M: Tensor
+    offset: Tensor
+    penalty = 0.0
+
+    def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
+        """Take the best distance of features of shape (n_samples, width), where there is an exact one."""
+
+    def accept(self, loss: PairLoss) -> None:
+        """Take the gradient of what is learned by gradients from a loss over all pairs."""
+
+    def penalty_gradient(self, features: Tensor, weights: Tensor) -> Tensor | float:
+        """Derivative of the penalty by the features of some samples."""
+        return 0.0
+
+    @abstractmethod
+    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Module:
+        """The embedding of features."""
+
+
+class RidgeHead(Head):
+    """The exact solution of the alignment as the last layer: variable projection.
+
+    For given features the best symmetric M and offset are those of :func:`skrelmetric.alignment.ridge`, over all
+    pairs. By the envelope theorem the gradient of the loss by the features is that at fixed M and offset, so
+    features are trained under signed distances; the embedding takes the positive semi-definite part of M.
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the penalty alpha/2 |M|^2, for features in units of their root mean variance, at least 0.
+
+    Attributes
+    ----------
+    M : Tensor of shape (width, width)
+        Matrix of the distance, float64.
+    offset : Tensor
+        Offset between distance and relation, a scalar.
+    penalty : float
+        Value of the penalty.
+    residual : float
+        Relative residual at which the solver stopped.
+    """
+
+    exact = True
+
+    def __init__(self, alpha: float):
+        super().__init__()
+        self.alpha = alpha
+
+    def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
+        equations = normal_equations(Samples(features, weights), G, self.alpha)
+        aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
+        coordinates = equations.coordinates
+        self._mean = weights @ features.to(torch.float64)
+        axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.device))
+        self.M = axes.T @ aligned.M @ axes
+        self.offset, self.residual = aligned.offset, aligned.residual
+        self.penalty = self.alpha / 2 * float(aligned.M.square().sum())
+        # The unit of the penalty, the mean variance of the features, moves with them.
+        total = coordinates.scale**2 * float(coordinates.variances.sum())
+        self._pull = 4 * self.penalty / total if total > 0 else 0.0
+
+    def average(self, other: "RidgeHead", share: float) -> None:
+        """Take a mean with another head, in which the other one has a share between 0 and 1."""
+        self.M = share * other.M + (1 - share) * self.M
+        self.offset = share * other.offset + (1 - share) * self.offset
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver reached its tolerance."""
+        return self.residual <= _TOL
+
+    def penalty_gradient(self, features: Tensor, weights: Tensor) -> Tensor:
+        return self._pull * weights[:, None] * (features.to(torch.float64) - self._mean)
+
+    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Linear:
+        factor = with_positive_sign(psd_factor(self.M)[:n_components])
+        weight = self.M.new_zeros((n_components, len(self.M)))  # zeros beyond the rank of the metric
+        weight[: len(factor)] = factor
+        return _linear(weight, dtype)
+
+
+class LinearHead(Head):
+    """Squared distances of the features themselves, as HRAML has them, or a multiple of them plus an offset.
+
+    Parameters
+    ----------
+    width : int
+        Number of features.
+    learn_scale : bool
+        Whether a scale and an offset between distance and relation are learned; otherwise they are 1 and 0.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(self, width: int, learn_scale: bool, device: torch.device):
+        super().__init__()
+        self.learn_scale = learn_scale
+        self._identity: Tensor
+        self.register_buffer("_identity", torch.eye(width, dtype=torch.float64, device=device), persistent=False)
+        self.log_scale, self.shift = (
+            nn.Parameter(torch.zeros((), dtype=torch.float64, device=device), requires_grad=learn_scale) for _ in "ab"
+        )
+
+    @property
+    def M(self) -> Tensor:  # type: ignore[override]
+        return self.log_scale.exp() * self._identity
+
+    @property
+    def offset(self) -> Tensor:  # type: ignore[override]
+        return self.shift
+
+    def accept(self, loss: PairLoss) -> None:
+        if self.learn_scale:
+            self.log_scale.grad = torch.full_like(self.log_scale, loss.by_scale)
+            self.shift.grad = torch.full_like(self.shift, loss.by_offset)
+
+    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Module:
+        if not self.learn_scale:
+            return nn.Identity()
+        return _linear((self.log_scale.detach() / 2).exp() * self._identity, dtype)
+
+
+def _linear(weight: Tensor, dtype: torch.dtype) -> nn.Linear:
+    layer = nn.utils.skip_init(
+        nn.Linear, weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=dtype
+    )
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    return layer

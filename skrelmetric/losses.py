@@ -1,0 +1,210 @@
+"""Alignment losses: embeddings and targets -> how far distances are from relations, and the gradient.
+
+The loss is that of HRAML, Eq. 5, as a weighted mean and for any quadratic form M and offset b,
+
+    J = 1/2 sum_ij p_i p_j (D_ij + b - G_ij)^2,    D_ij = (z_i - z_j)' M (z_i - z_j),
+
+for embeddings z_i. M = I and b = 0 are the paper's; a multiple a I and an offset may be learned along; an exact ridge
+head has any symmetric M, signed. Over all pairs it takes no n x n matrix: with q_i = z_i' M z_i, and m, S, t, q the
+means of z, z z', q z and q under the weights p,
+
+    E D    = 2 q - 2 m' M m
+    E D^2  = 2 E q_i^2 + 2 q^2 + 4 tr(M S M S) - 8 t' M m
+    E D G  = 2 E q_i g_i - 2 tr(M Z'P G P Z),    g = G p
+    dJ/dz_i = 4 p_i M (r_i z_i - h_i)
+    r_i = q_i + q - 2 z_i' M m + b - g_i,    h_i = (q_i + b) m + t - 2 S M z_i - (G P Z)_i.
+
+Only sums over samples appear, so that embeddings may come in chunks: once for the sums, once more for the gradients.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrelmetric._samples import slices
+from skrelmetric.relations import Relation
+
+__all__ = ["AllPairs", "PairLoss", "PairSums", "sampled_pairs"]
+
+
+class PairLoss(NamedTuple):
+    """Value of an alignment loss and its derivatives by scale and offset.
+
+    Attributes
+    ----------
+    value : float
+        The loss J, at least 0.
+    by_scale : float
+        Derivative by a factor of all squared distances, at the factor 1.
+    by_offset : float
+        Derivative by the offset b.
+    """
+
+    value: float
+    by_scale: float
+    by_offset: float
+
+
+class AllPairs:
+    """Alignment loss over all pairs of samples: what of it depends on the targets alone.
+
+    Parameters
+    ----------
+    G : Relation
+        Relation of the samples' targets.
+    weights : Tensor of shape (n_samples,)
+        Weight p_i of each sample, float64; they sum to 1.
+    """
+
+    def __init__(self, G: Relation, weights: Tensor):
+        self.G, self.weights = G, weights
+        self.row_means = G.row_means(weights)
+        self.mean = float(weights @ self.row_means)
+        self.mean_square = float(G.mean_square(weights))
+
+    def of(self, M: Tensor, offset: float) -> "PairSums":
+        """The loss of a matrix, of shape (width, width), and an offset, for embeddings to be added."""
+        return PairSums(self, M, offset)
+
+
+class PairSums:
+    """Alignment loss over all pairs, from embeddings that come in chunks.
+
+    Call `add` with every chunk of embeddings, then `loss`, then `gradient` with every chunk.
+
+    Parameters
+    ----------
+    pairs : AllPairs
+        Relation and weights.
+    M : Tensor of shape (width, width)
+        Symmetric matrix of the distance, float64.
+    offset : float
+        Offset b between distance and relation.
+
+    Notes
+    -----
+    Costs O(n (p^2 + k p)) for width p and a relation of k factors. Sums are float64, of embeddings less the mean of
+    the first chunk, since the differences of large sums would lose digits. What is kept between the passes does not
+    grow with the samples but for an "l1" relation, which has no sum before the samples are in order: n x p numbers.
+    """
+
+    def __init__(self, pairs: AllPairs, M: Tensor, offset: float):
+        self.pairs, self.M, self.offset = pairs, M, offset
+        p = len(M)
+        self._origin: Tensor | None = None
+        self._mean, self._third = M.new_zeros(p), M.new_zeros(p)
+        self._second = M.new_zeros((p, p))
+        self._form, self._form_square, self._form_relation = M.new_zeros(3)
+        self._collected: Tensor | None = None
+        self._product: Tensor | None = None
+
+    def add(self, embeddings: Tensor, rows: slice) -> None:
+        """Take in the embeddings of the samples of some rows.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n_rows, width)
+            Embeddings, of any floating dtype.
+        rows : slice
+            Which of the samples they are of.
+        """
+        if self._origin is None:
+            self._origin = embeddings.to(torch.float64).mean(0)
+        for part in slices(embeddings):
+            some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
+            z = embeddings[part].to(torch.float64) - self._origin
+            weighted = self.pairs.weights[some, None] * z
+            q = ((z @ self.M) * z).sum(1)
+            pq = self.pairs.weights[some] * q
+            self._mean += weighted.sum(0)
+            self._second.addmm_(weighted.T, z)
+            self._third += pq @ z
+            self._form += pq.sum()
+            self._form_square += pq @ q
+            self._form_relation += pq @ self.pairs.row_means[some]
+            self._collected = self.pairs.G.collect(weighted, some, self._collected)
+
+    def loss(self) -> PairLoss:
+        """Loss of all embeddings that were added.
+
+        Returns
+        -------
+        PairLoss
+        """
+        assert self._collected is not None, "no embeddings were added"
+        self._product = self.pairs.G.core(self._collected)
+        M, S, m, b = self.M, self._second, self._mean, self.offset
+        MS = M @ S
+        distance = float(2 * (self._form - m @ M @ m))
+        square = float(2 * (self._form_square + self._form**2) + 4 * (MS * MS.T).sum() - 8 * self._third @ M @ m)
+        agreement = float(2 * (self._form_relation - (M * (self._collected.T @ self._product)).sum()))
+        value = (square + b * b + self.pairs.mean_square) / 2 + b * distance - agreement - b * self.pairs.mean
+        # Rounding may leave a value below 0 where nothing is left.
+        return PairLoss(max(value, 0.0), square + b * distance - agreement, distance + b - self.pairs.mean)
+
+    def gradient(self, embeddings: Tensor, rows: slice) -> Tensor:
+        """Derivative of the loss by the embeddings of some rows, of their shape and dtype.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n_rows, width)
+            The same that were added.
+        rows : slice
+            Which of the samples they are of.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, width)
+        """
+        assert self._origin is not None, "no embeddings were added"
+        assert self._product is not None, "the loss comes before its gradient"
+        M, m = self.M, self._mean
+        gradient = torch.empty_like(embeddings)
+        for part in slices(embeddings):
+            some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
+            z = embeddings[part].to(torch.float64) - self._origin
+            zM = z @ M
+            q = (zM * z).sum(1)
+            r = q + self._form - 2 * (zM @ m) + self.offset - self.pairs.row_means[some]
+            h = torch.outer(q + self.offset, m) + self._third - 2 * (zM @ self._second)
+            h -= self.pairs.G.spread(self._product, some)
+            gradient[part] = (4 * self.pairs.weights[some, None] * (r[:, None] * z - h)) @ M
+        return gradient
+
+
+def sampled_pairs(
+    first: Tensor,
+    second: Tensor,
+    relations: Tensor,
+    M: Tensor,
+    offset: Tensor | float = 0.0,
+    *,
+    hard_fraction: float = 1.0,
+) -> Tensor:
+    """Alignment loss over some pairs, for autograd.
+
+    Parameters
+    ----------
+    first, second : Tensor of shape (n_pairs, width)
+        Embeddings of the two samples of each pair.
+    relations : Tensor of shape (n_pairs,)
+        Relation of their targets.
+    M : Tensor of shape (width, width)
+        Symmetric matrix of the distance.
+    offset : Tensor or float, default=0.0
+        Offset b between distance and relation.
+    hard_fraction : float, default=1.0
+        Share of the pairs with the largest errors that count, above 0 and at most 1: online hard example mining
+        (Shrivastava et al., 2016), as HRAML proposes in section 5.3.
+
+    Returns
+    -------
+    Tensor
+        Half the mean squared error of the pairs that count, a scalar.
+    """
+    difference = first - second
+    squares = (((difference @ M) * difference).sum(1) + offset - relations).square()
+    if hard_fraction < 1:
+        squares = squares.topk(max(1, round(hard_fraction * len(squares)))).values
+    return squares.mean() / 2

@@ -1,0 +1,312 @@
+"""What HRAML trains: an encoder and a head on samples, with three ways to see their pairs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from skrelmetric._samples import Rows
+from skrelmetric._tensor_search import TensorSearch
+from skrelmetric._torch import as_tensor
+from skrelmetric.heads import Head
+from skrelmetric.losses import AllPairs, sampled_pairs
+from skrelmetric.relations import Relation
+
+__all__ = ["Alignment", "Part", "Schedule", "dtype_of", "embed"]
+
+_N_NEIGHBORS = 10
+_N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
+_CHUNK_OF_INFERENCE = 8192
+
+
+class Part(NamedTuple):
+    """Some samples, as they are stored, and their targets.
+
+    Attributes
+    ----------
+    X : Tensor or csr_array of shape (n, ...)
+        Where the samples are, which may be a memory map.
+    rows : Tensor of int64 of shape (n_samples,) or None
+        Which rows of X they are; None for all.
+    weights : Tensor of shape (n_samples,)
+        Their weights, of sum 1.
+    places : Tensor of int64 of shape (n_samples,)
+        Their places in the relation.
+    """
+
+    X: Rows
+    rows: Tensor | None
+    weights: Tensor
+    places: Tensor
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.weights)
+
+    @property
+    def float_dtype(self) -> torch.dtype:
+        """Dtype of the samples, or float32 where they are whole numbers."""
+        dtype = self.X.dtype if isinstance(self.X, Tensor) else as_tensor(self.X.data[:0]).dtype
+        return dtype if dtype.is_floating_point else torch.float32
+
+    def some(self, index: Tensor) -> "Part":
+        """Some of the samples, which weigh what they weighed among each other."""
+        weights = self.weights[index]
+        rows = index if self.rows is None else self.rows[index]
+        return Part(self.X, rows, weights / weights.sum(), self.places[index])
+
+    def example(self) -> Tensor:
+        """Two samples of zeros, of the shape and kind that `read` gives."""
+        return torch.zeros_like(self.read(slice(0, 2), self.float_dtype))
+
+    def read(self, some: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        """Some of the samples, on the device of their weights."""
+        index = some if self.rows is None else self.rows[some]
+        if isinstance(self.X, Tensor):
+            rows = self.X[index.to(self.X.device) if isinstance(index, Tensor) else index]
+        else:
+            rows = as_tensor(self.X[index.cpu().numpy() if isinstance(index, Tensor) else index].toarray())
+        return rows.to(self.weights.device, dtype if rows.is_floating_point() else None)
+
+
+class Schedule(NamedTuple):
+    """How an epoch goes through the pairs.
+
+    Attributes
+    ----------
+    n_pairs : int or None
+        Number of pairs that an epoch draws; None takes all pairs of each batch of samples.
+    batch_size : int or None
+        Samples, or drawn pairs, in a step; None puts all into one.
+    chunk_size : int or None
+        Most samples that the encoder takes at once; None is no limit.
+    hard_fraction : float
+        Share of the drawn pairs of a step, those with the largest errors, that count.
+    weight_decay : float
+        Weight lambda of the squared weights and biases in the loss (HRAML, Eq. 5).
+    mixed_precision : bool
+        Whether the encoder computes in bfloat16 where that is safe.
+    seed : int
+        Seed of all that is drawn.
+    """
+
+    n_pairs: int | None
+    batch_size: int | None
+    chunk_size: int | None
+    hard_fraction: float
+    weight_decay: float
+    mixed_precision: bool
+    seed: int
+
+
+class Alignment(nn.Module):
+    """Encoder and head, and the samples that they are aligned on.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps samples to features of shape (n, width).
+    head : Head
+        Distance of features.
+    part : Part
+        Training samples.
+    G : Relation
+        Relation of all targets, of which the training samples are a part.
+    n_components : int
+        Dimension of the embedding that neighbours are searched in.
+    schedule : Schedule
+        How an epoch goes.
+    """
+
+    def __init__(self, encoder: nn.Module, head: Head, part: Part, G: Relation, n_components: int, schedule: Schedule):
+        super().__init__()
+        self.encoder, self.head, self.n_components = encoder, head, n_components
+        self.G, self.schedule = G, schedule
+        self._pairs: AllPairs | None = None
+        self._features: Tensor | None = None
+        self.attend(part)
+
+        self.dtype = dtype_of(encoder)
+
+    def attend(self, part: Part) -> None:
+        """Go on with other samples."""
+        self.part = part
+        self.G_train = self.G if part.n_samples == self.G.n_samples else self.G[part.places]
+        self._pairs = None
+        self.forget()
+
+    def forget(self) -> None:
+        """The encoder has changed: features and the exact head are to be found again."""
+        self._features = None
+
+    def solve(self) -> Tensor:
+        """Features of the training samples, with the head at its best for them."""
+        if self._features is None:
+            self._features = embed(self.encoder, self.part, self.dtype)
+            self.head.solve(self._features, self.G_train, self.part.weights)
+        return self._features
+
+    def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
+        """Train one epoch, and return the mean loss of its steps.
+
+        The exact head is solved once, on all samples, before the first step; where one step sees all samples, the loss
+        and its gradient are therefore those of the best head for each encoder.
+        """
+        rng = np.random.default_rng([self.schedule.seed, epoch])
+        if self.head.exact:
+            self.solve()
+        self.encoder.train()
+        losses, sizes = [], []
+        for batch in self._batches(rng):
+            seed = int(rng.integers(2**31))
+
+            def closure(batch=batch, seed=seed):
+                optimizer.zero_grad()
+                value = self._backward(batch, seed)
+                return torch.tensor(value, dtype=torch.float64)
+
+            losses.append(float(optimizer.step(closure)))
+            sizes.append(len(batch[0]) if isinstance(batch, tuple) else 1 if batch is None else len(batch))
+        self.encoder.eval()
+        self.forget()
+        return float(np.average(losses, weights=sizes))
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
+        """Samples of each step: all, a batch, or pairs."""
+        n, size = self.part.n_samples, self.schedule.batch_size
+        device = self.part.weights.device
+        if self.schedule.n_pairs is not None:
+            p = self.part.weights.cpu().numpy()
+            pairs = as_tensor(rng.choice(n, size=(2, self.schedule.n_pairs), p=p / p.sum()), device)
+            yield from zip(*(ends.split(size or len(ends)) for ends in pairs), strict=True)
+        elif size is None or size >= n:
+            yield None
+        else:
+            # Batches of nearly one size: a last one of a single sample would have no pair.
+            shuffled = as_tensor(rng.permutation(n), device)
+            yield from shuffled.tensor_split(max(1, n // size))
+
+    def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
+        """Loss of a step with its gradients."""
+        if isinstance(batch, tuple):
+            value = self._backward_sampled(*batch, seed)
+        elif batch is None:
+            if self._pairs is None:
+                self._pairs = AllPairs(self.G_train, self.part.weights)
+            value = self._backward_all(self._pairs, None, seed)
+        else:
+            weights = self.part.weights[batch]
+            value = self._backward_all(AllPairs(self.G_train[batch], weights / weights.sum()), batch, seed)
+        return value + self._decay()
+
+    def _backward_all(self, pairs: AllPairs, batch: Tensor | None, seed: int) -> float:
+        n = len(pairs.weights)
+        step = min(self.schedule.chunk_size or n, n)
+        chunks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+        sums = pairs.of(self.head.M.detach(), float(self.head.offset.detach()))
+
+        def features(chunk: slice) -> Tensor:
+            return self._encode(chunk if batch is None else batch[chunk], seed + chunk.start)
+
+        if len(chunks) == 1:  # one pass serves both
+            kept = features(chunks[0])
+            sums.add(kept.detach(), chunks[0])
+        else:
+            with torch.no_grad():
+                for chunk in chunks:
+                    sums.add(features(chunk), chunk)
+        loss = sums.loss()
+        for chunk in chunks:
+            z = kept if len(chunks) == 1 else features(chunk)
+            gradient = sums.gradient(z.detach(), chunk)
+            gradient += self.head.penalty_gradient(z.detach(), pairs.weights[chunk])
+            z.backward(gradient)
+        self.head.accept(loss)
+        return loss.value + self.head.penalty
+
+    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
+        samples, where = torch.cat([i, j]).unique(return_inverse=True)
+        z = self._encode(samples, seed).to(torch.float64)
+        relations = self.G_train.pairs(i, j).to(torch.float64)
+        fraction = self.schedule.hard_fraction
+        first, second = z[where[: len(i)]], z[where[len(i) :]]
+        loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
+        loss.backward()
+        return float(loss.detach()) + self.head.penalty
+
+    def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
+        """Features of some training samples; what the encoder draws depends on the seed alone."""
+        x = self.part.read(some, self.dtype)
+        with _drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, self.schedule.mixed_precision):
+            z = self.encoder(x)
+        return _checked(z, len(x)).to(self.dtype)
+
+    def _decay(self) -> float:
+        if not self.schedule.weight_decay:
+            return 0.0
+        squares = torch.stack([p.square().sum() for p in self.encoder.parameters() if p.requires_grad])
+        penalty = self.schedule.weight_decay * squares.sum()
+        penalty.backward()
+        return float(penalty.detach())
+
+    def neighbour_error(self, validation: Part) -> float:
+        """Mean relation of validation samples to their nearest training samples."""
+        features = self.solve()
+        layer = self.head.layer(self.n_components, self.dtype)
+        some = slice(_N_JUDGED)
+        with torch.no_grad():
+            search = TensorSearch(layer(features))
+            queries = layer(embed(self.encoder, validation, self.dtype)[some])
+        k = min(_N_NEIGHBORS, self.part.n_samples)
+        nearest = search.nearest(queries, k)
+        relations = self.G.pairs(
+            validation.places[some].repeat_interleave(k), self.part.places[nearest.reshape(-1)]
+        ).reshape(-1, k)
+        weights = validation.weights[some]
+        return float(weights @ relations.mean(1) / weights.sum())
+
+    def alignment_error(self, validation: Part) -> float:
+        """Alignment loss over all pairs of validation samples."""
+        self.solve()
+        sums = AllPairs(self.G[validation.places], validation.weights).of(
+            self.head.M.detach(), float(self.head.offset.detach())
+        )
+        sums.add(embed(self.encoder, validation, self.dtype), slice(0, validation.n_samples))
+        return sums.loss().value
+
+
+def dtype_of(encoder: nn.Module) -> torch.dtype:
+    """Dtype that an encoder computes in."""
+    return next((p.dtype for p in encoder.parameters() if p.is_floating_point()), torch.float32)
+
+
+def embed(encoder: nn.Module, part: Part, dtype: torch.dtype) -> Tensor:
+    """Features of all samples of a part, of shape (n_samples, width), without gradients."""
+    encoder.eval()
+    starts = range(0, part.n_samples, _CHUNK_OF_INFERENCE)
+    with torch.no_grad():
+        blocks = [encoder(part.read(slice(s, s + _CHUNK_OF_INFERENCE), dtype)) for s in starts]
+    return _checked(torch.cat(blocks), part.n_samples)
+
+
+@contextmanager
+def _drawing(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed, and leave torch's own generators as they were: dropout takes no other."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _checked(z: Tensor, n_samples: int) -> Tensor:
+    if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != n_samples or not z.is_floating_point():
+        what = f"shape {tuple(z.shape)} and {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
+        raise ValueError(
+            f"The encoder returned {what} for {n_samples} samples. "
+            f"It must return features of shape ({n_samples}, width), as floats."
+        )
+    return z

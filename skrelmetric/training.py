@@ -1,0 +1,181 @@
+"""The training loop: epochs, early stopping with the best weights, checkpoints."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["OPTIMIZERS", "Checkpoint", "History", "train"]
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], Optimizer]] = {
+    "adam": lambda parameters, learning_rate: torch.optim.Adam(parameters, lr=learning_rate),
+    "sgd": lambda parameters, learning_rate: torch.optim.SGD(parameters, lr=learning_rate),
+    "lbfgs": lambda parameters, learning_rate: torch.optim.LBFGS(
+        parameters, lr=learning_rate, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    ),
+}
+"""Optimisers by name, of parameters and a learning rate; L-BFGS makes up to 20 steps an epoch."""
+
+
+@dataclass
+class History:
+    """What happened so far.
+
+    Attributes
+    ----------
+    losses : list of float
+        Training loss of each epoch.
+    scores : list of float
+        Criterion before training and after each epoch, the lower the better; empty without one.
+    best_epoch : int
+        Epoch after which the criterion was best; 0 is before training. The last one without a criterion.
+    best_state : dict or None
+        The weights then.
+    idle : int
+        Epochs since the last improvement.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best_state: dict[str, Tensor] | None = None
+    idle: int = 0
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs done."""
+        return len(self.losses)
+
+    def judge(self, score: float, module: nn.Module) -> None:
+        """Take in the criterion after the last epoch."""
+        self.scores.append(score)
+        if self.best_state is None or score < self.scores[self.best_epoch]:
+            self.best_epoch, self.best_state = self.n_epochs, deepcopy(module.state_dict())
+
+    def settle(self, tol: float) -> None:
+        """Count an epoch as idle unless it improved on all before by a share of `tol`."""
+        values = self.scores or self.losses
+        *before, last = values
+        self.idle = 0 if not before or last < min(before) - tol * abs(min(before)) else self.idle + 1
+
+
+class Checkpoint:
+    """State of a training in a file, which is replaced at once or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def load(self, module: nn.Module, optimizer: Optimizer) -> History:
+        """State of the training that was interrupted; a new one if there is no file.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read.
+        """
+        if not self.path.exists():
+            return History()
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        try:
+            saved = torch.load(self.path, map_location=device, weights_only=True)
+            module.load_state_dict(saved["module"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return History(**saved["history"])
+        except Exception as error:
+            raise ValueError(
+                f"The checkpoint {self.path} cannot be read ({error}). Delete it to start anew, or name another folder."
+            ) from error
+
+    def save(self, module: nn.Module, optimizer: Optimizer, history: History) -> None:
+        """Replace the file by the state after an epoch."""
+        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "history": vars(history)}
+        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save(state, file)
+            os.replace(partial, self.path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+
+
+def train(
+    module: nn.Module,
+    optimizer: Optimizer,
+    run_epoch: Callable[[int], float],
+    *,
+    max_epochs: int,
+    criterion: Callable[[], float] | None = None,
+    tol: float = 1e-4,
+    patience: int = 10,
+    checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[History], bool] = lambda history: False,
+) -> History:
+    """Train until nothing improves any more.
+
+    Parameters
+    ----------
+    module : nn.Module
+        All that is trained; it ends with the best weights, or with the last ones without a criterion.
+    optimizer : Optimizer
+        Optimiser of its parameters.
+    run_epoch : callable
+        ``run_epoch(epoch)`` trains one epoch, counted from 0, and returns its loss. Whatever it draws should depend on
+        the number of the epoch and not on the epochs before, so that an interrupted training resumes to the same end.
+    max_epochs : int
+        Most epochs, those of the checkpoint included.
+    criterion : callable or None, default=None
+        ``criterion()`` judges the module, the lower the better; None goes by the loss and keeps the last weights.
+    tol : float, default=1e-4
+        Share of the best value by which an epoch must improve on it.
+    patience : int, default=10
+        Epochs without improvement after which to stop.
+    checkpoint : Checkpoint or None, default=None
+        Where the state is kept after each epoch, and taken up.
+    after_epoch : callable, default returns False
+        ``after_epoch(history)`` is called after each epoch, and stops the training if it returns True.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    history = checkpoint.load(module, optimizer) if checkpoint else History()
+    if criterion and not history.scores:
+        history.judge(criterion(), module)
+    while history.n_epochs < max_epochs and history.idle < patience:
+        loss = run_epoch(history.n_epochs)
+        if not torch.tensor(loss).isfinite():
+            raise FloatingPointError(
+                f"The loss became {loss} in epoch {history.n_epochs + 1}. "
+                "Lower learning_rate, or scale features and targets."
+            )
+        history.losses.append(loss)
+        if criterion:
+            history.judge(criterion(), module)
+        else:
+            history.best_epoch = history.n_epochs
+        history.settle(tol)
+        if checkpoint:
+            checkpoint.save(module, optimizer, history)
+        if after_epoch(history):
+            break
+    if history.best_state is not None:
+        module.load_state_dict(history.best_state)
+    return history
