@@ -31,13 +31,13 @@ from skrelmetric._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
+    check_same_namespace,
     fit_context,
     with_callbacks,
 )
 from skrelmetric._torch import as_tensor, float_dtypes, like, resolve_device
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
-from skrelmetric.mahalanobis import psd_factor
 from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
 from skrelmetric.relations import make_relation, relation_name
 from skrelmetric.training import OPTIMIZERS, Checkpoint, History, train
@@ -151,6 +151,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     ----------
     encoder_ : torch.nn.Module
         Map from samples to the embedding, encoder and head, in evaluation mode.
+    components_ : ndarray of shape (n_components, width)
+        Factor L of the metric L' L of the features that the head found, strongest direction first.
     n_iter_ : int
         Epochs of training.
     best_epoch_ : int
@@ -372,7 +374,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         self._state = _State(encoder, head, optimizer, self.relation, n, whole.example(), width)
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._finish(head, width)
+        self._finish(X)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -433,7 +435,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             if isinstance(state.head, RidgeHead) and state.n_averaged:
                 head.average(state.head, state.n_averaged / n_seen)
         self._state = state._replace(head=head, optimizer=optimizer, relation=relation, n_averaged=n_seen)
-        self._finish(head, width)
+        self._finish(X)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -450,6 +452,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             Embeddings.
         """
         check_is_fitted(self)
+        check_same_namespace(X, self, attribute="components_", method="transform")
         X = self._validated(X, reset=False)
         rows = _stored(X)
         weight = next(self.encoder_.parameters(), torch.empty(0))
@@ -670,8 +673,12 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         callbacks.fit_ended(fitted)
         return history
 
-    def _finish(self, head: Head, width: int) -> None:
-        self.encoder_ = _embedding(self._state.encoder, head, self._rank(width))
+    def _finish(self, X: Any) -> None:
+        """Set the attributes of what was learned from samples like X."""
+        head = self._state.head
+        self.encoder_ = _embedding(self._state.encoder, head, self._n_features_out)
+        components = head.factor(self._n_features_out)
+        self.components_ = like(components.to(dtype_of(self.encoder_)), X)
         self.offset_ = float(head.offset.detach())
         if not isinstance(head, RidgeHead):
             return
@@ -681,7 +688,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if not psd_factor(head.M).any():
+        if not components.any():
             warn(
                 "The learned metric is 0: no direction of the features goes along with differences of the targets. "
                 "All distances will be 0.",
@@ -702,7 +709,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        modules = {name: state.pop(name) for name in ("encoder", "encoder_", "_state") if name in state}
+        modules = {name: state.pop(name) for name in ("encoder", "encoder_", "_state", "components_") if name in state}
         buffer = io.BytesIO()
         torch.save(modules, buffer)
         return {**state, "_modules_as_bytes": buffer.getvalue()}

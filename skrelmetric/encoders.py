@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["MLP", "EncoderSpec", "Laplacian", "Tanh", "UnitNorm"]
+__all__ = ["MLP", "Laplacian", "Tanh"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -249,14 +249,13 @@ class MLP:
                 layers.append(nn.Dropout(self.dropout))
             drawn = torch.rand((n_units, n_inputs), generator=generator, dtype=torch.float64) * 0.4 - 0.2
             layers += [_affine(drawn, drawn.new_zeros(n_units), X.dtype), ACTIVATIONS[self.activation]()]
-        return nn.Sequential(*layers, *[UnitNorm()] * self.normalize).to(X.device)
+        return nn.Sequential(*layers, *[_UnitNorm()] * self.normalize).to(X.device)
 
 
-class UnitNorm(nn.Module):
+class _UnitNorm(nn.Module):
     """Rows divided by their norm (HRAML, Eq. 10); a row of zeros stays one."""
 
     def forward(self, X: Tensor) -> Tensor:
-        """Rows of norm 1."""
         return nn.functional.normalize(X, dim=1)
 
 
@@ -273,6 +272,9 @@ def _principal(features: Tensor, weights: Tensor, width: int) -> _Principal:
     _, singular, axes = torch.linalg.svd(weighted, full_matrices=False)
     n_kept = max(1, int((singular > max(weighted.shape) * torch.finfo(features.dtype).eps * singular[0]).sum()))
     axes = axes[: min(width, n_kept)]
+    # The sample farthest along an axis is on its positive side, however often it is there.
+    values = (features - mean) @ axes.T
+    axes = axes * values.gather(0, values.abs().max(0, keepdim=True).indices).sign().T
     return _Principal(axes, -(axes @ mean))
 
 

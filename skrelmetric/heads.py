@@ -47,8 +47,17 @@ class Head(nn.Module, ABC):
         return 0.0
 
     @abstractmethod
-    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Module:
+    def factor(self, n_components: int) -> Tensor:
+        """Factor L of the metric L' L that the embedding has, of shape (n_components, width), float64."""
+
+    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Linear:
         """The embedding of features."""
+        weight = self.factor(n_components)
+        shape = weight.shape[1], weight.shape[0]
+        layer = nn.utils.skip_init(nn.Linear, *shape, bias=False, device=weight.device, dtype=dtype)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+        return layer
 
 
 class RidgeHead(Head):
@@ -107,11 +116,11 @@ class RidgeHead(Head):
     def penalty_gradient(self, features: Tensor, weights: Tensor) -> Tensor:
         return self._pull * weights[:, None] * (features.to(torch.float64) - self._mean)
 
-    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Linear:
-        factor = with_positive_sign(psd_factor(self.M)[:n_components])
-        weight = self.M.new_zeros((n_components, len(self.M)))  # zeros beyond the rank of the metric
-        weight[: len(factor)] = factor
-        return _linear(weight, dtype)
+    def factor(self, n_components: int) -> Tensor:
+        strongest = with_positive_sign(psd_factor(self.M)[:n_components])
+        factor = self.M.new_zeros((n_components, len(self.M)))  # zeros beyond the rank of the metric
+        factor[: len(strongest)] = strongest
+        return factor
 
 
 class LinearHead(Head):
@@ -149,16 +158,5 @@ class LinearHead(Head):
             self.log_scale.grad = torch.full_like(self.log_scale, loss.by_scale)
             self.shift.grad = torch.full_like(self.shift, loss.by_offset)
 
-    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Module:
-        if not self.learn_scale:
-            return nn.Identity()
-        return _linear((self.log_scale.detach() / 2).exp() * self._identity, dtype)
-
-
-def _linear(weight: Tensor, dtype: torch.dtype) -> nn.Linear:
-    layer = nn.utils.skip_init(
-        nn.Linear, weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=dtype
-    )
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-    return layer
+    def factor(self, n_components: int) -> Tensor:
+        return (self.log_scale.detach() / 2).exp() * self._identity

@@ -13,10 +13,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrelmetric import AAKNN, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.scorers import MULTILABEL_SCORERS
 
-ESTIMATORS = [RAMLLinear(), RAMLLinear(n_components=1), MLkNN(), AAKNN()]
+ESTIMATORS = [
+    RAMLLinear(),
+    RAMLLinear(n_components=1),
+    HRAMLTransformer(),
+    HRAMLTransformer(encoder="tanh"),
+    MLkNN(),
+    AAKNN(),
+]
 
 
 # Some checks pass ten samples, fewer than MLkNN's neighbours, or a target that says nothing; we warn of both.

@@ -60,9 +60,11 @@ assert "torch" in sys.modules
 def test_public_names():
     assert sorted(skrelmetric.__all__) == [
         "AAKNN",
+        "HRAMLTransformer",
         "MLkNN",
         "RAMLLinear",
         "datasets",
+        "encoders",
         "metrics",
         "relations",
         "scorers",
@@ -75,7 +77,7 @@ def test_public_names():
 
 
 def test_submodules_export_what_they_have():
-    for name in ("datasets", "metrics", "relations", "scorers"):
+    for name in ("datasets", "encoders", "metrics", "relations", "scorers"):
         module = getattr(skrelmetric, name)
         assert all(hasattr(module, public) for public in module.__all__)
 
@@ -104,11 +106,11 @@ def test_the_package_never_imports_its_benchmarks():
 
 
 def public_objects():
-    for name in ("AAKNN", "MLkNN", "RAMLLinear"):
+    for name in ("AAKNN", "HRAMLTransformer", "MLkNN", "RAMLLinear"):
         yield f"skrelmetric.{name}"
         methods = [m for m in vars(getattr(skrelmetric, name)) if not m.startswith("_")]
         yield from (f"skrelmetric.{name}.{method}" for method in methods)
-    for room in ("datasets", "metrics", "relations"):
+    for room in ("datasets", "encoders", "metrics", "relations"):
         module = getattr(skrelmetric, room)
         callables = [name for name in module.__all__ if callable(getattr(module, name))]
         yield from (f"skrelmetric.{room}.{name}" for name in callables)
