@@ -110,7 +110,7 @@ class PairSums:
             Which of the samples they are of.
         """
         if self._origin is None:
-            self._origin = embeddings.to(torch.float64).mean(0)
+            self._origin = embeddings.mean(0).to(torch.float64)
         for part in slices(embeddings):
             some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
             z = embeddings[part].to(torch.float64) - self._origin
@@ -159,17 +159,31 @@ class PairSums:
         """
         assert self._origin is not None, "no embeddings were added"
         assert self._product is not None, "the loss comes before its gradient"
-        M, m = self.M, self._mean
+        pairs, dtype = self.pairs, embeddings.dtype
+        # Nothing is summed over samples here, so that the digits of the embeddings are enough.
+        origin, M, second, along_mean, mean_and_third, product = (
+            array.to(dtype)
+            for array in (
+                self._origin,
+                self.M,
+                -2 * self._second,
+                self.M @ self._mean,
+                torch.stack([self._mean, self._third]),
+                self._product,
+            )
+        )
+        form = float(self._form)
         gradient = torch.empty_like(embeddings)
         for part in slices(embeddings):
             some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
-            z = embeddings[part].to(torch.float64) - self._origin
+            z = embeddings[part] - origin
             zM = z @ M
             q = (zM * z).sum(1)
-            r = q + self._form - 2 * (zM @ m) + self.offset - self.pairs.row_means[some]
-            h = torch.outer(q + self.offset, m) + self._third - 2 * (zM @ self._second)
-            h -= self.pairs.G.spread(self._product, some)
-            gradient[part] = (4 * self.pairs.weights[some, None] * (r[:, None] * z - h)) @ M
+            r = (q + form + self.offset - pairs.row_means[some]).to(dtype) - 2 * (z @ along_mean)
+            h = torch.stack([q + self.offset, torch.ones_like(q)], 1) @ mean_and_third
+            h.addmm_(zM, second).sub_(pairs.G.spread(product, some))
+            difference = h.neg_().addcmul_(r[:, None], z).mul_((4 * pairs.weights[some, None]).to(dtype))
+            torch.mm(difference, M, out=gradient[part])
         return gradient
 
 

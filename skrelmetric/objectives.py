@@ -224,7 +224,8 @@ class Alignment(nn.Module):
         for chunk in chunks:
             z = kept if len(chunks) == 1 else features(chunk)
             gradient = sums.gradient(z.detach(), chunk)
-            gradient += self.head.penalty_gradient(z.detach(), pairs.weights[chunk])
+            if self.head.penalty:
+                gradient += self.head.penalty_gradient(z.detach(), pairs.weights[chunk])
             z.backward(gradient)
         self.head.accept(loss)
         return loss.value + self.head.penalty

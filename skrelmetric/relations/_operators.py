@@ -59,7 +59,7 @@ class Relation(ABC):
 
     @abstractmethod
     def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
-        """Rows C[rows] @ product, in float64."""
+        """Rows C[rows] @ product, in the dtype of the product."""
 
     @abstractmethod
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
@@ -138,7 +138,9 @@ class Factored(Relation):
 
     def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
         factor = self.factor[rows]
-        return factor @ product if isinstance(factor, Tensor) else as_tensor(factor @ product.numpy())
+        if isinstance(factor, Tensor):
+            return factor.to(product.dtype) @ product
+        return as_tensor(factor @ product.numpy()).to(product.dtype)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         if isinstance(self.factor, Tensor):
