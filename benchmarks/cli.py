@@ -16,7 +16,7 @@ from benchmarks.experiment import OFFICIAL, cells, run, versions
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import BUNDLED, DATASETS, TASKS
 
-_METHODS = [method for task in TASKS.values() for method in task.methods]
+_METHODS = [method for task in TASKS.values() for method in task.all_methods]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,7 +122,10 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> ArgumentParser:
-    methods = "\n".join(f"  {title}: {', '.join(task.methods)}" for title, task in TASKS.items())
+    methods = "\n".join(
+        f"  {title}: {', '.join(task.methods)}; on request {', '.join(task.on_request)}"
+        for title, task in TASKS.items()
+    )
     parser = ArgumentParser(
         prog="python -m benchmarks",
         description="Compare metrics by the neighbours they give, on the same folds, scaled inside them.\n"
@@ -138,7 +141,9 @@ def _parser() -> ArgumentParser:
         metavar="NAME",
         help=f"from {', '.join(DATASETS)} (default: {' '.join(BUNDLED)}, which come with the package)",
     )
-    parser.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: all")
+    parser.add_argument(
+        "--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: all but those on request"
+    )
     parser.add_argument(
         "--folds",
         type=_folds,

@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 def splits(name: str, n_folds: int | str, n_repeats: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and test indices of every fold of every repeat, or of the official split.
+    """Training and test indices of every fold of every repeat, or of the official split in every repeat.
 
     Folds of label sets are stratified by label (Sechidis et al., 2011).
 
@@ -43,17 +43,24 @@ def splits(name: str, n_folds: int | str, n_repeats: int, seed: int) -> list[tup
     if n_folds == OFFICIAL:
         if n_train is None:
             raise ValueError(f"{name} has no official split. Pass a number of folds.")
-        return [(np.arange(n_train), np.arange(n_train, len(X)))]
+        return [(np.arange(n_train), np.arange(n_train, len(X)))] * n_repeats
     splitter = RepeatedMultilabelStratifiedKFold if DATASETS[name] == "multilabel" else RepeatedKFold
     return list(splitter(n_splits=n_folds, n_repeats=n_repeats, random_state=seed).split(X, Y))
 
 
 def cells(datasets: list[str], methods: list[str] | None, n_folds: int | str, n_repeats: int, seed: int) -> list[Cell]:
-    """Every cell of a comparison; `methods` None takes all that the data sets' tasks have."""
+    """Every cell of a comparison; `methods` None takes all that the data sets' tasks have but those on request.
+
+    The seed of the methods is another one in every repeat.
+    """
     n_parts = 1 if isinstance(n_folds, str) else n_folds
-    chosen = {name: [m for m in TASKS[DATASETS[name]].methods if methods is None or m in methods] for name in datasets}
+    tasks = {name: TASKS[DATASETS[name]] for name in datasets}
+    chosen = {
+        name: [*task.methods] if methods is None else [m for m in task.all_methods if m in methods]
+        for name, task in tasks.items()
+    }
     return [
-        Cell(name, method, *divmod(split, n_parts), train, test, seed)
+        Cell(name, method, split // n_parts, split % n_parts, train, test, seed + split // n_parts)
         for name in datasets
         if chosen[name]
         for split, (train, test) in enumerate(splits(name, n_folds, n_repeats, seed))
@@ -70,7 +77,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         Record of the cell, ready for JSON. A failure is recorded under ``"error"`` and has no scores.
     """
     task = TASKS[DATASETS[cell.dataset]]
-    model = task.methods[cell.method](cell.seed)
+    model = task.all_methods[cell.method](cell.seed)
     record: dict[str, Any] = {
         "dataset": cell.dataset,
         "method": cell.method,
@@ -103,7 +110,7 @@ def run(comparison: list[Cell], n_jobs: int) -> Iterator[dict[str, Any]]:
     """Records of all cells, as they are done."""
 
     def place_in_table(cell: Cell) -> int:
-        return list(TASKS[DATASETS[cell.dataset]].methods).index(cell.method)
+        return list(TASKS[DATASETS[cell.dataset]].all_methods).index(cell.method)
 
     # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
     plain_last = sorted(comparison, key=place_in_table, reverse=True)

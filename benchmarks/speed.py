@@ -8,11 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.neighbors import NearestNeighbors, NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.tasks import label_powerset, load
-from skrelmetric import AAKNN, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 
 
 def measure() -> Iterator[dict[str, Any]]:
@@ -22,12 +23,15 @@ def measure() -> Iterator[dict[str, Any]]:
     yield _real_labels()
     yield _resampled_fit()
     yield _constrained_fit()
+    yield _all_pairs_step()
+    yield _growth_of_epochs()
     for name in ("emotions", "yeast", "scene"):
         try:
             load(name)
         except OSError:  # not in the cache, and no network
             continue
-        yield _against_nca(name)
+        yield _against_nca(name, RAMLLinear())
+        yield _against_nca(name, HRAMLTransformer())
     yield from _neighbours()
 
 
@@ -36,11 +40,11 @@ def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
     return StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
 
 
-def _against_nca(name: str) -> dict[str, Any]:
+def _against_nca(name: str, metric: RAMLLinear | HRAMLTransformer) -> dict[str, Any]:
     X, Y = _training_part(name)
     peer, classes = NeighborhoodComponentsAnalysis(random_state=0), label_powerset(Y)
-    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
-    path = f"RAMLLinear fit, {name} ({X.shape[0]} x {X.shape[1]}, {Y.shape[1]} labels)"
+    seconds, floor = _medians(lambda: metric.fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
+    path = f"{type(metric).__name__} fit, {name} ({X.shape[0]} x {X.shape[1]}, {Y.shape[1]} labels)"
     return _record(path, seconds, "NCA on its label powerset", floor)
 
 
@@ -50,6 +54,58 @@ def _constrained_fit() -> dict[str, Any]:
         lambda: RAMLLinear(psd="constrained").fit(X, Y), lambda: RAMLLinear().fit(X, Y), repeats=2
     )
     return _record("RAMLLinear(psd='constrained') fit, emotions", seconds, "RAMLLinear()", floor)
+
+
+def _epoch_seconds(X: np.ndarray, Y: np.ndarray, n_epochs: int) -> float:
+    """Seconds of an epoch over all pairs: what more of them add to a fit."""
+    model = HRAMLTransformer(
+        32, encoder="mlp", head="linear", early_stopping=False, n_iter_no_change=n_epochs + 1, tol=0.0, random_state=0
+    )
+    few, many = (
+        _medians(lambda n=n: model.set_params(max_epochs=n).fit(X, Y), None, repeats=2, rounds=1)[0]
+        for n in (1, 1 + n_epochs)
+    )
+    return (many - few) / n_epochs
+
+
+def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]:
+    """An exact step over all pairs against the encoder's own forward and backward pass."""
+    X, Y = _gaussian(n_samples)
+    X = X.astype(np.float32)
+    samples = torch.from_numpy(X)
+    encoder = torch.nn.Sequential(
+        torch.nn.Linear(72, 128), torch.nn.Tanh(), torch.nn.Linear(128, 32), torch.nn.Tanh(), _UnitNorm()
+    )
+    optimizer = torch.optim.Adam(encoder.parameters())
+
+    def trivial_step():
+        optimizer.zero_grad()
+        encoder(samples).sum().backward()
+        optimizer.step()
+
+    steps, floors = [], []
+    for _ in range(rounds):
+        steps.append(_epoch_seconds(X, Y, n_epochs=5))
+        floors.append(_medians(trivial_step, None, repeats=5, rounds=1)[0])
+    path = f"HRAMLTransformer step over all pairs ({n_samples:,} x 72, 128 hidden units, 32 components)"
+    return _record(path, median(steps), "encoder forward and backward", median(floors))
+
+
+class _UnitNorm(torch.nn.Module):
+    def forward(self, X):
+        return torch.nn.functional.normalize(X, dim=1)
+
+
+def _growth_of_epochs(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228)) -> dict[str, Any]:
+    X, Y = _gaussian(sizes[-1])
+    X = X.astype(np.float32)
+    seconds = np.array([_epoch_seconds(X[:n], Y[:n], n_epochs=5) for n in sizes])
+    return {
+        "path": f"HRAMLTransformer epoch over all pairs, {sizes[0]:,} to {sizes[-1]:,} samples",
+        "seconds": float(seconds[-1]),
+        "floor": "growth: exponent of n",
+        "ratio": float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]),
+    }
 
 
 def _growth(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228, 1_000_000)) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ def comparison_tables(records: Iterable[dict[str, Any]]) -> list[Table]:
 
 def _table(name: str, by_method: dict[str, list]) -> Table:
     task = TASKS[DATASETS[name]]
-    methods = {method: by_method[method] for method in task.methods if method in by_method}
+    methods = {method: by_method[method] for method in task.all_methods if method in by_method}
     n_folds = max(len(records) for records in methods.values())
     measured = f"mean ± sd over {n_folds} test folds" if n_folds > 1 else "one test fold"
     done = {method: [record for record in records if "scores" in record] for method, records in methods.items()}

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.kernel_approximation import Nystroem
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import SplineTransformer, StandardScaler
 
-from skrelmetric import AAKNN, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.datasets import LDL_NAMES, MULAN_NAMES, fetch_ldl, fetch_mulan, load_emotions, load_yeast
+from skrelmetric.encoders import Laplacian, Tanh
 from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, MULTILABEL_SCORERS
 
 
@@ -24,11 +27,20 @@ class Criterion(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a kind of target is measured by: scorers, criteria in the order of the papers, and methods."""
+    """What a kind of target is measured by: scorers, criteria in the order of the papers, and methods.
+
+    Methods on request take longer, and are run when they are named.
+    """
 
     scorers: dict
     criteria: tuple[Criterion, ...]
-    methods: dict[str, Callable[[int], Pipeline]]
+    methods: dict[str, Callable[[int], BaseEstimator]]
+    on_request: dict[str, Callable[[int], BaseEstimator]]
+
+    @property
+    def all_methods(self) -> dict[str, Callable[[int], BaseEstimator]]:
+        """All methods, in the order of the table."""
+        return self.methods | self.on_request
 
 
 class OnClasses(TransformerMixin, BaseEstimator):
@@ -78,6 +90,53 @@ def _l1(**parameters) -> RAMLLinear:
     return RAMLLinear(relation="l1", **parameters)
 
 
+def _nystroem(relation: str, seed: int) -> tuple[Nystroem, RAMLLinear]:
+    """Kernel features before the linear metric, which is the default HRAML in two lines of scikit-learn."""
+    return Nystroem(kernel="laplacian", n_components=256, random_state=seed), RAMLLinear(
+        64, relation=relation, alpha=3.0
+    )
+
+
+def _splines(relation: str) -> tuple[SplineTransformer, RAMLLinear]:
+    return SplineTransformer(n_knots=5, degree=1), RAMLLinear(64, relation=relation, alpha=3.0)
+
+
+def _published(seed: int) -> HRAMLTransformer:
+    """HRAML as published: a perceptron under the relation loss, trained by gradients on drawn pairs."""
+    return HRAMLTransformer(
+        32,
+        encoder="mlp",
+        head="linear",
+        learn_scale=True,
+        pairs=5000,
+        batch_size=32,
+        hard_fraction=0.5,
+        optimizer="sgd",
+        random_state=seed,
+    )
+
+
+def _trained(seed: int) -> HRAMLTransformer:
+    """A perceptron trained under the exact head."""
+    return HRAMLTransformer(encoder="mlp", random_state=seed)
+
+
+def _tuned(task: str, predictor: BaseEstimator, seed: int) -> GridSearchCV:
+    """Encoder and penalty by cross-validation within the training part, by their mean rank over all criteria."""
+    grid = {
+        "hramltransformer__encoder": [Laplacian(gamma=0.5), Laplacian(gamma=1.0), Laplacian(512), Tanh()],
+        "hramltransformer__alpha": [0.3, 1.0, 3.0, 10.0],
+    }
+    scoring = {criterion.scorer: TASKS[task].scorers[criterion.scorer] for criterion in TASKS[task].criteria}
+    folds = KFold(5, shuffle=True, random_state=seed)
+    return GridSearchCV(_pipeline(predictor, HRAMLTransformer()), grid, scoring=scoring, refit=_best_rank, cv=folds)
+
+
+def _best_rank(results: dict) -> int:
+    ranks = [values for name, values in results.items() if name.startswith("rank_test_")]
+    return int(np.mean(ranks, axis=0).argmin())
+
+
 TASKS = {
     "multilabel": Task(
         MULTILABEL_SCORERS,
@@ -95,6 +154,14 @@ TASKS = {
             "RAML-KRR + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear(solver="krr", random_state=seed)),
             "RAMLLinear constrained + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear(psd="constrained")),
             "RAMLLinear + MLkNN": lambda seed: _pipeline(MLkNN(), RAMLLinear()),
+            "Splines + RAMLLinear + MLkNN": lambda seed: _pipeline(MLkNN(), *_splines("auto")),
+            "Nystroem + RAMLLinear + MLkNN": lambda seed: _pipeline(MLkNN(), *_nystroem("auto", seed)),
+            "HRAML as published + MLkNN": lambda seed: _pipeline(MLkNN(), _published(seed)),
+            "HRAML + MLkNN": lambda seed: _pipeline(MLkNN(), HRAMLTransformer()),
+        },
+        {
+            "HRAML trained + MLkNN": lambda seed: _pipeline(MLkNN(), _trained(seed)),
+            "HRAML tuned + MLkNN": lambda seed: _tuned("multilabel", MLkNN(), seed),
         },
     ),
     "label distribution": Task(
@@ -114,6 +181,17 @@ TASKS = {
             "RAML-KRR + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1(solver="krr", random_state=seed)),
             "RAMLLinear constrained + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1(psd="constrained")),
             "RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), _l1()),
+            "Splines + RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), *_splines("l1")),
+            "Nystroem + RAMLLinear + AAKNN": lambda seed: _pipeline(AAKNN(4), *_nystroem("l1", seed)),
+            "HRAML as published + AAKNN": lambda seed: _pipeline(AAKNN(4), _published(seed)),
+            "HRAML + AAKNN": lambda seed: _pipeline(AAKNN(4), HRAMLTransformer()),
+        },
+        {
+            "HRAML wide + AAKNN": lambda seed: _pipeline(
+                AAKNN(4), HRAMLTransformer(32, encoder=Laplacian(512), random_state=seed)
+            ),
+            "HRAML trained + AAKNN": lambda seed: _pipeline(AAKNN(4), _trained(seed)),
+            "HRAML tuned + AAKNN": lambda seed: _tuned("label distribution", AAKNN(4), seed),
         },
     ),
 }

@@ -44,7 +44,7 @@ from skrelmetric.training import OPTIMIZERS, Checkpoint, History, train
 
 __all__ = ["HRAMLTransformer"]
 
-_N_LANDMARKS = 1000
+_N_LANDMARKS = 2000
 _N_COMPONENTS = 64
 _MAX_EPOCHS = 200
 _LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2, "lbfgs": 1.0}
@@ -338,40 +338,44 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         FloatingPointError
             If the training diverges.
         """
-        X = self._validated(X, reset=True)
-        y = check_supervision(self, X, y)
-        self._check_parameters()
-        device = resolve_device(self.device, X)
-        rows, targets, weights = counted(_stored(X), y, sample_weight, X, device)
-        n, n_epochs = len(weights), self._n_epochs()
-        key = self._fingerprint(X, y, sample_weight, X_val, y_val) if self.checkpoint is not None else None
+        X, targets, whole = self._read(X, y, sample_weight, reset=True)
+        relation = self._named_relation(targets)
+        n_epochs = self._n_epochs()
+        key = self._fingerprint(X, targets, whole.weights, X_val, y_val) if self.checkpoint is not None else None
         seed = self._seed(key)
-        whole = Part(rows, None, weights, torch.arange(n, device=device))
         training, validation = whole, None
         if X_val is not None or y_val is not None:
-            rows_val, y_val = self._validation_set(X_val, y_val)
-            validation = _equal(rows_val, n, device)
+            validation, y_val = self._validation_set(X_val, y_val, whole)
             targets = _stacked(targets, y_val)
         elif n_epochs and self.early_stopping:
             training, validation = self._split(whole, seed)
-        G = make_relation(targets, self.relation, device=device)
+        G = make_relation(targets, relation, device=whole.weights.device)
 
-        state = getattr(self, "_state", None) if self.warm_start else None
-        encoder = state.encoder if state else self._new_encoder(whole, seed)
-        width = self._width(encoder, whole)
-        head = state.head if state and not self._exact else self._new_head(width, device)
-        alignment = Alignment(encoder, head, training, G, self._rank(width), self._schedule(seed))
+        state = self._start(whole, relation, seed)
+        alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
         optimizer = self._new_optimizer(alignment) if n_epochs else None
+        callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
+        fitted = partial(self._attributes, alignment)
         history = History()
         if optimizer:
-            checkpoint = None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt")
-            history = self._train(alignment, optimizer, validation, n_epochs, checkpoint, X, y)
-        if training is not whole:
-            alignment.attend(whole)
-        if self._exact:
-            alignment.solve()
+            with _progress_bar(n_epochs, self.verbose) as advance:
+                history = train(
+                    alignment,
+                    optimizer,
+                    partial(alignment.run_epoch, optimizer=optimizer),
+                    max_epochs=n_epochs,
+                    criterion=self._criterion(alignment, validation),
+                    tol=self.tol,
+                    patience=self.n_iter_no_change,
+                    checkpoint=None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt"),
+                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+                )
+            alignment.forget()
+        alignment.attend(whole)
+        alignment.solve()
+        callbacks.fit_ended(fitted)
 
-        self._state = _State(encoder, head, optimizer, self.relation, n, whole.example(), width)
+        self._state = state._replace(optimizer=optimizer, n_averaged=whole.n_samples)
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
         self._finish(X)
@@ -405,36 +409,25 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         FloatingPointError
             If the training diverges.
         """
-        state = getattr(self, "_state", None)
-        X = self._validated(X, reset=state is None)
-        y = check_supervision(self, X, y)
-        self._check_parameters()
-        device = resolve_device(self.device, X)
-        rows, y, weights = counted(_stored(X), y, sample_weight, X, device)
-        part = Part(rows, None, weights, torch.arange(len(weights), device=device))
+        first = not hasattr(self, "_state")
+        X, y, chunk = self._read(X, y, sample_weight, reset=first)
         seed = self._seed(None)
-        if state is None:
+        if first:
             self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
-            encoder = self._new_encoder(part, seed)
-            width = self._width(encoder, part)
-            state = _State(encoder, self._new_head(width, device), None, self.relation, 0, part.example(), width)
-        relation = relation_name(y) if isinstance(state.relation, str) and state.relation == "auto" else state.relation
-        width = state.width
-        head = self._new_head(width, device) if self._exact else state.head
-        G = make_relation(y, relation, device=device)
-        alignment = Alignment(state.encoder, head, part, G, self._rank(width), self._schedule(seed))
-        optimizer = state.optimizer
-        if self._n_epochs():
-            optimizer = optimizer or self._new_optimizer(alignment)
-            if optimizer:
-                self.loss_curve_.append(alignment.run_epoch(self.n_iter_, optimizer))
-                self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
-        n_seen = state.n_averaged + part.n_samples
-        if isinstance(head, RidgeHead):
-            alignment.solve()
-            if isinstance(state.head, RidgeHead) and state.n_averaged:
-                head.average(state.head, state.n_averaged / n_seen)
-        self._state = state._replace(head=head, optimizer=optimizer, relation=relation, n_averaged=n_seen)
+        state = self._start(chunk, self._named_relation(y), seed) if first else self._state
+        device = chunk.weights.device
+        head = self._new_head(state.width, device) if self._exact else state.head
+        G = make_relation(y, state.relation, device=device)
+        alignment = Alignment(state.encoder, head, chunk, G, self._rank(state.width), self._schedule(seed))
+        optimizer = state.optimizer or (self._new_optimizer(alignment) if self._n_epochs() else None)
+        if optimizer:
+            self.loss_curve_.append(alignment.run_epoch(self.n_iter_, optimizer))
+            self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
+        alignment.solve()
+        n_averaged = state.n_averaged + chunk.n_samples
+        if isinstance(head, RidgeHead) and isinstance(state.head, RidgeHead) and state.n_averaged:
+            head.average(state.head, state.n_averaged / n_averaged)
+        self._state = state._replace(head=head, optimizer=optimizer, n_averaged=n_averaged)
         self._finish(X)
         return self
 
@@ -511,11 +504,43 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             ensure_min_samples=2 if reset else 1,
         )
 
-    def _validation_set(self, X_val: Any, y_val: Any) -> tuple[Rows, Any]:
+    def _read(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Part]:
+        """Samples as they came, the targets that count, and the samples that count."""
+        X = self._validated(X, reset=reset)
+        y = check_supervision(self, X, y)
+        self._check_parameters()
+        device = resolve_device(self.device, X)
+        rows, y, weights = counted(_stored(X), y, sample_weight, X, device)
+        return X, y, Part(rows, None, weights, torch.arange(len(weights), device=device))
+
+    def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
         if X_val is None or y_val is None:
             raise ValueError("Pass both X_val and y_val, or neither.")
         X_val = self._validated(X_val, reset=False)
-        return _stored(X_val), check_supervision(self, X_val, y_val)
+        y_val = check_supervision(self, X_val, y_val)
+        return _equal(_stored(X_val), training.n_samples, training.weights.device), y_val
+
+    def _named_relation(self, y: Any) -> Any:
+        """The relation, with the name that "auto" stands for."""
+        return relation_name(y) if isinstance(self.relation, str) and self.relation == "auto" else self.relation
+
+    def _start(self, part: Part, relation: Any, seed: int) -> _State:
+        """Encoder and head to begin with."""
+        example = part.example()
+        state = getattr(self, "_state", None) if self.warm_start else None
+        if state is None:
+            encoder = self._new_encoder(part, seed)
+            width = self._width(encoder, part)
+            return _State(encoder, self._new_head(width, part.weights.device), None, relation, 0, example, width)
+        if state.example.shape != example.shape:
+            raise ValueError(
+                f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
+                f"{tuple(state.example.shape[1:])} before. Pass warm_start=False to begin anew."
+            )
+        width = self._width(state.encoder, part)
+        keeps_head = isinstance(state.head, RidgeHead) == self._exact
+        head = state.head if keeps_head else self._new_head(width, part.weights.device)
+        return state._replace(head=head, relation=relation, optimizer=None, width=width)
 
     def _check_parameters(self) -> None:
         if self.warm_start and self.checkpoint is not None:
@@ -630,48 +655,16 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
         return OPTIMIZERS[self.optimizer](parameters, rate) if parameters else None
 
-    def _train(
-        self,
-        alignment: Alignment,
-        optimizer: Optimizer,
-        validation: Part | None,
-        n_epochs: int,
-        checkpoint: Checkpoint | None,
-        X: Any,
-        y: Any,
-    ) -> History:
-        criterion = None
-        if validation is not None:
-            judge = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}[self.criterion]
-            criterion = partial(judge, validation)
+    def _criterion(self, alignment: Alignment, validation: Part | None) -> Callable[[], float] | None:
+        if validation is None:
+            return None
+        criteria = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}
+        return partial(criteria[self.criterion], validation)
 
-        def fitted() -> dict[str, Any]:
-            """Attributes of the estimator as if training ended here."""
-            if self._exact:
-                alignment.solve()
-            return {"encoder_": _embedding(alignment.encoder, alignment.head, alignment.n_components)}
-
-        callbacks = EpochCallbacks(self, n_epochs, X, y)
-        with _progress_bar(n_epochs, self.verbose) as advance:
-
-            def after_epoch(history: History) -> bool:
-                advance(history)
-                return callbacks.epoch_ended(fitted)
-
-            history = train(
-                alignment,
-                optimizer,
-                partial(alignment.run_epoch, optimizer=optimizer),
-                max_epochs=n_epochs,
-                criterion=criterion,
-                tol=self.tol,
-                patience=self.n_iter_no_change,
-                checkpoint=checkpoint,
-                after_epoch=after_epoch,
-            )
-        alignment.forget()
-        callbacks.fit_ended(fitted)
-        return history
+    def _attributes(self, alignment: Alignment) -> dict[str, Any]:
+        """Attributes of the estimator as if training ended here."""
+        alignment.solve()
+        return {"encoder_": _embedding(alignment.encoder, alignment.head, alignment.n_components)}
 
     def _finish(self, X: Any) -> None:
         """Set the attributes of what was learned from samples like X."""

@@ -58,26 +58,27 @@ class Laplacian:
     ----------
     width : int, default=256
         Number of features, at least 1; fewer where the samples have fewer directions.
-    gamma : float, default=1.0
+    gamma : float, default=0.5
         Decay of the kernel in units of the mean distance of two samples, above 0.
 
     Notes
     -----
-    The features are those of kernel principal component analysis: inner products of full width equal the centred kernel
-    among the landmarks, which are all samples of a small set and a thousand of a large one (the Nystrom method). Near a
-    sample the kernel falls linearly in each feature, which suits features of many scales and with outliers.
+    The features are those of kernel principal component analysis: inner products of full width equal the centred
+    kernel among the landmarks, which are all samples of a small set and two thousand of a large one (the Nystrom
+    method). Near a sample the kernel falls linearly in each feature, which suits features of many scales and with
+    outliers.
 
     Trained, landmarks, the bandwidth of each feature and the projection are free.
 
     Examples
     --------
     >>> from skrelmetric.encoders import Laplacian
-    >>> Laplacian(gamma=0.5)
-    Laplacian(width=256, gamma=0.5)
+    >>> Laplacian(gamma=1.0)
+    Laplacian(width=256, gamma=1.0)
     """
 
     width: int = 256
-    gamma: float = 1.0
+    gamma: float = 0.5
 
     def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
         """Encoder with the samples for landmarks.

@@ -34,7 +34,7 @@ class PairLoss(NamedTuple):
     Attributes
     ----------
     value : float
-        The loss J, at least 0.
+        The loss J: at least 0, but for rounding, and for a mean square of the relation that was drawn.
     by_scale : float
         Derivative by a factor of all squared distances, at the factor 1.
     by_offset : float
@@ -140,8 +140,7 @@ class PairSums:
         square = float(2 * (self._form_square + self._form**2) + 4 * (MS * MS.T).sum() - 8 * self._third @ M @ m)
         agreement = float(2 * (self._form_relation - (M * (self._collected.T @ self._product)).sum()))
         value = (square + b * b + self.pairs.mean_square) / 2 + b * distance - agreement - b * self.pairs.mean
-        # Rounding may leave a value below 0 where nothing is left.
-        return PairLoss(max(value, 0.0), square + b * distance - agreement, distance + b - self.pairs.mean)
+        return PairLoss(value, square + b * distance - agreement, distance + b - self.pairs.mean)
 
     def gradient(self, embeddings: Tensor, rows: slice) -> Tensor:
         """Derivative of the loss by the embeddings of some rows, of their shape and dtype.

@@ -20,7 +20,8 @@ __all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Rel
 
 
 _ALL = slice(None)
-_FEW_PAIRS = 2**20  # their mean takes a fraction of a second
+_FEW_PAIRS = 2**22
+_DRAWN_PAIRS = 2**20
 
 
 class Relation(ABC):
@@ -40,6 +41,7 @@ class Relation(ABC):
 
     n_samples: int
     device: torch.device
+    _row_elements = 1  # numbers that a block holds for each pair while it is made
 
     def __matmul__(self, V: Tensor) -> Tensor:
         """Product G @ V of shape (n, p), for V of shape (n, p)."""
@@ -82,12 +84,18 @@ class Relation(ABC):
         return (self @ weights[:, None])[:, 0]
 
     def mean_square(self, weights: Tensor) -> Tensor:
-        """Mean of G_ij^2 under weights that sum to 1, in float64; over 2^20 sampled pairs where there are more."""
-        if self.n_samples**2 <= _FEW_PAIRS:
-            return weights @ self.block(_ALL, _ALL).square() @ weights
-        drawn = torch.Generator().manual_seed(0)
-        i, j = torch.multinomial(weights.cpu(), 2 * _FEW_PAIRS, True, generator=drawn).to(self.device).split(_FEW_PAIRS)
-        return self.pairs(i, j).square().mean()
+        """Mean of G_ij^2 under weights that sum to 1, in float64: over drawn pairs where all would take long.
+
+        It is exact for up to 2048 samples, and for any number of relations that factor or have a single column.
+        """
+        n = self.n_samples
+        if n * n <= _FEW_PAIRS:
+            rows = gen_batches(n, get_chunk_n_rows(8 * n * max(1, self._row_elements), max_n_rows=n))
+            return torch.stack([weights[some] @ self.block(some, _ALL).square() @ weights for some in rows]).sum()
+        drawn = torch.rand(2 * _DRAWN_PAIRS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        ends = torch.searchsorted(weights.cumsum(0), drawn.to(self.device)).clamp(max=n - 1).split(_DRAWN_PAIRS)
+        parts = zip(*(end.split(4096) for end in ends), strict=True)
+        return torch.cat([self.pairs(i, j) for i, j in parts]).square().mean()
 
     def bind(self, y: Any, device: torch.device) -> Self:
         """Return this operator, where it is one over the samples of `y`.
@@ -160,10 +168,13 @@ class Factored(Relation):
         return sums.T @ self.core(sums)
 
     def mean_square(self, weights: Tensor) -> Tensor:
-        image = self.core(
-            cross(scaled(self.factor, weights), self.factor)
-        )  # K F'PF, and G^2 has the trace of its square
-        return (image * image.T).sum()
+        # With W = F'PF, the mean of G^2 is the trace of (K W)^2.
+        if isinstance(self.factor, Tensor):
+            image = self.core(cross(scaled(self.factor, weights), self.factor))
+            return (image * image.T).sum()
+        inner = sparse.csr_array(scaled(self.factor, weights).T @ self.factor)
+        image = scaled(sparse.csr_array(inner[self.partner.numpy()]), self.scale)
+        return self.scale.new_tensor(image.multiply(image.T).sum())
 
     def _index(self, rows: Tensor | slice) -> Any:
         return rows.numpy() if isinstance(rows, Tensor) and not isinstance(self.factor, Tensor) else rows
@@ -185,7 +196,7 @@ class ClassDifference(Relation):
 
     def __init__(self, codes: Tensor):
         self.codes = codes
-        self.n_samples, self.device = codes.shape[0], codes.device
+        self.n_samples, self.device, self._row_elements = codes.shape[0], codes.device, codes.shape[1]
         self._n_classes = [int(column.max()) + 1 if len(column) else 0 for column in codes.T]
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
@@ -220,6 +231,11 @@ class ClassDifference(Relation):
 
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
         return self._differing(self.codes[i], self.codes[j])
+
+    def mean_square(self, weights: Tensor) -> Tensor:
+        if self.codes.shape[1] == 1:  # 0 or 1, whose square is itself
+            return weights @ self.row_means(weights)
+        return super().mean_square(weights)
 
     @staticmethod
     def _differing(a: Tensor, b: Tensor) -> Tensor:
@@ -266,7 +282,7 @@ class AbsoluteDifference(Relation):
         order = (Y if known is None else torch.where(known, Y, torch.inf)).argsort(0)
         counts = [len(Y)] * Y.shape[1] if known is None else known.sum(0).tolist()
         self.orders = [column[:count] for column, count in zip(order.T, counts, strict=True)]
-        self.n_samples, self.device = Y.shape[0], Y.device
+        self.n_samples, self.device, self._row_elements = Y.shape[0], Y.device, Y.shape[1]
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         return type(self)(self.Y[rows], None if self.known is None else self.known[rows])
@@ -298,6 +314,13 @@ class AbsoluteDifference(Relation):
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
         differences = (self.Y[i] - self.Y[j]).abs()
         return (differences if self.known is None else differences * self.known[i] * self.known[j]).sum(1)
+
+    def mean_square(self, weights: Tensor) -> Tensor:
+        if self.Y.shape[1] != 1:
+            return super().mean_square(weights)
+        t = self.Y[:, 0]
+        p = weights if self.known is None else weights * self.known[:, 0]
+        return 2 * ((p @ t.square()) * p.sum() - (p @ t).square())
 
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         d = Z.shape[1]
