@@ -355,7 +355,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
         optimizer = self._new_optimizer(alignment) if n_epochs else None
         callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
-        fitted = partial(self._attributes, alignment)
+        fitted = partial(self._attributes, alignment, state, X)
         history = History()
         if optimizer:
             with _progress_bar(n_epochs, self.verbose) as advance:
@@ -375,10 +375,11 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         alignment.solve()
         callbacks.fit_ended(fitted)
 
-        self._state = state._replace(optimizer=optimizer, n_averaged=whole.n_samples)
+        state = state._replace(optimizer=optimizer, n_averaged=whole.n_samples)
+        self.__dict__.update(self._attributes(alignment, state, X))
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._finish(X)
+        self._warn_of(alignment.head)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -427,8 +428,9 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         n_averaged = state.n_averaged + chunk.n_samples
         if isinstance(head, RidgeHead) and isinstance(state.head, RidgeHead) and state.n_averaged:
             head.average(state.head, state.n_averaged / n_averaged)
-        self._state = state._replace(head=head, optimizer=optimizer, n_averaged=n_averaged)
-        self._finish(X)
+        state = state._replace(head=head, optimizer=optimizer, n_averaged=n_averaged)
+        self.__dict__.update(self._attributes(alignment, state, X))
+        self._warn_of(head)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -661,18 +663,18 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         criteria = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}
         return partial(criteria[self.criterion], validation)
 
-    def _attributes(self, alignment: Alignment) -> dict[str, Any]:
-        """Attributes of the estimator as if training ended here."""
+    def _attributes(self, alignment: Alignment, state: _State, X: Any) -> dict[str, Any]:
+        """What `transform` needs, as if training on samples like X ended here."""
         alignment.solve()
-        return {"encoder_": _embedding(alignment.encoder, alignment.head, alignment.n_components)}
+        head, dtype = alignment.head, dtype_of(alignment.encoder)
+        return {
+            "_state": state,
+            "encoder_": nn.Sequential(alignment.encoder, head.layer(alignment.n_components, dtype)).eval(),
+            "components_": like(head.factor(alignment.n_components).to(dtype), X),
+            "offset_": float(head.offset.detach()),
+        }
 
-    def _finish(self, X: Any) -> None:
-        """Set the attributes of what was learned from samples like X."""
-        head = self._state.head
-        self.encoder_ = _embedding(self._state.encoder, head, self._n_features_out)
-        components = head.factor(self._n_features_out)
-        self.components_ = like(components.to(dtype_of(self.encoder_)), X)
-        self.offset_ = float(head.offset.detach())
+    def _warn_of(self, head: Head) -> None:
         if not isinstance(head, RidgeHead):
             return
         if not head.converged:
@@ -681,7 +683,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if not components.any():
+        if not head.factor(1).any():
             warn(
                 "The learned metric is 0: no direction of the features goes along with differences of the targets. "
                 "All distances will be 0.",
@@ -745,10 +747,6 @@ def _stacked(y: Any, y_val: Any) -> Any:
         y = as_tensor(y)
         return torch.cat([y, as_tensor(y_val).to(y.device)])
     return np.concatenate([y, y_val])
-
-
-def _embedding(encoder: nn.Module, head: Head, n_components: int) -> nn.Sequential:
-    return nn.Sequential(encoder, head.layer(n_components, dtype_of(encoder))).eval()
 
 
 def _identity(value: Any) -> Any:
