@@ -187,9 +187,6 @@ TASKS = {
             "HRAML + AAKNN": lambda seed: _pipeline(AAKNN(4), HRAMLTransformer()),
         },
         {
-            "HRAML wide + AAKNN": lambda seed: _pipeline(
-                AAKNN(4), HRAMLTransformer(32, encoder=Laplacian(512), random_state=seed)
-            ),
             "HRAML trained + AAKNN": lambda seed: _pipeline(AAKNN(4), _trained(seed)),
             "HRAML tuned + AAKNN": lambda seed: _tuned("label distribution", AAKNN(4), seed),
         },

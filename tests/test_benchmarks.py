@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import experiment, speed
+from benchmarks import experiment, speed, tasks
 from benchmarks.cli import main
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
@@ -223,3 +223,36 @@ def test_label_powerset():
 
 def test_every_data_set_has_a_task():
     assert set(DATASETS.values()) == set(TASKS)
+
+
+def test_speed_of_the_deep_metric():
+    assert speed._all_pairs_step(n_samples=1000, rounds=1)["floor_seconds"] > 0
+    assert np.isfinite(speed._growth_of_epochs(sizes=(500, 1000, 2000))["ratio"])
+
+
+def test_the_official_split_is_repeated_with_other_seeds():
+    cells = experiment.cells(["emotions"], ["HRAML tuned + MLkNN"], experiment.OFFICIAL, 3, seed=5)
+    assert [cell.seed for cell in cells] == [5, 6, 7]
+    assert {(len(cell.train), len(cell.test)) for cell in cells} == {(391, 202)}
+
+
+def test_tuning_takes_the_best_mean_rank():
+    results = {"rank_test_a": np.array([1, 2, 3]), "rank_test_b": np.array([3, 1, 2]), "mean_test_a": np.zeros(3)}
+    assert tasks._best_rank(results) == 1
+
+
+def test_methods_on_request_run_when_they_are_named():
+    by_default = {cell.method for cell in experiment.cells(["emotions"], None, 2, 1, seed=0)}
+    named = {cell.method for cell in experiment.cells(["emotions"], ["HRAML trained + MLkNN"], 2, 1, seed=0)}
+    assert by_default == set(TASKS["multilabel"].methods)
+    assert named == {"HRAML trained + MLkNN"}
+
+
+@pytest.mark.parametrize("method", ["Nystroem + RAMLLinear + MLkNN", "Splines + RAMLLinear + MLkNN", "HRAML + MLkNN"])
+def test_nonlinear_methods_beat_plain_neighbours_on_emotions(method):
+    plain, nonlinear = (
+        experiment.run_cell(experiment.cells(["emotions"], [name], experiment.OFFICIAL, 1, seed=0)[0])["scores"]
+        for name in ("MLkNN", method)
+    )
+    assert nonlinear["Average precision ↑"] > plain["Average precision ↑"] + 0.01
+    assert nonlinear["Ranking loss ↓"] < plain["Ranking loss ↓"]
