@@ -6,7 +6,7 @@ gradient. `Laplacian` and `Tanh` choose their features from the samples; `MLP` d
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -22,6 +22,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 _N_QUANTILES = 5
+
+_ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an entry of a matrix of second moments
 
 # Features whose absolute differences are added at once where an exported graph has no operator for the l1 distance.
 _EXPORTED_BLOCK = 16
@@ -107,11 +109,15 @@ class Laplacian:
             mean_distance = weights @ kernel.distances(X).to(torch.float64) @ weights
             kernel.rates.fill_(self.gamma / float(mean_distance) if mean_distance > 0 else 1.0)
             values = kernel(X).to(torch.float64)
-        eigenvalues, eigenvectors = torch.linalg.eigh(values)
-        kept = eigenvalues > len(X) * torch.finfo(X.dtype).eps * eigenvalues[-1]
-        roots = eigenvectors[:, kept] / eigenvalues[kept].sqrt()
-        principal = _principal(values @ roots, weights, self.width)
-        return nn.Sequential(kernel, _affine(principal.axes @ roots.T, principal.shift, X.dtype))
+        mean = values @ weights
+        centred = values - mean - mean[:, None] + weights @ mean
+        root = weights.sqrt()
+        rounding = max(torch.finfo(X.dtype).eps, _ROUNDING)
+        variances, directions = _largest(root[:, None] * centred * root, self.width, rounding)
+        # Axes are combinations of the landmarks' features of sum 0, which leaves out what centring adds to all alike.
+        axes = (root[:, None] * directions / variances.sqrt()).T
+        axes = axes * _outward(centred @ axes.T)[:, None]
+        return nn.Sequential(kernel, _affine(axes, -(axes @ mean), X.dtype))
 
 
 class _LaplacianKernel(nn.Module):
@@ -181,8 +187,7 @@ class Tanh:
         deviation = (weights @ (X - weights @ X.to(torch.float64)).square()).sqrt()
         steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(deviation > 0, deviation, 1.0)).to(X.dtype))
         with torch.no_grad():
-            principal = _principal(steps(X).to(torch.float64), weights, self.width)
-        return nn.Sequential(steps, _affine(principal.axes, principal.shift, X.dtype))
+            return nn.Sequential(steps, _principal(steps(X), weights, self.width))
 
 
 class _TanhSteps(nn.Module):
@@ -260,23 +265,36 @@ class _UnitNorm(nn.Module):
         return nn.functional.normalize(X, dim=1)
 
 
-class _Principal(NamedTuple):
-    """Principal axes of features, of shape (width, n_features), and what centres the projections on them."""
-
-    axes: Tensor
-    shift: Tensor
-
-
-def _principal(features: Tensor, weights: Tensor, width: int) -> _Principal:
+def _principal(features: Tensor, weights: Tensor, width: int) -> nn.Linear:
+    """Projection of features on their principal axes."""
+    dtype, features = features.dtype, features.to(torch.float64)
     mean = weights @ features
-    weighted = weights.sqrt()[:, None] * (features - mean)
-    _, singular, axes = torch.linalg.svd(weighted, full_matrices=False)
-    n_kept = max(1, int((singular > max(weighted.shape) * torch.finfo(features.dtype).eps * singular[0]).sum()))
-    axes = axes[: min(width, n_kept)]
-    # The sample farthest along an axis is on its positive side, however often it is there.
-    values = (features - mean) @ axes.T
-    axes = axes * values.gather(0, values.abs().max(0, keepdim=True).indices).sign().T
-    return _Principal(axes, -(axes @ mean))
+    centred = features - mean
+    weighted = weights.sqrt()[:, None] * centred
+    if len(weighted) < weighted.shape[1]:
+        variances, directions = _largest(weighted @ weighted.T, width, _ROUNDING)
+        axes = (weighted.T @ (directions / variances.sqrt())).T
+    else:
+        axes = _largest(weighted.T @ weighted, width, _ROUNDING)[1].T
+    axes = axes * _outward(centred @ axes.T)[:, None]
+    return _affine(axes, -(axes @ mean), dtype)
+
+
+def _largest(matrix: Tensor, width: int, rounding: float) -> tuple[Tensor, Tensor]:
+    """Largest eigenvalues of a positive semi-definite matrix above rounding, at least one, and their eigenvectors."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+    kept = max(1, int((eigenvalues > len(matrix) * rounding * eigenvalues[-1]).sum()))
+    kept = min(width, kept)
+    tiny = torch.finfo(matrix.dtype).tiny
+    return eigenvalues[-kept:].flip(0).clamp(min=tiny), eigenvectors[:, -kept:].flip(1)
+
+
+def _outward(values: Tensor) -> Tensor:
+    """Sign for each column that makes its farthest value positive, and 0 for columns of zeros.
+
+    The sign of an axis is then the same however often each sample is there.
+    """
+    return values.gather(0, values.abs().max(0, keepdim=True).indices)[0].sign()
 
 
 def _quantiles(X: Tensor, weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import experiment, speed, tasks
+from benchmarks import experiment, speed
 from benchmarks.cli import main
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
@@ -234,11 +234,6 @@ def test_the_official_split_is_repeated_with_other_seeds():
     cells = experiment.cells(["emotions"], ["HRAML tuned + MLkNN"], experiment.OFFICIAL, 3, seed=5)
     assert [cell.seed for cell in cells] == [5, 6, 7]
     assert {(len(cell.train), len(cell.test)) for cell in cells} == {(391, 202)}
-
-
-def test_tuning_takes_the_best_mean_rank():
-    results = {"rank_test_a": np.array([1, 2, 3]), "rank_test_b": np.array([3, 1, 2]), "mean_test_a": np.zeros(3)}
-    assert tasks._best_rank(results) == 1
 
 
 def test_methods_on_request_run_when_they_are_named():
