@@ -696,7 +696,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         indifferent = {"checkpoint", "device", "max_epochs", "verbose"}
         params = {name: value for name, value in self.get_params(deep=False).items() if name not in indifferent}
         named = {name: _identity(value) for name, value in params.items()}
-        return joblib.hash((named, [as_host(array) for array in data]))
+        hosted = [array.cpu().numpy() if isinstance(array, Tensor) else as_host(array) for array in data]
+        return joblib.hash((named, hosted))
 
     @property
     def _n_features_out(self) -> int:
