@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.tasks import label_powerset, load
 from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
+from skrelmetric.encoders import MLP
 
 
 def measure() -> Iterator[dict[str, Any]]:
@@ -73,9 +74,7 @@ def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]
     X, Y = _gaussian(n_samples)
     X = X.astype(np.float32)
     samples = torch.from_numpy(X)
-    encoder = torch.nn.Sequential(
-        torch.nn.Linear(72, 128), torch.nn.Tanh(), torch.nn.Linear(128, 32), torch.nn.Tanh(), _UnitNorm()
-    )
+    encoder = MLP((128, 32)).build(samples, torch.ones(n_samples), torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(encoder.parameters())
 
     def trivial_step():
@@ -89,11 +88,6 @@ def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]
         floors.append(_medians(trivial_step, None, repeats=5, rounds=1)[0])
     path = f"HRAMLTransformer step over all pairs ({n_samples:,} x 72, 128 hidden units, 32 components)"
     return _record(path, median(steps), "encoder forward and backward", median(floors))
-
-
-class _UnitNorm(torch.nn.Module):
-    def forward(self, X):
-        return torch.nn.functional.normalize(X, dim=1)
 
 
 def _growth_of_epochs(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228)) -> dict[str, Any]:

@@ -88,9 +88,7 @@ class EpochCallbacks:
         """
         if self.epoch is None:
             return False
-        stop = self.epoch.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=fitted(), **self.data
-        )
+        stop = self.epoch.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted, **self.data)
         self._begin()
         return bool(stop)
 
@@ -100,7 +98,7 @@ class EpochCallbacks:
             return
         if self.epoch is not None:
             self.epoch.call_on_fit_task_end(estimator=self.estimator)  # an epoch that was not needed
-        self.context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted(), **self.data)
+        self.context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted, **self.data)
 
 
 class LabelScorer(_Scorer):

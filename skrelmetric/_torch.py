@@ -9,7 +9,16 @@ from torch import Tensor
 
 from skrelmetric._sklearn import stays_on_device
 
-__all__ = ["as_tensor", "block_rows", "float_dtypes", "like", "of_dtype", "resolve_device"]
+__all__ = [
+    "as_tensor",
+    "block_rows",
+    "float_dtypes",
+    "holds_integers",
+    "integer_dtype",
+    "like",
+    "of_dtype",
+    "resolve_device",
+]
 
 # Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
@@ -40,10 +49,25 @@ def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
 
 def float_dtypes(X: Any) -> list:
     """Floating dtypes that samples are kept in, as the kind of array that `X` is names them."""
-    names: Any = np
-    if stays_on_device(X):
-        names = torch if isinstance(X, Tensor) else _namespace(X)
+    names = _names(X)
     return [names.float64, names.float32]
+
+
+def integer_dtype(X: Any) -> Any:
+    """The dtype of whole numbers, as the kind of array that `X` is names it."""
+    return _names(X).int64
+
+
+def holds_integers(X: Any) -> bool:
+    """Whether an array holds integers of 16 bits and more, rather than floats or the bytes of images."""
+    name = str(getattr(X, "dtype", "")).rpartition(".")[2]
+    return name in {f"{sign}int{bits}" for sign in ("", "u") for bits in (16, 32, 64)}
+
+
+def _names(X: Any) -> Any:
+    if not stays_on_device(X):
+        return np
+    return torch if isinstance(X, Tensor) else _namespace(X)
 
 
 def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:

@@ -163,7 +163,7 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
 
 def _even(variances: Tensor, samples: Samples) -> bool:
     """Whether a rounding of the largest direction, mean included, leaves some digits of the smallest one."""
-    if not _representable(variances, samples):
+    if not len(variances) or not _representable(variances, samples):
         return False
     largest = variances.max() + samples.mean.square().sum()
     return bool(largest * torch.finfo(samples.dtype).eps ** 0.5 <= 0.01 * variances.min())

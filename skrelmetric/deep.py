@@ -1,8 +1,7 @@
 """The deep aligned metric."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from warnings import catch_warnings, simplefilter, warn
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -22,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._arrays import as_host
 from skrelmetric._inputs import check_supervision, counted
 from skrelmetric._samples import Rows, canonical
 from skrelmetric._sklearn import (
@@ -35,12 +32,12 @@ from skrelmetric._sklearn import (
     fit_context,
     with_callbacks,
 )
-from skrelmetric._torch import as_tensor, float_dtypes, like, resolve_device
+from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like, resolve_device
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
 from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
 from skrelmetric.relations import make_relation, relation_name
-from skrelmetric.training import OPTIMIZERS, Checkpoint, History, train
+from skrelmetric.training import OPTIMIZERS, Checkpoint, History, as_bytes, check_loss, fingerprint, progress_bar, train
 
 __all__ = ["HRAMLTransformer"]
 
@@ -55,7 +52,7 @@ class _State(NamedTuple):
 
     encoder: nn.Module
     head: Head
-    optimizer: Optimizer | None
+    optimizer: tuple[str, dict] | None  # its name and state
     relation: Any
     n_averaged: int  # samples on which the exact head was solved
     example: Tensor  # two samples, of zeros
@@ -81,7 +78,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
         :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
         "mlp" is the paper's multilayer perceptron, with random weights, made to be trained. A torch module is copied,
-        and trained from the weights that it has; its samples may have any shape, images for example.
+        and trained from the weights that it has; its samples may have any shape, images for example, and it gets
+        integers of 16 bits and more as they are, for ``nn.Embedding``.
     hidden_layer_sizes : tuple of int, default=(128,)
         Units of the hidden layers of "mlp". Under the "ridge" head the last of them are its features; under the
         "linear" head a layer of `n_components` follows.
@@ -109,7 +107,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     batch_size : int or None, default=None
         Samples of a step, or drawn pairs of a step, at least 2 samples or 1 pair. None takes all in one.
     hard_fraction : float, default=1.0
-        Share of the drawn pairs of each step that counts: those with the largest errors (HRAML, section 5.3).
+        Share of the drawn pairs of each step that counts: those with the largest errors (HRAML, section 5.3). For the
+        "linear" head.
     chunk_size : int or None, default=None
         Most samples that the encoder takes at once in training; it bounds memory and changes nothing but rounding.
         None is no limit.
@@ -138,7 +137,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
         ends as if it had not been interrupted; other fits have files of their own.
     mixed_precision : bool, default=False
-        Whether the encoder is trained in bfloat16 where torch deems it safe. Sums over pairs are float64 always.
+        Whether the encoder is trained in bfloat16 where torch deems it safe, which it does for float32 only. Sums over
+        pairs are float64 always.
     verbose : bool, default=False
         Whether to show the progress of the epochs, which needs rich.
     device : str or torch.device, default="auto"
@@ -341,7 +341,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         X, targets, whole = self._read(X, y, sample_weight, reset=True)
         relation = self._named_relation(targets)
         n_epochs = self._n_epochs()
-        key = self._fingerprint(X, targets, whole.weights, X_val, y_val) if self.checkpoint is not None else None
+        data = (whole.X, whole.rows, targets, whole.weights, X_val, y_val)
+        key = None if self.checkpoint is None else self._fingerprint(*data)
         seed = self._seed(key)
         training, validation = whole, None
         if X_val is not None or y_val is not None:
@@ -352,13 +353,14 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         G = make_relation(targets, relation, device=whole.weights.device)
 
         state = self._start(whole, relation, seed)
+        checkpoint = None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt")
         alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
         optimizer = self._new_optimizer(alignment) if n_epochs else None
         callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
         fitted = partial(self._attributes, alignment, state, X)
         history = History()
         if optimizer:
-            with _progress_bar(n_epochs, self.verbose) as advance:
+            with progress_bar(n_epochs, self.verbose) as advance:
                 history = train(
                     alignment,
                     optimizer,
@@ -367,19 +369,18 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                     criterion=self._criterion(alignment, validation),
                     tol=self.tol,
                     patience=self.n_iter_no_change,
-                    checkpoint=None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt"),
+                    checkpoint=checkpoint,
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
-            alignment.forget()
         alignment.attend(whole)
         alignment.solve()
         callbacks.fit_ended(fitted)
 
-        state = state._replace(optimizer=optimizer, n_averaged=whole.n_samples)
+        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
         self.__dict__.update(self._attributes(alignment, state, X))
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._warn_of(alignment.head)
+        self._warn_of(alignment.head, stacklevel=5 if hasattr(self, "set_callbacks") else 4)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -413,24 +414,32 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         first = not hasattr(self, "_state")
         X, y, chunk = self._read(X, y, sample_weight, reset=first)
         seed = self._seed(None)
-        if first:
-            self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
         state = self._start(chunk, self._named_relation(y), seed) if first else self._state
         device = chunk.weights.device
-        head = self._new_head(state.width, device) if self._exact else state.head
+        named = isinstance(self.relation, str) and self.relation == "auto"
+        state = state._replace(relation=state.relation if named else self.relation)
+        keeps = self._keeps(state.head)
+        head = state.head if keeps else self._new_head(state.encoder, state.width, device)
         G = make_relation(y, state.relation, device=device)
         alignment = Alignment(state.encoder, head, chunk, G, self._rank(state.width), self._schedule(seed))
-        optimizer = state.optimizer or (self._new_optimizer(alignment) if self._n_epochs() else None)
+        optimizer = self._new_optimizer(alignment) if self._n_epochs() else None
         if optimizer:
-            self.loss_curve_.append(alignment.run_epoch(self.n_iter_, optimizer))
-            self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
+            if state.optimizer is not None and state.optimizer[0] == self.optimizer and (keeps or self._exact):
+                optimizer.load_state_dict(state.optimizer[1])
+            loss = alignment.run_epoch(0 if first else self.n_iter_, optimizer)
+            check_loss(loss, 1 if first else self.n_iter_ + 1)
         alignment.solve()
         n_averaged = state.n_averaged + chunk.n_samples
         if isinstance(head, RidgeHead) and isinstance(state.head, RidgeHead) and state.n_averaged:
             head.average(state.head, state.n_averaged / n_averaged)
-        state = state._replace(head=head, optimizer=optimizer, n_averaged=n_averaged)
+        state = state._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
         self.__dict__.update(self._attributes(alignment, state, X))
-        self._warn_of(head)
+        if first:
+            self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
+        if optimizer:
+            self.loss_curve_.append(loss)
+            self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
+        self._warn_of(head, stacklevel=4)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -450,8 +459,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = self._validated(X, reset=False)
         rows = _stored(X)
-        weight = next(self.encoder_.parameters(), torch.empty(0))
-        embedding = embed(self.encoder_, _equal(rows, 0, weight.device), weight.dtype)
+        device = next(self.encoder_.parameters()).device  # of the last layer at least
+        embedding = embed(self.encoder_, _alike(rows, device), dtype_of(self.encoder_))
         if isinstance(rows, Tensor) and rows.is_floating_point():
             embedding = embedding.to(rows.dtype)
         elif sparse.issparse(rows):
@@ -461,7 +470,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     def export_onnx(self, path: str | Path) -> None:
         """Write the map from samples to their embedding as an ONNX model, for any number of samples.
 
-        Its input is called "X", and its output "embedding".
+        Its input is called "X", and its output "Z".
 
         Parameters
         ----------
@@ -478,15 +487,15 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-        encoder = deepcopy(self.encoder_).cpu()
+        encoder, example = deepcopy(self.encoder_).cpu(), self._state.example.cpu()
         with catch_warnings():
             simplefilter("ignore")  # torch's exporter warns of itself
             torch.onnx.export(
                 encoder,
-                (self._state.example.cpu(),),
+                (example.to(dtype_of(encoder)) if example.is_floating_point() else example,),
                 str(path),
                 input_names=["X"],
-                output_names=["embedding"],
+                output_names=["Z"],
                 dynamic_shapes=({0: torch.export.Dim("n_samples")},),
                 dynamo=True,
                 verbose=False,
@@ -495,12 +504,11 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
         module = isinstance(self.encoder, nn.Module)
-        integers = module and getattr(getattr(X, "dtype", None), "kind", "") in "iu"  # nn.Embedding takes nothing else
         return validate_data(
             self,
             X,
             reset=reset,
-            dtype=np.int64 if integers else float_dtypes(X),
+            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
             accept_sparse="csr",
             allow_nd=module,
             ensure_min_samples=2 if reset else 1,
@@ -512,15 +520,18 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         y = check_supervision(self, X, y)
         self._check_parameters()
         device = resolve_device(self.device, X)
-        rows, y, weights = counted(_stored(X), y, sample_weight, X, device)
-        return X, y, Part(rows, None, weights, torch.arange(len(weights), device=device))
+        part, y = _counted(X, y, sample_weight, device)
+        return X, y, part
 
     def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
         if X_val is None or y_val is None:
             raise ValueError("Pass both X_val and y_val, or neither.")
+        if not self.early_stopping:
+            raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
         X_val = self._validated(X_val, reset=False)
-        y_val = check_supervision(self, X_val, y_val)
-        return _equal(_stored(X_val), training.n_samples, training.weights.device), y_val
+        device = training.weights.device
+        validation, y_val = _counted(X_val, check_supervision(self, X_val, y_val), None, device)
+        return validation._replace(places=validation.places + training.n_samples), y_val
 
     def _named_relation(self, y: Any) -> Any:
         """The relation, with the name that "auto" stands for."""
@@ -533,18 +544,26 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         if state is None:
             encoder = self._new_encoder(part, seed)
             width = self._width(encoder, part)
-            return _State(encoder, self._new_head(width, part.weights.device), None, relation, 0, example, width)
+            head = self._new_head(encoder, width, part.weights.device)
+            return _State(encoder, head, None, relation, 0, example, width)
         if state.example.shape != example.shape:
             raise ValueError(
                 f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
                 f"{tuple(state.example.shape[1:])} before. Pass warm_start=False to begin anew."
             )
-        width = self._width(state.encoder, part)
-        keeps_head = isinstance(state.head, RidgeHead) == self._exact
-        head = state.head if keeps_head else self._new_head(width, part.weights.device)
-        return state._replace(head=head, relation=relation, optimizer=None, width=width)
+        # Copies: what was fitted stays as it is if this fit is interrupted.
+        encoder = deepcopy(state.encoder).to(part.weights.device)
+        width = self._width(encoder, part)
+        head = self._new_head(encoder, width, part.weights.device)
+        if self._keeps(state.head):
+            head.load_state_dict(state.head.state_dict())
+        return state._replace(encoder=encoder, head=head, relation=relation, optimizer=None, width=width)
 
     def _check_parameters(self) -> None:
+        if isinstance(self.encoder, type):
+            raise ValueError(
+                f"encoder={self.encoder.__name__} is a class. Pass an object, {self.encoder.__name__}(...)."
+            )
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
                 "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
@@ -554,9 +573,14 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                 f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
                 "Pass a number of pairs, or hard_fraction=1.0."
             )
+        if self._exact and self.hard_fraction < 1:
+            raise ValueError(
+                f"hard_fraction={self.hard_fraction} is for head='linear': head='ridge' is solved for all pairs, "
+                "of which the hardest are no sample. Pass hard_fraction=1.0."
+            )
         if self.pairs == "all" and self.batch_size == 1:
             raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
-        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or self.dropout):
+        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or self._dropout):
             raise ValueError(
                 "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
                 "Use optimizer='adam' for anything drawn."
@@ -568,10 +592,19 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             )
         if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+        if self._exact and self._dropout and len(self.hidden_layer_sizes) == 1:
+            raise ValueError(
+                f"dropout={self.dropout} is for layers before the features, but hidden_layer_sizes="
+                f"{self.hidden_layer_sizes!r} has none under head='ridge'. Name two layers, or pass dropout=0."
+            )
         if self._exact and self.encoder == "mlp" and not self.hidden_layer_sizes:
             raise ValueError(
                 "hidden_layer_sizes=() leaves encoder='mlp' no features for head='ridge'. Name one layer at least."
             )
+
+    @property
+    def _dropout(self) -> float:
+        return self.dropout if self.encoder == "mlp" else 0.0
 
     @property
     def _exact(self) -> bool:
@@ -580,7 +613,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     def _n_epochs(self) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        chosen = self._exact and not isinstance(self.encoder, nn.Module) and self.encoder != "mlp"
+        chosen = self._exact and not isinstance(self.encoder, nn.Module | MLP) and self.encoder != "mlp"
         return 0 if chosen else _MAX_EPOCHS
 
     def _seed(self, key: str | None) -> int:
@@ -614,6 +647,11 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _new_encoder(self, part: Part, seed: int) -> nn.Module:
         if isinstance(self.encoder, nn.Module):
+            if dtype_of(self.encoder) not in (torch.float32, torch.float64):
+                raise ValueError(
+                    f"The encoder has parameters of {dtype_of(self.encoder)}, but float32 or float64 is needed. "
+                    "Use encoder.float(), and mixed_precision=True for bfloat16."
+                )
             return deepcopy(self.encoder).to(part.weights.device)
         n_features = self.n_components or _N_COMPONENTS
         specs: dict[str, EncoderSpec] = {
@@ -648,14 +686,21 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     def _rank(self, width: int) -> int:
         return (self.n_components or min(_N_COMPONENTS, width)) if self._exact else width
 
-    def _new_head(self, width: int, device: torch.device) -> Head:
-        return RidgeHead(self.alpha) if self._exact else LinearHead(width, self.learn_scale, device)
+    def _new_head(self, encoder: nn.Module, width: int, device: torch.device) -> Head:
+        return RidgeHead(self.alpha) if self._exact else LinearHead(width, self.learn_scale, device, dtype_of(encoder))
+
+    def _keeps(self, head: Head) -> bool:
+        """Whether what a head has learned is what the parameters ask for; an exact head has learned nothing."""
+        return isinstance(head, LinearHead) and not self._exact and head.learn_scale == self.learn_scale
 
     def _new_optimizer(self, alignment: Alignment) -> Optimizer | None:
         """Optimiser of what can be trained, if there is anything."""
         parameters = [parameter for parameter in alignment.parameters() if parameter.requires_grad]
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
         return OPTIMIZERS[self.optimizer](parameters, rate) if parameters else None
+
+    def _state_of(self, optimizer: Optimizer | None) -> tuple[str, dict] | None:
+        return (self.optimizer, optimizer.state_dict()) if optimizer else None
 
     def _criterion(self, alignment: Alignment, validation: Part | None) -> Callable[[], float] | None:
         if validation is None:
@@ -674,47 +719,42 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             "offset_": float(head.offset.detach()),
         }
 
-    def _warn_of(self, head: Head) -> None:
+    def _warn_of(self, head: Head, stacklevel: int) -> None:
         if not isinstance(head, RidgeHead):
             return
         if not head.converged:
             warn(
                 f"The ridge head stopped at a relative residual of {head.residual:.1e}. Raise alpha.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
         if not head.factor(1).any():
             warn(
                 "The learned metric is 0: no direction of the features goes along with differences of the targets. "
                 "All distances will be 0.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
 
     def _fingerprint(self, *data: Any) -> str:
-        """What tells this fit from any other but for how long and where it runs."""
-        indifferent = {"checkpoint", "device", "max_epochs", "verbose"}
-        params = {name: value for name, value in self.get_params(deep=False).items() if name not in indifferent}
-        named = {name: _identity(value) for name, value in params.items()}
-        hosted = [array.cpu().numpy() if isinstance(array, Tensor) else as_host(array) for array in data]
-        return joblib.hash((named, hosted))
+        """What tells this fit from any other, but for where it runs."""
+        elsewhere = {"checkpoint", "device", "verbose"}
+        return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
 
     @property
     def _n_features_out(self) -> int:
-        return self._rank(self._state.width)
+        return len(self.components_)
 
     def __getstate__(self):
         state = super().__getstate__().copy()
         modules = {name: state.pop(name) for name in ("encoder", "encoder_", "_state", "components_") if name in state}
-        buffer = io.BytesIO()
-        torch.save(modules, buffer)
-        return {**state, "_modules_as_bytes": buffer.getvalue()}
+        return {**state, "_modules_as_bytes": as_bytes(modules)}
 
     def __setstate__(self, state):
-        # What was fitted on an accelerator is read on a machine without one.
-        device = None if torch.cuda.is_available() else "cpu"
-        modules = torch.load(io.BytesIO(state.pop("_modules_as_bytes")), map_location=device, weights_only=False)
-        super().__setstate__({**state, **modules})
+        state = dict(state)
+        modules = io.BytesIO(state.pop("_modules_as_bytes"))
+        super().__setstate__(state)
+        self.__dict__.update(torch.load(modules, map_location=_where_possible, weights_only=False))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -727,16 +767,32 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         return tags
 
 
+def _where_possible(storage: Any, location: str) -> Any:
+    """Leave on the CPU what was on a device that is not here."""
+    try:
+        torch.empty(0, device=location)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        return storage
+    return None
+
+
 def _stored(X: Any) -> Rows:
     """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
     return canonical(X) if sparse.issparse(X) else as_tensor(X)
 
 
-def _equal(rows: Rows, first_place: int, device: torch.device) -> Part:
+def _counted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Part, Any]:
+    """Samples that count, where they are, and their targets."""
+    n = X.shape[0]
+    rows, y, weights = counted(torch.arange(n), y, sample_weight, X, device)
+    places = torch.arange(len(rows), device=device)
+    return Part(_stored(X), None if len(rows) == n else rows.to(device), weights, places), y
+
+
+def _alike(rows: Rows, device: torch.device) -> Part:
     """All samples, weighted alike."""
     n = rows.shape[0]
-    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
-    return Part(rows, None, weights, torch.arange(first_place, first_place + n, device=device))
+    return Part(rows, None, torch.full((n,), 1 / n, device=device), torch.arange(n, device=device))
 
 
 def _stacked(y: Any, y_val: Any) -> Any:
@@ -748,30 +804,3 @@ def _stacked(y: Any, y_val: Any) -> Any:
         y = as_tensor(y)
         return torch.cat([y, as_tensor(y_val).to(y.device)])
     return np.concatenate([y, y_val])
-
-
-def _identity(value: Any) -> Any:
-    """What of a parameter can be compared between processes."""
-    if isinstance(value, nn.Module):
-        return repr(value), {name: tensor.cpu().numpy() for name, tensor in value.state_dict().items()}
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value
-
-
-@contextmanager
-def _progress_bar(n_epochs: int, verbose: bool) -> Iterator[Callable[[History], None]]:
-    if not verbose:
-        yield lambda history: None
-        return
-    try:
-        from rich.progress import Progress
-    except ImportError as error:
-        raise ImportError("verbose=True needs rich: pip install 'skrelmetric[progress]'.") from error
-    with Progress() as progress:
-        bar = progress.add_task("Epochs", total=n_epochs)
-
-        def advance(history: History) -> None:
-            score = f", criterion {history.scores[-1]:.4g}" if history.scores else ""
-            description = f"Epoch {history.n_epochs}, loss {history.losses[-1]:.4g}{score}"
-            progress.update(bar, completed=history.n_epochs, description=description)
-
-        yield advance

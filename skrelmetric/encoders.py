@@ -6,6 +6,7 @@ gradient. `Laplacian` and `Tanh` choose their features from the samples; `MLP` d
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Protocol
 
 import torch
@@ -185,7 +186,8 @@ class Tanh:
         """
         _check_positive(self, "width")
         deviation = (weights @ (X - weights @ X.to(torch.float64)).square()).sqrt()
-        steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(deviation > 0, deviation, 1.0)).to(X.dtype))
+        varies = (X[0] != X).any(0)  # where nothing does, rounding leaves a deviation
+        steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(varies, deviation, 1.0)).to(X.dtype))
         with torch.no_grad():
             return nn.Sequential(steps, _principal(steps(X), weights, self.width))
 
@@ -248,7 +250,14 @@ class MLP:
         Returns
         -------
         torch.nn.Module
+
+        Raises
+        ------
+        ValueError
+            If the activation is unknown.
         """
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation={self.activation!r} is not known. Choose one of {list(ACTIVATIONS)}.")
         layers: list[nn.Module] = []
         for n_inputs, n_units in zip([X.shape[1], *self.widths], self.widths, strict=False):
             if layers and self.dropout:
@@ -302,7 +311,8 @@ def _quantiles(X: Tensor, weights: Tensor) -> Tensor:
     values, order = X.sort(0)
     share = weights[order].cumsum(0).T.contiguous()
     levels = (torch.arange(_N_QUANTILES, dtype=share.dtype, device=share.device) + 0.5) / _N_QUANTILES
-    places = torch.searchsorted(share, levels.repeat(len(share), 1)).clamp(max=len(X) - 1)
+    # A share that reaches a level but for rounding reaches it.
+    places = torch.searchsorted(share, levels.repeat(len(share), 1) - 1e-9).clamp(max=len(X) - 1)
     return values.T.gather(1, places)
 
 
@@ -316,5 +326,7 @@ def _affine(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
 
 def _check_positive(spec: object, *names: str) -> None:
     for name in names:
-        if not getattr(spec, name) > 0:
-            raise ValueError(f"{name}={getattr(spec, name)!r} of {type(spec).__name__} must be above 0.")
+        value, kind = getattr(spec, name), Integral if name == "width" else Real
+        if not isinstance(value, kind) or not float(value) > 0:
+            what = "a whole number" if name == "width" else "a number"
+            raise ValueError(f"{name}={value!r} of {type(spec).__name__} must be {what} above 0.")

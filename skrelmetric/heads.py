@@ -25,8 +25,6 @@ class Head(nn.Module, ABC):
         Symmetric matrix of the distance, float64.
     offset : Tensor
         Offset between distance and relation, a scalar.
-    penalty : float
-        What the matrix adds to the loss.
     exact : bool
         Whether `solve` finds the best distance; otherwise it is fixed, or learned by gradients.
     """
@@ -34,7 +32,6 @@ class Head(nn.Module, ABC):
     exact = False
     M: Tensor
     offset: Tensor
-    penalty = 0.0
 
     def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
         """Take the best distance of features of shape (n_samples, width), where there is an exact one."""
@@ -42,9 +39,12 @@ class Head(nn.Module, ABC):
     def accept(self, loss: PairLoss) -> None:
         """Take the gradient of what is learned by gradients from a loss over all pairs."""
 
-    def penalty_gradient(self, features: Tensor, weights: Tensor) -> Tensor | float:
-        """Derivative of the penalty by the features of some samples."""
-        return 0.0
+    def penalty(self, variance: float) -> tuple[float, float]:
+        """What the matrix adds to the loss of features of a total variance, and how it pulls at them.
+
+        The derivative by the features of sample i is the pull times p_i times their deviation from the mean.
+        """
+        return 0.0, 0.0
 
     @abstractmethod
     def factor(self, n_components: int) -> Tensor:
@@ -78,8 +78,6 @@ class RidgeHead(Head):
         Matrix of the distance, float64.
     offset : Tensor
         Offset between distance and relation, a scalar.
-    penalty : float
-        Value of the penalty.
     residual : float
         Relative residual at which the solver stopped.
     """
@@ -94,14 +92,11 @@ class RidgeHead(Head):
         equations = normal_equations(Samples(features, weights), G, self.alpha)
         aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
         coordinates = equations.coordinates
-        self._mean = weights @ features.to(torch.float64)
         axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.device))
         self.M = axes.T @ aligned.M @ axes
         self.offset, self.residual = aligned.offset, aligned.residual
-        self.penalty = self.alpha / 2 * float(aligned.M.square().sum())
-        # The unit of the penalty, the mean variance of the features, moves with them.
-        total = coordinates.scale**2 * float(coordinates.variances.sum())
-        self._pull = 4 * self.penalty / total if total > 0 else 0.0
+        self._penalty = self.alpha / 2 * float(aligned.M.square().sum())
+        self._variance = coordinates.scale**2 * float(coordinates.variances.sum())
 
     def average(self, other: "RidgeHead", share: float) -> None:
         """Take a mean with another head, in which the other one has a share between 0 and 1."""
@@ -113,8 +108,12 @@ class RidgeHead(Head):
         """Whether the solver reached its tolerance."""
         return self.residual <= _TOL
 
-    def penalty_gradient(self, features: Tensor, weights: Tensor) -> Tensor:
-        return self._pull * weights[:, None] * (features.to(torch.float64) - self._mean)
+    def penalty(self, variance: float) -> tuple[float, float]:
+        # The penalty holds M in units of the mean variance of the features, and so grows with the square of that.
+        if not self._variance:
+            return 0.0, 0.0
+        share = variance / self._variance
+        return self._penalty * share**2, 4 * self._penalty * share / self._variance
 
     def factor(self, n_components: int) -> Tensor:
         strongest = with_positive_sign(psd_factor(self.M)[:n_components])
@@ -134,24 +133,26 @@ class LinearHead(Head):
         Whether a scale and an offset between distance and relation are learned; otherwise they are 1 and 0.
     device : torch.device
         Where to compute.
+    dtype : torch.dtype
+        Dtype of what is learned, that of the encoder: L-BFGS keeps all in one.
     """
 
-    def __init__(self, width: int, learn_scale: bool, device: torch.device):
+    def __init__(self, width: int, learn_scale: bool, device: torch.device, dtype: torch.dtype = torch.float64):
         super().__init__()
         self.learn_scale = learn_scale
         self._identity: Tensor
         self.register_buffer("_identity", torch.eye(width, dtype=torch.float64, device=device), persistent=False)
         self.log_scale, self.shift = (
-            nn.Parameter(torch.zeros((), dtype=torch.float64, device=device), requires_grad=learn_scale) for _ in "ab"
+            nn.Parameter(torch.zeros((), dtype=dtype, device=device), requires_grad=learn_scale) for _ in "ab"
         )
 
     @property
     def M(self) -> Tensor:  # type: ignore[override]
-        return self.log_scale.exp() * self._identity
+        return self.log_scale.to(torch.float64).exp() * self._identity
 
     @property
     def offset(self) -> Tensor:  # type: ignore[override]
-        return self.shift
+        return self.shift.to(torch.float64)
 
     def accept(self, loss: PairLoss) -> None:
         if self.learn_scale:
@@ -159,4 +160,4 @@ class LinearHead(Head):
             self.shift.grad = torch.full_like(self.shift, loss.by_offset)
 
     def factor(self, n_components: int) -> Tensor:
-        return (self.log_scale.detach() / 2).exp() * self._identity
+        return (self.log_scale.detach().to(torch.float64) / 2).exp() * self._identity

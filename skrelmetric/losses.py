@@ -55,13 +55,15 @@ class AllPairs:
         Relation of the samples' targets.
     weights : Tensor of shape (n_samples,)
         Weight p_i of each sample, float64; they sum to 1.
+    mean_square : float or None, default=None
+        Mean of G_ij^2, which only the value of the loss depends on, where it is known: a batch takes that of all.
     """
 
-    def __init__(self, G: Relation, weights: Tensor):
+    def __init__(self, G: Relation, weights: Tensor, mean_square: float | None = None):
         self.G, self.weights = G, weights
         self.row_means = G.row_means(weights)
         self.mean = float(weights @ self.row_means)
-        self.mean_square = float(G.mean_square(weights))
+        self.mean_square = float(G.mean_square(weights)) if mean_square is None else mean_square
 
     def of(self, M: Tensor, offset: float) -> "PairSums":
         """The loss of a matrix, of shape (width, width), and an offset, for embeddings to be added."""
@@ -124,6 +126,17 @@ class PairSums:
             self._form_square += pq @ q
             self._form_relation += pq @ self.pairs.row_means[some]
             self._collected = self.pairs.G.collect(weighted, some, self._collected)
+
+    @property
+    def mean(self) -> Tensor:
+        """Weighted mean of the embeddings, in float64."""
+        assert self._origin is not None, "no embeddings were added"
+        return self._origin + self._mean
+
+    @property
+    def variance(self) -> float:
+        """Weighted variance of the embeddings, the sum over components."""
+        return float(self._second.trace() - self._mean @ self._mean)
 
     def loss(self) -> PairLoss:
         """Loss of all embeddings that were added.

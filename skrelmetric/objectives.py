@@ -129,14 +129,14 @@ class Alignment(nn.Module):
         self.G, self.schedule = G, schedule
         self._pairs: AllPairs | None = None
         self._features: Tensor | None = None
-        self.attend(part)
-
         self.dtype = dtype_of(encoder)
+        self.attend(part)
 
     def attend(self, part: Part) -> None:
         """Go on with other samples."""
         self.part = part
-        self.G_train = self.G if part.n_samples == self.G.n_samples else self.G[part.places]
+        everything = torch.arange(self.G.n_samples, device=part.places.device)
+        self.G_train = self.G if torch.equal(part.places, everything) else self.G[part.places]
         self._pairs = None
         self.forget()
 
@@ -144,12 +144,28 @@ class Alignment(nn.Module):
         """The encoder has changed: features and the exact head are to be found again."""
         self._features = None
 
-    def solve(self) -> Tensor:
-        """Features of the training samples, with the head at its best for them."""
+    def features(self) -> Tensor:
+        """Features of the training samples."""
         if self._features is None:
-            self._features = embed(self.encoder, self.part, self.dtype)
+            self._features = self._embed(self.part)
             self.head.solve(self._features, self.G_train, self.part.weights)
         return self._features
+
+    def solve(self) -> None:
+        """Find the best head for the encoder as it is, where there is an exact one.
+
+        Raises
+        ------
+        FloatingPointError
+            If the features are not finite.
+        """
+        if self.head.exact:
+            self.features()
+        else:
+            self._embed(self.part.some(torch.arange(2, device=self.part.places.device)))
+
+    def _embed(self, part: Part) -> Tensor:
+        return embed(self.encoder, part, self.dtype, self.schedule.chunk_size)
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps.
@@ -159,7 +175,7 @@ class Alignment(nn.Module):
         """
         rng = np.random.default_rng([self.schedule.seed, epoch])
         if self.head.exact:
-            self.solve()
+            self.features()
         self.encoder.train()
         losses, sizes = [], []
         for batch in self._batches(rng):
@@ -189,20 +205,24 @@ class Alignment(nn.Module):
         else:
             # Batches of nearly one size: a last one of a single sample would have no pair.
             shuffled = as_tensor(rng.permutation(n), device)
-            yield from shuffled.tensor_split(max(1, n // size))
+            yield from shuffled.tensor_split(max(1, min(-(-n // size), n // 2)))
 
     def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
         """Loss of a step with its gradients."""
         if isinstance(batch, tuple):
             value = self._backward_sampled(*batch, seed)
         elif batch is None:
-            if self._pairs is None:
-                self._pairs = AllPairs(self.G_train, self.part.weights)
-            value = self._backward_all(self._pairs, None, seed)
+            value = self._backward_all(self._all_pairs(), None, seed)
         else:
             weights = self.part.weights[batch]
-            value = self._backward_all(AllPairs(self.G_train[batch], weights / weights.sum()), batch, seed)
+            pairs = AllPairs(self.G_train[batch], weights / weights.sum(), self._all_pairs().mean_square)
+            value = self._backward_all(pairs, batch, seed)
         return value + self._decay()
+
+    def _all_pairs(self) -> AllPairs:
+        if self._pairs is None:
+            self._pairs = AllPairs(self.G_train, self.part.weights)
+        return self._pairs
 
     def _backward_all(self, pairs: AllPairs, batch: Tensor | None, seed: int) -> float:
         n = len(pairs.weights)
@@ -221,24 +241,31 @@ class Alignment(nn.Module):
                 for chunk in chunks:
                     sums.add(features(chunk), chunk)
         loss = sums.loss()
+        penalty, pull = self.head.penalty(sums.variance)
         for chunk in chunks:
             z = kept if len(chunks) == 1 else features(chunk)
             gradient = sums.gradient(z.detach(), chunk)
-            if self.head.penalty:
-                gradient += self.head.penalty_gradient(z.detach(), pairs.weights[chunk])
-            z.backward(gradient)
+            if pull:
+                gradient += pull * pairs.weights[chunk, None] * (z.detach() - sums.mean)
+            if z.requires_grad:  # the encoder may be frozen, and the head be trained alone
+                z.backward(gradient)
         self.head.accept(loss)
-        return loss.value + self.head.penalty
+        return loss.value + penalty
 
     def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
         samples, where = torch.cat([i, j]).unique(return_inverse=True)
-        z = self._encode(samples, seed).to(torch.float64)
+        ends = self._encode(samples, seed).to(torch.float64)[where]
+        first, second = ends.split(len(i))
         relations = self.G_train.pairs(i, j).to(torch.float64)
         fraction = self.schedule.hard_fraction
-        first, second = z[where[: len(i)]], z[where[len(i) :]]
         loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
-        loss.backward()
-        return float(loss.detach()) + self.head.penalty
+        # The ends of drawn pairs are a sample of the samples.
+        centred = ends - ends.detach().mean(0)
+        penalty, pull = self.head.penalty(float(centred.detach().square().sum() / len(ends)))
+        total = loss + pull / 2 * centred.square().sum() / len(ends)
+        if total.requires_grad:
+            total.backward()
+        return float(loss.detach()) + penalty
 
     def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
         """Features of some training samples; what the encoder draws depends on the seed alone."""
@@ -250,26 +277,28 @@ class Alignment(nn.Module):
     def _decay(self) -> float:
         if not self.schedule.weight_decay:
             return 0.0
-        squares = torch.stack([p.square().sum() for p in self.encoder.parameters() if p.requires_grad])
-        penalty = self.schedule.weight_decay * squares.sum()
+        trained = [p.square().sum() for p in self.encoder.parameters() if p.requires_grad]
+        if not trained:
+            return 0.0
+        penalty = self.schedule.weight_decay * torch.stack(trained).sum()
         penalty.backward()
         return float(penalty.detach())
 
     def neighbour_error(self, validation: Part) -> float:
         """Mean relation of validation samples to their nearest training samples."""
-        features = self.solve()
+        features = self.features()
         layer = self.head.layer(self.n_components, self.dtype)
-        some = slice(_N_JUDGED)
+        n, step = validation.n_samples, -(-validation.n_samples // _N_JUDGED)
+        judged = validation.some(torch.arange(0, n, step, device=validation.places.device))
         with torch.no_grad():
             search = TensorSearch(layer(features))
-            queries = layer(embed(self.encoder, validation, self.dtype)[some])
+            queries = layer(self._embed(judged))
         k = min(_N_NEIGHBORS, self.part.n_samples)
         nearest = search.nearest(queries, k)
-        relations = self.G.pairs(
-            validation.places[some].repeat_interleave(k), self.part.places[nearest.reshape(-1)]
-        ).reshape(-1, k)
-        weights = validation.weights[some]
-        return float(weights @ relations.mean(1) / weights.sum())
+        relations = self.G.pairs(judged.places.repeat_interleave(k), self.part.places[nearest.reshape(-1)]).reshape(
+            -1, k
+        )
+        return float(judged.weights @ relations.mean(1))
 
     def alignment_error(self, validation: Part) -> float:
         """Alignment loss over all pairs of validation samples."""
@@ -277,7 +306,7 @@ class Alignment(nn.Module):
         sums = AllPairs(self.G[validation.places], validation.weights).of(
             self.head.M.detach(), float(self.head.offset.detach())
         )
-        sums.add(embed(self.encoder, validation, self.dtype), slice(0, validation.n_samples))
+        sums.add(self._embed(validation), slice(0, validation.n_samples))
         return sums.loss().value
 
 
@@ -286,20 +315,35 @@ def dtype_of(encoder: nn.Module) -> torch.dtype:
     return next((p.dtype for p in encoder.parameters() if p.is_floating_point()), torch.float32)
 
 
-def embed(encoder: nn.Module, part: Part, dtype: torch.dtype) -> Tensor:
-    """Features of all samples of a part, of shape (n_samples, width), without gradients."""
+def embed(encoder: nn.Module, part: Part, dtype: torch.dtype, chunk_size: int | None = None) -> Tensor:
+    """Features of all samples of a part, of shape (n_samples, width), without gradients.
+
+    Raises
+    ------
+    ValueError
+        If the encoder returns anything but features.
+    FloatingPointError
+        If they are not finite.
+    """
+    step = min(chunk_size or _CHUNK_OF_INFERENCE, _CHUNK_OF_INFERENCE)
     encoder.eval()
-    starts = range(0, part.n_samples, _CHUNK_OF_INFERENCE)
+    starts = range(0, part.n_samples, step)
     with torch.no_grad():
-        blocks = [encoder(part.read(slice(s, s + _CHUNK_OF_INFERENCE), dtype)) for s in starts]
-    return _checked(torch.cat(blocks), part.n_samples)
+        chunks = (part.read(slice(start, start + step), dtype) for start in starts)
+        features = torch.cat([_checked(encoder(chunk), len(chunk)) for chunk in chunks])
+    if not torch.isfinite(features).all():
+        raise FloatingPointError("The encoder returned NaN or infinity. Scale the samples, or lower learning_rate.")
+    return features
 
 
 @contextmanager
 def _drawing(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed, and leave torch's own generators as they were: dropout takes no other."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

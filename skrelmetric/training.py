@@ -1,17 +1,27 @@
 """The training loop: epochs, early stopping with the best weights, checkpoints."""
 
+import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
+import joblib
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["OPTIMIZERS", "Checkpoint", "History", "train"]
+from skrelmetric._arrays import as_host
+
+__all__ = ["OPTIMIZERS", "Checkpoint", "History", "as_bytes", "check_loss", "fingerprint", "progress_bar", "train"]
 
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], Optimizer]] = {
     "adam": lambda parameters, learning_rate: torch.optim.Adam(parameters, lr=learning_rate),
@@ -55,7 +65,7 @@ class History:
     def judge(self, score: float, module: nn.Module) -> None:
         """Take in the criterion after the last epoch."""
         self.scores.append(score)
-        if self.best_state is None or score < self.scores[self.best_epoch]:
+        if self.best_state is None or not score >= self.scores[self.best_epoch]:
             self.best_epoch, self.best_state = self.n_epochs, deepcopy(module.state_dict())
 
     def settle(self, tol: float) -> None:
@@ -71,10 +81,19 @@ class Checkpoint:
     Parameters
     ----------
     path : Path
-        The file.
+        The file; its folder is made if need be.
+
+    Raises
+    ------
+    ValueError
+        If there can be no such folder.
     """
 
     def __init__(self, path: Path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"checkpoint={str(path.parent)!r} cannot be a folder ({error}). Name another.") from error
         self.path = path
 
     def load(self, module: nn.Module, optimizer: Optimizer) -> History:
@@ -95,7 +114,8 @@ class Checkpoint:
             return History(**saved["history"])
         except Exception as error:
             raise ValueError(
-                f"The checkpoint {self.path} cannot be read ({error}). Delete it to start anew, or name another folder."
+                f"The checkpoint {self.path} cannot be read ({type(error).__name__}). "
+                "Delete it to start anew, or name another folder."
             ) from error
 
     def save(self, module: nn.Module, optimizer: Optimizer, history: History) -> None:
@@ -161,11 +181,7 @@ def train(
         history.judge(criterion(), module)
     while history.n_epochs < max_epochs and history.idle < patience:
         loss = run_epoch(history.n_epochs)
-        if not torch.tensor(loss).isfinite():
-            raise FloatingPointError(
-                f"The loss became {loss} in epoch {history.n_epochs + 1}. "
-                "Lower learning_rate, or scale features and targets."
-            )
+        check_loss(loss, history.n_epochs + 1)
         history.losses.append(loss)
         if criterion:
             history.judge(criterion(), module)
@@ -179,3 +195,80 @@ def train(
     if history.best_state is not None:
         module.load_state_dict(history.best_state)
     return history
+
+
+def check_loss(loss: float, epoch: int) -> None:
+    """Refuse to go on from a loss that is not finite.
+
+    Raises
+    ------
+    FloatingPointError
+        If it is not.
+    """
+    if not isfinite(loss):
+        raise FloatingPointError(
+            f"The loss became {loss} in epoch {epoch}. Lower learning_rate, or scale features and targets."
+        )
+
+
+def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:
+    """Name of a fit: the same for the same parameters and data, in any process.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is a function that has no name of its own.
+    """
+    named = {name: _identity(name, value) for name, value in params.items()}
+    return joblib.hash((named, [_on_host(array) for array in data]))
+
+
+def _on_host(array: Any) -> Any:
+    """The numbers of an array of any kind, which a hash of it may depend on."""
+    if sparse.issparse(array):
+        return array.data, array.indices, array.indptr, array.shape
+    array = array.cpu().numpy() if isinstance(array, Tensor) else as_host(array)
+    return np.asarray(array) if isinstance(array, np.ndarray) else array
+
+
+def _identity(name: str, value: Any) -> Any:
+    """What of a parameter can be compared between processes."""
+    if isinstance(value, nn.Module):
+        return as_bytes(value)
+    qualified = getattr(value, "__qualname__", None)
+    if qualified is None:
+        return value
+    if "<" in qualified:
+        raise ValueError(
+            f"{name} is {qualified}, of which a checkpoint cannot tell whether it is still the same. "
+            "Pass a function of a module, or checkpoint=None."
+        )
+    return f"{value.__module__}.{qualified}"
+
+
+def as_bytes(value: Any) -> bytes:
+    """Modules and tensors as bytes; equal ones have equal bytes."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer, pickle_module=cloudpickle)  # which takes classes of a notebook along
+    return buffer.getvalue()
+
+
+@contextmanager
+def progress_bar(n_epochs: int, verbose: bool) -> Iterator[Callable[[History], None]]:
+    """What to call after each epoch, to show how far a training is."""
+    if not verbose:
+        yield lambda history: None
+        return
+    try:
+        from rich.progress import Progress
+    except ImportError as error:
+        raise ImportError("verbose=True needs rich: pip install 'skrelmetric[progress]'.") from error
+    with Progress() as progress:
+        bar = progress.add_task("Epochs", total=n_epochs)
+
+        def advance(history: History) -> None:
+            score = f", criterion {history.scores[-1]:.4g}" if history.scores else ""
+            description = f"Epoch {history.n_epochs}, loss {history.losses[-1]:.4g}{score}"
+            progress.update(bar, completed=history.n_epochs, description=description)
+
+        yield advance

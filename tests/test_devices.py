@@ -20,7 +20,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from skrelmetric import AAKNN, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric import linear as linear_module
 from skrelmetric._samples import Samples
 from skrelmetric._search import NeighbourSearch
@@ -413,3 +413,93 @@ def test_scikit_learn_array_api_check(namespace, estimator, dtype):
         check_array_api_input(type(estimator).__name__, estimator, namespace, dtype_name=dtype, check_values=True)
     finally:
         torch.set_default_dtype(default)
+
+
+class TrainingAccelerator(Accelerator):
+    """An accelerator on which parameters keep who they are, so that torch's modules and optimisers work."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch._has_compatible_shallow_copy_type:
+            return is_away(args[0]) == is_away(args[1])
+        if func is Tensor.__deepcopy__:
+            tensor, memo = args
+            memo[id(tensor)] = tensor.detach().clone().as_subclass(type(tensor))
+            return memo[id(tensor)]
+        if getattr(func, "__name__", "") not in ("__get__", "__set__", "requires_grad_", "backward"):
+            return super().__torch_function__(func, types, args, kwargs)
+        tensors = tensors_in(args)
+        self._check_devices(func, args, tensors)
+        result = func(*args, **(kwargs or {}))
+        fresh = isinstance(result, Tensor) and result is not args[0]
+        return result.as_subclass(OnAccelerator) if fresh and is_away(args[0]) else result
+
+
+@pytest.fixture
+def training_cuda(monkeypatch):
+    """What moves an array to an accelerator that can train."""
+    if torch.cuda.is_available():
+        yield lambda array: torch.as_tensor(array).to("cuda")
+        return
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    with TrainingAccelerator():
+        yield lambda array: torch.as_tensor(array).to("cuda")
+
+
+SMALL = {"encoder": "mlp", "hidden_layer_sizes": (6,), "max_epochs": 2}
+DEEP = {
+    "default": {},
+    "tanh": {"encoder": "tanh"},
+    "ridge": {**SMALL, "weight_decay": 0.01},
+    "linear": {**SMALL, "head": "linear", "n_components": 3, "learn_scale": True},
+    "batches": {**SMALL, "batch_size": 20, "dropout": 0.2, "criterion": "loss"},
+    "drawn": {**SMALL, "head": "linear", "pairs": 50, "hard_fraction": 0.5},
+    "lbfgs": {**SMALL, "head": "linear", "optimizer": "lbfgs", "chunk_size": 25, "max_epochs": 1},
+}
+
+
+def test_the_training_accelerator_is_not_the_host(training_cuda):
+    weight = torch.nn.Parameter(training_cuda(np.ones((2, 3))))
+    (weight * weight).sum().backward()
+    assert on_cuda(weight, weight.grad, weight.detach())
+    np.testing.assert_array_equal(host(weight.grad), np.full((2, 3), 2.0))
+    with pytest.raises(RuntimeError, match="same device"):
+        weight @ torch.ones(3, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        weight.grad = torch.ones(2, 3, dtype=torch.float64)
+    with pytest.raises((TypeError, RuntimeError)):
+        weight.detach().numpy()
+
+
+@pytest.mark.parametrize(("dtype", "host_targets"), [(torch.float64, False), (torch.float32, True)])
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_metrics_stay_on_the_accelerator(name, dtype, host_targets, training_cuda, dispatch, rng):
+    X, Y, _ = samples(rng, dtype=dtype)
+    Y = Y.astype(float)
+    Y[:2] = np.nan
+    y, weights = (Y, np.arange(60) % 3) if host_targets else (training_cuda(Y), training_cuda(np.arange(60) % 3))
+    metric = HRAMLTransformer(**DEEP[name], random_state=0)
+    expected = HRAMLTransformer(**metric.get_params()).fit(X, Y, np.arange(60) % 3)
+    metric.fit(training_cuda(X), y, weights)
+    embedding = metric.transform(training_cuda(X))
+    assert on_cuda(embedding, metric.components_, *metric.encoder_.parameters())
+    assert embedding.dtype == dtype
+    tolerance = 1e-7 if dtype == torch.float64 else 1e-3
+    assert_close(embedding, expected.transform(X), tolerance)
+    metric.partial_fit(training_cuda(X[5:40]), training_cuda(Y[5:40]))
+    assert_close(metric.transform(training_cuda(X)), expected.partial_fit(X[5:40], Y[5:40]).transform(X), tolerance)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_metrics_of_host_samples_are_learned_there(name, kind, training_cuda, rng):
+    X, Y, _ = samples(rng)
+    X *= rng.random(X.shape) < 0.5
+    metric = HRAMLTransformer(**DEEP[name], device="cuda", random_state=0)
+    metric.fit(kind(X[10:]), Y[10:], X_val=kind(X[:10]), y_val=Y[:10])
+    assert on_cuda(*metric.encoder_.parameters())
+    assert isinstance(metric.components_, np.ndarray)
+    expected = HRAMLTransformer(**DEEP[name], random_state=0).fit(X[10:], Y[10:], X_val=X[:10], y_val=Y[:10])
+    embedding = metric.transform(kind(X))
+    assert isinstance(embedding, np.ndarray)
+    assert_close(embedding, expected.transform(X), 1e-7)

@@ -189,13 +189,13 @@ class TestPrincipal:
 
     @pytest.mark.parametrize("width", [0, -1])
     def test_width_must_be_positive(self, spec, width):
-        with pytest.raises(ValueError, match=rf"width={width} of {spec.__name__} must be above 0"):
+        with pytest.raises(ValueError, match=rf"width={width} of {spec.__name__} must be a whole number above 0"):
             build(spec(width), np.eye(3))
 
 
 @pytest.mark.parametrize("gamma", [0, -0.5, float("nan")])
 def test_gamma_must_be_positive(gamma):
-    with pytest.raises(ValueError, match=rf"gamma={gamma} of Laplacian must be above 0"):
+    with pytest.raises(ValueError, match=rf"gamma={gamma} of Laplacian must be a number above 0"):
         build(Laplacian(gamma=gamma), np.eye(3))
 
 

@@ -66,7 +66,7 @@ class TestRidge:
         assert float(head.offset) == pytest.approx(b, abs=1e-8)
         sums = AllPairs(G, torch.from_numpy(p)).of(head.M, float(head.offset))
         sums.add(torch.from_numpy(Z), slice(0, n))
-        assert sums.loss().value + head.penalty == pytest.approx(minimum, rel=1e-8, abs=1e-12)
+        assert sums.loss().value + head.penalty(sums.variance)[0] == pytest.approx(minimum, rel=1e-8, abs=1e-12)
 
     @pytest.mark.parametrize("alpha", [0.01, 1.0])
     @pytest.mark.parametrize("relation", ["l1", "hamming"])
@@ -79,7 +79,8 @@ class TestRidge:
         sums.add(torch.from_numpy(Z), slice(0, n))
         sums.loss()
         gradient = sums.gradient(torch.from_numpy(Z), slice(0, n))
-        penalty = head.penalty_gradient(torch.from_numpy(Z), weights)
+        _, pull = head.penalty(sums.variance)
+        penalty = pull * weights[:, None] * (torch.from_numpy(Z) - sums.mean)
         assert penalty.abs().max() > 1e-4 * gradient.abs().max()  # or the test would not see it
         step, expected = 1e-4, np.empty_like(Z)
         for place in np.ndindex(Z.shape):
@@ -89,22 +90,21 @@ class TestRidge:
             expected[place] = (best(ahead, matrix, p, alpha)[2] - best(behind, matrix, p, alpha)[2]) / (2 * step)
         np.testing.assert_allclose(gradient + penalty, expected, atol=1e-6 * np.abs(expected).max())
 
-    def test_gradient_of_the_penalty_by_chunks(self, rng):
+    def test_the_pull_is_the_slope_of_the_penalty(self, rng):
         Z, G, p = problem(rng, 20, 3)
-        head, Z, p = solved(Z, G, p, 1.0), torch.from_numpy(Z), torch.from_numpy(p)
-        whole = head.penalty_gradient(Z, p)
-        chunks = [head.penalty_gradient(Z[rows], p[rows]) for rows in (slice(0, 7), slice(7, 20))]
-        torch.testing.assert_close(torch.cat(chunks), whole)
-        torch.testing.assert_close(whole.sum(0), torch.zeros(3, dtype=torch.float64))  # shifts are free
-        # All features times 1 + t: the penalty of a fixed M grows as (1 + t)^4.
-        assert float((whole * Z).sum()) == pytest.approx(4 * head.penalty)
+        head, variance = solved(Z, G, p, 1.0), float(p @ np.square(Z - p @ Z).sum(1))
+        value, pull = head.penalty(2 * variance)
+        assert value == pytest.approx(4 * head.penalty(variance)[0])  # of a fixed M, as features grow
+        ahead, behind = (head.penalty(2 * variance + step)[0] for step in (1e-4, -1e-4))
+        assert pull / 2 == pytest.approx((ahead - behind) / 2e-4)  # dv/dz_i = 2 p_i (z_i - mean)
 
     def test_units_of_the_features_do_not_matter(self, rng):
         Z, G, p = problem(rng, 20, 3)
         head, scaled = solved(Z, G, p, 0.3), solved(100 * Z + 5, G, p, 0.3)
         np.testing.assert_allclose(1e4 * scaled.M, head.M, atol=1e-8 * float(head.M.abs().max()))
         assert float(scaled.offset) == pytest.approx(float(head.offset))
-        assert scaled.penalty == pytest.approx(head.penalty)
+        variance = float(p @ np.square(Z - p @ Z).sum(1))
+        assert scaled.penalty(1e4 * variance)[0] == pytest.approx(head.penalty(variance)[0])
 
     def test_float32_features(self, rng):
         Z, G, p = problem(rng, 60, 4)
@@ -122,8 +122,7 @@ class TestRidge:
         np.testing.assert_array_equal(head.M, np.zeros((4, 4)))
         assert float(head.offset) == pytest.approx(float(p @ G.block(EVERYTHING, EVERYTHING).numpy() @ p))
         assert head.converged
-        assert head.penalty == 0
-        np.testing.assert_array_equal(head.penalty_gradient(torch.ones((n, 4)), torch.from_numpy(p)), np.zeros((n, 4)))
+        assert head.penalty(0.0) == head.penalty(1.0) == (0.0, 0.0)
         np.testing.assert_array_equal(head.factor(3), np.zeros((3, 4)))
 
     @pytest.mark.parametrize("n", [3, 30])
@@ -197,7 +196,7 @@ class TestLinear:
         torch.testing.assert_close(head.factor(3), identity, rtol=0, atol=0)
         assert float(head.offset) == 0
         assert not head.exact
-        assert head.penalty == head.penalty_gradient(torch.ones(2, 3), torch.ones(2)) == 0
+        assert head.penalty(1.0) == (0.0, 0.0)
 
     def test_nothing_is_trained_without_a_scale(self, rng):
         Z, G, p = problem(rng, 9, 3)

@@ -130,11 +130,13 @@ def least_over_metrics(z, G, p, alpha):
 
 
 def loss_of_step(alignment, x, mask):
-    """Loss over all pairs of the samples of a step, which are found among all."""
+    """Loss over all pairs of the samples of a step, which are found among all; its constant is that of all samples."""
     where = (x[:, None] == alignment.part.X).all(-1).nonzero()[:, 1]
     assert len(where) == len(x)
     p, G = alignment.part.weights[where], alignment.G.block(EVERYTHING, EVERYTHING)[where][:, where]
-    return all_pairs(alignment.encoder.features(x, mask), G, p / p.sum(), IDENTITY, 0.0)
+    p, everything, weights = p / p.sum(), alignment.G.block(EVERYTHING, EVERYTHING), alignment.part.weights
+    constant = weights @ everything.square() @ weights - p @ G.square() @ p
+    return all_pairs(alignment.encoder.features(x, mask), G, p, IDENTITY, 0.0) + constant / 2
 
 
 def assert_close(actual, expected, tolerance=1e-10):
@@ -394,13 +396,13 @@ def test_lbfgs_trains_to_a_stationary_point(rng):
 
 def test_features_are_found_again_after_an_epoch_and_for_other_samples(rng):
     alignment = alignment_of(rng, head=RidgeHead(1.0))
-    features = alignment.solve()
-    assert alignment.solve() is features
+    features = alignment.features()
+    assert alignment.features() is features
     alignment.run_epoch(0, torch.optim.SGD(alignment.parameters(), lr=0.1))
-    assert not torch.equal(alignment.solve(), features)
+    assert not torch.equal(alignment.features(), features)
     places = torch.tensor([3, 8, 20, 2])
     alignment.attend(alignment.part.some(places))
-    torch.testing.assert_close(alignment.solve(), alignment.encoder(alignment.part.X[places]).detach())
+    torch.testing.assert_close(alignment.features(), alignment.encoder(alignment.part.X[places]).detach())
 
 
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"batch_size": 4}])
@@ -454,7 +456,8 @@ class TestCriteria:
         G = alignment.G.block(EVERYTHING, EVERYTHING).numpy()
         training = alignment.part.places.tolist()
         total = weight = 0.0
-        for i, w in list(zip(validation.places.tolist(), validation.weights.tolist(), strict=True))[:n_judged]:
+        every = -(-12 // n_judged)  # third of the twelve, or all
+        for i, w in list(zip(validation.places.tolist(), validation.weights.tolist(), strict=True))[::every]:
             nearest = sorted(training, key=lambda j: float(np.sum((L @ (z[i] - z[j])) ** 2)))[:10]
             total += w * np.mean([G[i, j] for j in nearest])
             weight += w
@@ -586,7 +589,7 @@ class TestMemoryMap:
         monkeypatch.setattr("skrelmetric.objectives._CHUNK_OF_INFERENCE", 100)
         alignment = alignment(RidgeHead(1.0) if exact else None, chunk_size=64)
         alignment.run_epoch(0, torch.optim.SGD(alignment.parameters(), lr=0.1))
-        assert sizes == [100] * 5 * exact + [64, 64, 64, 64, 64, 64, 64, 52] * 2
+        assert sizes == ([64] * 7 + [52]) * exact + [64, 64, 64, 64, 64, 64, 64, 52] * 2
 
     @pytest.mark.parametrize("options", [{"batch_size": 50}, {"n_pairs": 100, "batch_size": 25}])
     def test_training_reads_batches(self, options, alignment, sizes):
@@ -600,7 +603,7 @@ class TestMemoryMap:
         alignment = alignment()
         alignment.neighbour_error(alignment.part)
         alignment.alignment_error(alignment.part)
-        assert set(sizes) == {100}
+        assert max(sizes) == 100
 
 
 class Returning(nn.Module):

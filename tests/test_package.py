@@ -28,7 +28,7 @@ LAYERS = {
     "scorers": 2,
     "_inputs": 4,
     "encoders": 2,
-    "training": 2,
+    "training": 3,
     "alignment": 5,
     "losses": 5,
     "heads": 6,
