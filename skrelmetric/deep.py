@@ -135,7 +135,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         Whether `fit` starts from the encoder of the last fit.
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
-        ends as if it had not been interrupted; other fits have files of their own.
+        ends as if it had not been interrupted; other fits have files of their own. Without a `random_state` the seed
+        then comes from parameters and data.
     mixed_precision : bool, default=False
         Whether the encoder is trained in bfloat16 where torch deems it safe, which it does for float32 only. Sums over
         pairs are float64 always.

@@ -182,10 +182,12 @@ class Tanh:
         Raises
         ------
         ValueError
-            If `width` is not positive.
+            If `width` is not positive, or the variance of the samples overflows.
         """
         _check_positive(self, "width")
         deviation = (weights @ (X - weights @ X.to(torch.float64)).square()).sqrt()
+        if not deviation.isfinite().all():
+            raise ValueError("The samples are too large to square without overflow. Scale the features first.")
         varies = (X[0] != X).any(0)  # where nothing does, rounding leaves a deviation
         steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(varies, deviation, 1.0)).to(X.dtype))
         with torch.no_grad():

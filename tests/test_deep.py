@@ -406,7 +406,7 @@ def test_missing_labels(samples, parameters):
 
 
 @pytest.mark.parametrize("drawn", [{}, {"dropout": 0.5, "batch_size": 20}, {"dropout": 0.3, "pairs": 200}])
-@pytest.mark.parametrize("parameters", [MLP, LINEAR])
+@pytest.mark.parametrize("parameters", [{**MLP, "hidden_layer_sizes": (8, 8)}, LINEAR])
 def test_seeds(samples, parameters, drawn):
     X, Y = samples
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
@@ -539,17 +539,50 @@ def test_interrupted_fits_resume_to_the_same_end(samples, tmp_path, name, stoppi
         np.testing.assert_array_equal(resumed.transform(X), plain.transform(X))
 
 
-def test_a_finished_fit_is_taken_from_its_file_and_goes_on(samples, tmp_path, monkeypatch):
+def test_a_finished_fit_is_taken_from_its_file(samples, tmp_path, monkeypatch):
     X, Y = samples
     metric = HRAMLTransformer(**LINEAR, checkpoint=tmp_path, **SHORT).fit(X, Y)
-    longer = HRAMLTransformer(**{**LINEAR, **SHORT, "max_epochs": 5}, checkpoint=tmp_path).fit(X, Y)
-    expected = HRAMLTransformer(**{**LINEAR, **SHORT, "max_epochs": 5}).fit(X, Y)
-    np.testing.assert_array_equal(longer.transform(X), expected.transform(X))
     interrupt(monkeypatch, 0)
     again = HRAMLTransformer(**LINEAR, checkpoint=str(tmp_path), **SHORT).fit(X, Y)
-    assert again.n_iter_ == 5  # more epochs than asked for are there
-    with pytest.raises(KeyboardInterrupt):
-        clone(metric).fit(X[:50], Y[:50])
+    np.testing.assert_array_equal(again.transform(X), metric.transform(X))
+    assert again.loss_curve_ == metric.loss_curve_
+    for other in (clone(metric), clone(metric).set_params(max_epochs=2)):
+        with pytest.raises(KeyboardInterrupt):
+            other.fit(X[:50], Y[:50])
+    with pytest.raises(KeyboardInterrupt):  # another number of epochs is another fit
+        clone(metric).set_params(max_epochs=2).fit(X, Y)
+
+
+def test_unlike_fits_have_unlike_checkpoints(samples, tmp_path):
+    X, Y = samples
+
+    def n_files(encoder, sample_weight=None):
+        HRAMLTransformer(encoder=encoder, **SHORT, checkpoint=tmp_path, random_state=0).fit(X, Y, sample_weight)
+        return len(list(tmp_path.glob("*.pt")))
+
+    frozen = nn.Sequential(nn.Linear(4, 3))
+    assert n_files(frozen) == n_files(deepcopy(frozen)) == 1
+    frozen[0].bias.requires_grad_(False)
+    assert n_files(frozen) == 2
+    same_targets = [i for i in range(len(Y)) if (Y[i] == Y[0]).all()][:2]
+    for count, left_out in zip((3, 4), same_targets, strict=True):
+        assert n_files(frozen, np.where(np.arange(len(X)) == left_out, 0.0, 1.0)) == count
+
+
+def test_functions_without_a_name_have_no_checkpoint(samples, tmp_path):
+    X, Y = samples
+    metric = HRAMLTransformer(relation=lambda a, b: np.abs(a[:, None] - b).sum(-1), checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="relation is .*<lambda>, of which a checkpoint cannot tell"):
+        metric.fit(X, Y)
+
+
+def test_checkpoint_folders(samples, tmp_path):
+    X, Y = samples
+    HRAMLTransformer(**LINEAR, **SHORT, checkpoint=tmp_path / "new" / "folder").fit(X, Y)
+    assert len(list((tmp_path / "new" / "folder").iterdir())) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file' cannot be a folder"):
+        HRAMLTransformer(**LINEAR, **SHORT, checkpoint=tmp_path / "file").fit(X, Y)
 
 
 def test_fits_share_a_folder(samples, tmp_path):
@@ -733,7 +766,7 @@ def test_sequences(rng):
     embedding = metric.fit(X, y).transform(X)
     assert embedding.shape == (60, 6)
     assert metric.n_iter_ == 3
-    for dtype in (np.int32, np.uint8):
+    for dtype in (np.int32, np.int16):
         np.testing.assert_array_equal(clone(metric).fit(X.astype(dtype), y).transform(X.astype(dtype)), embedding)
 
 
@@ -961,8 +994,8 @@ def test_mixed_precision_agrees_roughly(samples):
     [
         ({"encoder": "laplace"}, "'encoder' parameter of HRAMLTransformer must be"),
         ({"encoder": 3}, "an object implementing 'build'"),
-        ({"encoder": Laplacian(width=0)}, "width=0 of Laplacian must be above 0"),
-        ({"encoder": Laplacian(gamma=-1.0)}, "gamma=-1.0 of Laplacian must be above 0"),
+        ({"encoder": Laplacian(width=0)}, "width=0 of Laplacian must be a whole number above 0"),
+        ({"encoder": Laplacian(gamma=-1.0)}, "gamma=-1.0 of Laplacian must be a number above 0"),
         ({"n_components": 0}, "'n_components' parameter of HRAMLTransformer must be"),
         ({"n_components": 61}, "n_components=61, but the encoder has .* Pass at most that, or None"),
         ({"n_components": 3, "encoder": nn.Linear(4, 2), "head": "linear"}, "Pass that number, or None"),
@@ -970,6 +1003,9 @@ def test_mixed_precision_agrees_roughly(samples):
         ({"head": "exact"}, "'head' parameter"),
         ({"alpha": -1.0}, "'alpha' parameter"),
         ({"dropout": 1.0}, "'dropout' parameter"),
+        ({"encoder": "mlp", "dropout": 0.1}, r"hidden_layer_sizes=\(128,\) has none under head='ridge'"),
+        ({"encoder": Laplacian}, r"encoder=Laplacian is a class. Pass an object, Laplacian\(...\)"),
+        ({"hard_fraction": 0.5, "pairs": 10}, "hard_fraction=0.5 is for head='linear'"),
         ({"activation": "swish"}, "'activation' parameter"),
         ({"pairs": 0}, "'pairs' parameter"),
         ({"hard_fraction": 0.0}, "'hard_fraction' parameter"),
@@ -987,7 +1023,10 @@ def test_mixed_precision_agrees_roughly(samples):
         ({"batch_size": 1}, "a batch of samples needs two to have a pair"),
         ({"optimizer": "lbfgs", "pairs": 100}, "optimizer='lbfgs' needs the same loss at every step"),
         ({"optimizer": "lbfgs", "batch_size": 10}, "optimizer='lbfgs' needs the same loss at every step"),
-        ({"optimizer": "lbfgs", "dropout": 0.1}, "optimizer='lbfgs' needs the same loss at every step"),
+        (
+            {"optimizer": "lbfgs", "encoder": "mlp", "dropout": 0.1},
+            "optimizer='lbfgs' needs the same loss at every step",
+        ),
         ({"learn_scale": True}, "learn_scale=True is for head='linear'"),
         ({"hidden_layer_sizes": (8, 0)}, "must hold whole numbers above 0"),
         ({"hidden_layer_sizes": (8.0,)}, "must hold whole numbers above 0"),
@@ -1073,3 +1112,190 @@ def test_chosen_features_are_free_of_scale(samples, encoder, c):
     X, Y = samples
     one, scaled = HRAMLTransformer(encoder=encoder).fit(X, Y), HRAMLTransformer(encoder=encoder).fit(c * X, Y)
     assert_same_distances(scaled.transform(c * X), one.transform(X))
+
+
+# What once went wrong
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, list, torch.from_numpy])
+def test_module_takes_floats_in_any_container(samples, make):  # "" in "iu" is True
+    X, Y = samples
+    metric = HRAMLTransformer(encoder=nn.Linear(4, 3), **SHORT, random_state=0)
+    expected = metric.fit(X, Y).transform(X)
+    container = X.tolist() if make is list else make(X)
+    np.testing.assert_allclose(metric.fit(container, Y).transform(container), expected, atol=1e-12)
+
+
+def test_integer_tensors_under_dispatch(rng):
+    X = rng.integers(0, 20, (60, 7))
+    y = (X < 10).sum(1)
+    metric = HRAMLTransformer(encoder=Words(), **SHORT, random_state=0)
+    expected = metric.fit(X, y).transform(X)
+    with config_context(array_api_dispatch=True):
+        np.testing.assert_allclose(
+            metric.fit(torch.from_numpy(X), torch.from_numpy(y)).transform(torch.from_numpy(X)), expected
+        )
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.linear, self.factor = nn.Linear(4, 3), factor
+        nn.init.ones_(self.linear.weight), nn.init.zeros_(self.linear.bias)
+
+    def forward(self, X):
+        return (self.factor * self.linear(X)).tanh()
+
+
+def test_fingerprints_tell_modules_and_relations_apart(samples):
+    assert HRAMLTransformer(encoder=Scaled(1.0))._fingerprint(*samples) != HRAMLTransformer(
+        encoder=Scaled(3.0)
+    )._fingerprint(*samples)
+
+
+def test_constant_samples(samples):
+    for X in (np.full((30, 3), 0.1), np.full((30, 1), 0.1)):
+        for metric in (HRAMLTransformer(), HRAMLTransformer(encoder="tanh"), RAMLLinear()):
+            with pytest.warns(UserWarning, match="The learned metric is 0"):
+                metric.fit(X, [0, 1, 0] * 10)
+            assert not metric.transform(X).any()
+
+
+def test_finite_losses_beyond_float32(samples):
+    X = samples[0]
+    HRAMLTransformer(**MLP, **SHORT, relation="sqeuclidean").fit(X, X[:, 0] * 1e10)
+
+
+def test_learned_scale_of_a_frozen_encoder(samples):
+    encoder = nn.Linear(4, 3).requires_grad_(False)
+    HRAMLTransformer(encoder=encoder, head="linear", learn_scale=True, **SHORT).fit(*samples)
+
+
+def test_decay_of_a_frozen_encoder(samples):
+    encoder = nn.Linear(4, 3).requires_grad_(False)
+    HRAMLTransformer(encoder=encoder, head="linear", learn_scale=True, **SHORT, weight_decay=0.1, pairs=50).fit(
+        *samples
+    )
+
+
+def test_lbfgs_goes_on_after_a_pickle(samples):
+    metric = HRAMLTransformer(**LINEAR, optimizer="lbfgs", max_epochs=1).fit(*samples)
+    pickle.loads(pickle.dumps(metric)).partial_fit(*samples)
+
+
+def test_lbfgs_of_two_dtypes_resumes(samples, tmp_path):
+    X, Y = samples[0].astype(np.float32), samples[1]
+    metric = HRAMLTransformer(**LINEAR, learn_scale=True, optimizer="lbfgs", checkpoint=tmp_path, **SHORT)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(HRAMLTransformer, "_fingerprint", lambda *args: "0" * 32)
+        metric.fit(X, Y)
+        metric.set_params(max_epochs=6).fit(X, Y)
+
+
+def test_warnings_point_to_the_caller(samples):
+    with pytest.warns(UserWarning, match="The learned metric is 0") as caught:
+        HRAMLTransformer().fit(samples[0], np.ones(60))
+    assert caught[0].filename == __file__
+
+
+def test_checkpoint_folder_is_made(samples, tmp_path):
+    HRAMLTransformer(**MLP, **SHORT, checkpoint=tmp_path / "new").fit(*samples)
+
+
+def test_export_of_an_embedding(rng, tmp_path):
+    import onnxruntime
+
+    X = rng.integers(0, 20, (60, 7))
+    metric = HRAMLTransformer(encoder=Words(), **SHORT).fit(X, (X < 10).sum(1))
+    metric.export_onnx(tmp_path / "m.onnx")
+    onnxruntime.InferenceSession(tmp_path / "m.onnx")
+
+
+def test_export_of_a_module_fitted_to_float64(images, tmp_path):
+    X, y = images
+    HRAMLTransformer(encoder=convolution(), **SHORT).fit(X.astype(np.float64), y).export_onnx(tmp_path / "m.onnx")
+
+
+def test_gradient_of_drawn_pairs_is_that_of_all(samples):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()
+
+    def gradient(**pairs):
+        metric = HRAMLTransformer(
+            encoder=encoder,
+            optimizer="sgd",
+            learning_rate=1.0,
+            max_epochs=1,
+            **pairs,
+            early_stopping=False,
+            random_state=0,
+        ).fit(*samples)
+        return torch.cat(
+            [(a - b).flatten() for a, b in zip(encoder.parameters(), metric.encoder_[0].parameters(), strict=True)]
+        )
+
+    assert torch.cosine_similarity(gradient(), gradient(pairs=2_000_000), 0) > 0.999
+
+
+def test_a_failed_warm_start_leaves_the_estimator(samples, monkeypatch):
+    X, Y = samples
+    metric = HRAMLTransformer(**LINEAR, **WHOLE, max_epochs=3, warm_start=True).fit(X, Y)
+    before = metric.transform(X)
+    interrupt(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        metric.fit(X, Y)
+    np.testing.assert_array_equal(metric.transform(X), before)
+
+
+def test_modules_that_return_tuples(samples):
+    with pytest.raises(ValueError, match="must return features"):
+        HRAMLTransformer(encoder=nn.LSTM(4, 3)).fit(*samples)
+
+
+def test_repetition_where_quantiles_tie(samples):
+    X, Y = samples
+    times = np.arange(60) % 3
+    weighted, literal = (
+        HRAMLTransformer(encoder="tanh").fit(X, Y, times),
+        HRAMLTransformer(encoder="tanh").fit(np.repeat(X, times, 0), np.repeat(Y, times, 0)),
+    )
+    assert_same_distances(weighted.transform(X), literal.transform(X), rtol=1e-3)
+
+
+def test_names_after_set_params(samples):
+    metric = HRAMLTransformer(8).fit(*samples).set_params(n_components=3)
+    assert len(metric.get_feature_names_out()) == metric.transform(samples[0]).shape[1]
+
+
+def test_a_learned_scale_after_a_warm_start_without(samples):
+    metric = (
+        HRAMLTransformer(**LINEAR, **SHORT, warm_start=True).fit(*samples).set_params(learn_scale=True).fit(*samples)
+    )
+    assert metric._state.head.learn_scale
+
+
+def test_images_of_bytes(rng):
+    X = rng.integers(0, 255, (40, 1, 8, 8)).astype(np.uint8)
+    try:
+        HRAMLTransformer(encoder=convolution(), **SHORT).fit(X, X[:, 0].mean((1, 2)) > 127)
+    except RuntimeError as error:
+        pytest.fail(f"no word of what to do: {error}")
+
+
+def test_tanh_of_huge_samples_says_so(samples):
+    X, Y = samples
+    with pytest.raises(ValueError, match="Scale the features"):
+        HRAMLTransformer(encoder="tanh").fit(X * 1e200, Y)
+
+
+def test_specs_are_instances(samples):
+    with pytest.raises(ValueError, match="encoder"):
+        HRAMLTransformer(encoder=Laplacian).fit(*samples)
+
+
+def test_memory_maps_have_the_key_of_their_samples(samples, tmp_path):
+    X, _ = samples
+    np.save(tmp_path / "X.npy", X)
+    assert HRAMLTransformer()._fingerprint(
+        np.load(tmp_path / "X.npy", mmap_mode="r")
+    ) == HRAMLTransformer()._fingerprint(X)

@@ -7,6 +7,7 @@ path, and results are compared with those of numpy.
 """
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -442,6 +443,8 @@ def training_cuda(monkeypatch):
         return
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: None)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     with TrainingAccelerator():
         yield lambda array: torch.as_tensor(array).to("cuda")
 
@@ -452,7 +455,7 @@ DEEP = {
     "tanh": {"encoder": "tanh"},
     "ridge": {**SMALL, "weight_decay": 0.01},
     "linear": {**SMALL, "head": "linear", "n_components": 3, "learn_scale": True},
-    "batches": {**SMALL, "batch_size": 20, "dropout": 0.2, "criterion": "loss"},
+    "batches": {**SMALL, "hidden_layer_sizes": (6, 6), "batch_size": 20, "dropout": 0.2, "criterion": "loss"},
     "drawn": {**SMALL, "head": "linear", "pairs": 50, "hard_fraction": 0.5},
     "lbfgs": {**SMALL, "head": "linear", "optimizer": "lbfgs", "chunk_size": 25, "max_epochs": 1},
 }
