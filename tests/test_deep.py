@@ -1118,7 +1118,7 @@ def test_chosen_features_are_free_of_scale(samples, encoder, c):
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, list, torch.from_numpy])
-def test_module_takes_floats_in_any_container(samples, make):  # "" in "iu" is True
+def test_module_takes_floats_in_any_container(samples, make):
     X, Y = samples
     metric = HRAMLTransformer(encoder=nn.Linear(4, 3), **SHORT, random_state=0)
     expected = metric.fit(X, Y).transform(X)
