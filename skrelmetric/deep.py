@@ -110,8 +110,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         Share of the drawn pairs of each step that counts: those with the largest errors (HRAML, section 5.3). For the
         "linear" head.
     chunk_size : int or None, default=None
-        Most samples that the encoder takes at once in training; it bounds memory and changes nothing but rounding.
-        None is no limit.
+        Most samples that the encoder takes at once, of all pairs or of those of a batch; it bounds memory and changes
+        nothing but rounding, and what dropout draws and batch normalisation estimates. None is no limit.
     optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
     learning_rate : float or None, default=None
@@ -354,7 +354,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         G = make_relation(targets, relation, device=whole.weights.device)
 
         state = self._start(whole, relation, seed)
-        checkpoint = None if key is None else Checkpoint(Path(self.checkpoint) / f"{key}.pt")
+        checkpoint = None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
         alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
         optimizer = self._new_optimizer(alignment) if n_epochs else None
         callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
@@ -456,7 +456,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         ndarray of shape (n_samples, n_components)
             Embeddings.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "encoder_")
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = self._validated(X, reset=False)
         rows = _stored(X)
@@ -483,7 +483,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         ImportError
             If onnx or onnxscript is not installed.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "encoder_")
         try:
             import onnxscript  # noqa: F401
         except ImportError as error:
@@ -676,7 +676,14 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _width(self, encoder: nn.Module, part: Part) -> int:
         """Number of features of the encoder, of which the embedding can have no more."""
-        width = embed(encoder, part.some(torch.arange(2, device=part.places.device)), dtype_of(encoder)).shape[1]
+        two = part.some(torch.arange(2, device=part.places.device))
+        width = embed(encoder, two, dtype_of(encoder)).shape[1]
+        samples = two.read(slice(None), dtype_of(encoder))
+        kept = samples.clone()
+        with torch.no_grad():
+            encoder(samples)
+        if not torch.equal(samples, kept):
+            raise ValueError("The encoder writes into its input, which would be your samples. Use inplace=False in it.")
         if self.n_components is not None and (self.n_components > width if self._exact else self.n_components != width):
             raise ValueError(
                 f"n_components={self.n_components}, but the encoder has {width} features. Pass "

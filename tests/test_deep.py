@@ -1299,3 +1299,20 @@ def test_memory_maps_have_the_key_of_their_samples(samples, tmp_path):
     assert HRAMLTransformer()._fingerprint(
         np.load(tmp_path / "X.npy", mmap_mode="r")
     ) == HRAMLTransformer()._fingerprint(X)
+
+
+def test_encoders_that_write_into_their_input(samples):
+    X, Y = samples
+    before = X.copy()
+    with pytest.raises(ValueError, match="The encoder writes into its input"):
+        HRAMLTransformer(encoder=nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).double()).fit(X, Y)
+    np.testing.assert_array_equal(X, before)
+
+
+def test_a_failed_fit_is_no_fit(samples):
+    X, _ = samples
+    metric = HRAMLTransformer(relation="jeffreys")
+    with pytest.raises(ValueError, match="jeffreys"):
+        metric.fit(X, X)
+    with pytest.raises(NotFittedError):
+        metric.transform(X)
