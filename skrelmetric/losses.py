@@ -113,15 +113,17 @@ class PairSums:
         """
         if self._origin is None:
             self._origin = embeddings.mean(0).to(torch.float64)
+        # Products within a block are in the dtype of the embeddings, and what sums them up in float64.
+        origin, M = self._origin.to(embeddings.dtype), self.M.to(embeddings.dtype)
         for part in slices(embeddings):
             some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
-            z = embeddings[part].to(torch.float64) - self._origin
-            weighted = self.pairs.weights[some, None] * z
-            q = ((z @ self.M) * z).sum(1)
-            pq = self.pairs.weights[some] * q
+            z, p = embeddings[part] - origin, self.pairs.weights[some]
+            weighted = p[:, None].to(z.dtype) * z
+            q = ((z @ M) * z).sum(1).to(torch.float64)
+            pq = p * q
             self._mean += weighted.sum(0)
-            self._second.addmm_(weighted.T, z)
-            self._third += pq @ z
+            self._second += weighted.T @ z
+            self._third += pq.to(z.dtype) @ z
             self._form += pq.sum()
             self._form_square += pq @ q
             self._form_relation += pq @ self.pairs.row_means[some]

@@ -153,7 +153,7 @@ class TestAllPairs:
         z = (z + offset).to(torch.float32)
         loss, gradient = actual_of(z, G, p, M, b, chunk_size)
         expected, expected_gradient = actual_of(z.to(torch.float64), G, p, M, b)
-        assert loss == pytest.approx(expected, rel=1e-12)  # the sums are float64
+        assert loss == pytest.approx(expected, rel=1e-6)  # products are float32, their sums float64
         assert gradient.dtype == np.float32
         np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-6 * np.abs(expected_gradient).max())
 
