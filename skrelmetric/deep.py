@@ -374,7 +374,6 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
         alignment.attend(whole)
-        alignment.solve()
         callbacks.fit_ended(fitted)
 
         state = state._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
@@ -417,8 +416,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         seed = self._seed(None)
         state = self._start(chunk, self._named_relation(y), seed) if first else self._state
         device = chunk.weights.device
-        named = isinstance(self.relation, str) and self.relation == "auto"
-        state = state._replace(relation=state.relation if named else self.relation)
+        state = state._replace(relation=state.relation if self._auto else self.relation)
         keeps = self._keeps(state.head)
         head = state.head if keeps else self._new_head(state.encoder, state.width, device)
         G = make_relation(y, state.relation, device=device)
@@ -427,8 +425,9 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         if optimizer:
             if state.optimizer is not None and state.optimizer[0] == self.optimizer and (keeps or self._exact):
                 optimizer.load_state_dict(state.optimizer[1])
-            loss = alignment.run_epoch(0 if first else self.n_iter_, optimizer)
-            check_loss(loss, 1 if first else self.n_iter_ + 1)
+            epoch = 0 if first else self.n_iter_
+            loss = alignment.run_epoch(epoch, optimizer)
+            check_loss(loss, epoch + 1)
         alignment.solve()
         n_averaged = state.n_averaged + chunk.n_samples
         if isinstance(head, RidgeHead) and isinstance(state.head, RidgeHead) and state.n_averaged:
@@ -536,7 +535,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _named_relation(self, y: Any) -> Any:
         """The relation, with the name that "auto" stands for."""
-        return relation_name(y) if isinstance(self.relation, str) and self.relation == "auto" else self.relation
+        return relation_name(y) if self._auto else self.relation
 
     def _start(self, part: Part, relation: Any, seed: int) -> _State:
         """Encoder and head to begin with."""
@@ -608,6 +607,10 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         return self.dropout if self.encoder == "mlp" else 0.0
 
     @property
+    def _auto(self) -> bool:
+        return isinstance(self.relation, str) and self.relation == "auto"
+
+    @property
     def _exact(self) -> bool:
         return self.head == "ridge"
 
@@ -676,12 +679,10 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _width(self, encoder: nn.Module, part: Part) -> int:
         """Number of features of the encoder, of which the embedding can have no more."""
-        two = part.some(torch.arange(2, device=part.places.device))
-        width = embed(encoder, two, dtype_of(encoder)).shape[1]
-        samples = two.read(slice(None), dtype_of(encoder))
+        device, dtype = part.places.device, dtype_of(encoder)
+        samples = part.read(torch.arange(2, device=device), dtype)
         kept = samples.clone()
-        with torch.no_grad():
-            encoder(samples)
+        width = embed(encoder, _alike(samples, device), dtype).shape[1]
         if not torch.equal(samples, kept):
             raise ValueError("The encoder writes into its input, which would be your samples. Use inplace=False in it.")
         if self.n_components is not None and (self.n_components > width if self._exact else self.n_components != width):

@@ -107,9 +107,11 @@ class Laplacian:
         _check_positive(self, "width", "gamma")
         kernel = _LaplacianKernel(X)
         with torch.no_grad():
-            mean_distance = weights @ kernel.distances(X).to(torch.float64) @ weights
-            kernel.rates.fill_(self.gamma / float(mean_distance) if mean_distance > 0 else 1.0)
-            values = kernel(X).to(torch.float64)
+            distances = kernel.distances(X).to(torch.float64)
+            mean_distance = float(weights @ distances @ weights)
+            rate = self.gamma / mean_distance if mean_distance > 0 else 1.0
+            kernel.rates.fill_(rate)
+        values = (-rate * distances).exp()
         mean = values @ weights
         centred = values - mean - mean[:, None] + weights @ mean
         root = weights.sqrt()

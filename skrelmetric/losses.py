@@ -17,6 +17,7 @@ means of z, z z', q z and q under the weights p,
 Only sums over samples appear, so that embeddings may come in chunks: once for the sums, once more for the gradients.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -115,8 +116,7 @@ class PairSums:
             self._origin = embeddings.mean(0).to(torch.float64)
         # Products within a block are in the dtype of the embeddings, and what sums them up in float64.
         origin, M = self._origin.to(embeddings.dtype), self.M.to(embeddings.dtype)
-        for part in slices(embeddings):
-            some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
+        for part, some in _blocks(embeddings, rows):
             z, p = embeddings[part] - origin, self.pairs.weights[some]
             weighted = p[:, None].to(z.dtype) * z
             q = ((z @ M) * z).sum(1).to(torch.float64)
@@ -188,8 +188,7 @@ class PairSums:
         )
         form = float(self._form)
         gradient = torch.empty_like(embeddings)
-        for part in slices(embeddings):
-            some = slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
+        for part, some in _blocks(embeddings, rows):
             z = embeddings[part] - origin
             zM = z @ M
             q = (zM * z).sum(1)
@@ -199,6 +198,12 @@ class PairSums:
             difference = h.neg_().addcmul_(r[:, None], z).mul_((4 * pairs.weights[some, None]).to(dtype))
             torch.mm(difference, M, out=gradient[part])
         return gradient
+
+
+def _blocks(embeddings: Tensor, rows: slice) -> Iterator[tuple[slice, slice]]:
+    """Blocks of the embeddings of some rows, and which of the samples each is of."""
+    for part in slices(embeddings):
+        yield part, slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
 
 
 def sampled_pairs(

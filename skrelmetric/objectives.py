@@ -128,6 +128,7 @@ class Alignment(nn.Module):
         self.encoder, self.head, self.n_components = encoder, head, n_components
         self.G, self.schedule = G, schedule
         self._pairs: AllPairs | None = None
+        self._validation: tuple[Part, AllPairs] | None = None
         self._features: Tensor | None = None
         self.dtype = dtype_of(encoder)
         self.attend(part)
@@ -303,9 +304,9 @@ class Alignment(nn.Module):
     def alignment_error(self, validation: Part) -> float:
         """Alignment loss over all pairs of validation samples."""
         self.solve()
-        sums = AllPairs(self.G[validation.places], validation.weights).of(
-            self.head.M.detach(), float(self.head.offset.detach())
-        )
+        if self._validation is None or self._validation[0] is not validation:  # every epoch is judged on the same
+            self._validation = validation, AllPairs(self.G[validation.places], validation.weights)
+        sums = self._validation[1].of(self.head.M.detach(), float(self.head.offset.detach()))
         sums.add(self._embed(validation), slice(0, validation.n_samples))
         return sums.loss().value
 
