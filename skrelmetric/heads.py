@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from skrelmetric._samples import Samples
 from skrelmetric.alignment import normal_equations, ridge
-from skrelmetric.losses import PairLoss
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
+from skrelmetric.relation_loss import PairLoss
 from skrelmetric.relations import Relation
 
 __all__ = ["Head", "LinearHead", "RidgeHead"]

@@ -13,7 +13,7 @@ from skrelmetric._samples import Rows
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import as_tensor
 from skrelmetric.heads import Head
-from skrelmetric.losses import AllPairs, sampled_pairs
+from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
 
 __all__ = ["Alignment", "Part", "Schedule", "dtype_of", "embed"]

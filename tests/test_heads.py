@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skrelmetric.heads import LinearHead, RidgeHead
-from skrelmetric.losses import AllPairs
+from skrelmetric.relation_loss import AllPairs
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)

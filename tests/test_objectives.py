@@ -11,8 +11,8 @@ from torch import nn
 
 from skrelmetric._torch import as_tensor
 from skrelmetric.heads import LinearHead, RidgeHead
-from skrelmetric.losses import sampled_pairs
 from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
+from skrelmetric.relation_loss import sampled_pairs
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)

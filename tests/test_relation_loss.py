@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skrelmetric.losses import AllPairs, sampled_pairs
+from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)

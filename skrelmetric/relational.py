@@ -1,0 +1,214 @@
+"""The relational ensemble of DRML: several features of a sample, and an embedding inferred from their relations.
+
+For trunk features y of width D, branches k = 1..K of width d and E = K d components, with ⊣ for a stopped gradient,
+
+    nodes          g_k = G_k y + c_k                                        (DRML, section 3.1)
+    meta-features  a_k = A_k ⊣y + ..., b_k = B_k ⊣y + ...                   (section 3.2)
+    relations      R_ji = a_j - b_i                                         (Eq. 5)
+    messages       M_i = sum_j r_ji g_j,  r_ji = s(R_ji) / sum_j s(R_ji)    (Eqs. 6, 7)
+    embedding      z = concat_i U [g_i; M_i]                                (Eq. 8)
+    decoders       p_k(⊣g_k), with the error |p_k - ⊣y| of each branch      (Eq. 2).
+
+One score w.R + beta serves all pairs of branches and is linear before its activation, so that it is a difference of
+two numbers a branch, w.a_j - w.b_i, each a linear functional of y: neither R nor a and b are ever formed.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "RelationalEnsemble"]
+
+_TINY = 1e-12  # below which a sum of scores counts as none, as in the authors' code
+
+SCORES = {
+    "relu": lambda scores: functional.normalize(scores.relu(), p=1, dim=1, eps=_TINY),
+    "softmax": lambda scores: scores.softmax(1),
+}
+"""Weights r of shape (B, K, K), sender by receiver, from scores; each receiver's sum to 1, or are 0 under "relu"."""
+
+RECONSTRUCTIONS = {
+    "l2": lambda residuals: residuals.norm(dim=2),
+    "mse": lambda residuals: residuals.square().mean(2),
+}
+"""Errors of shape (B, K) from residuals of shape (B, K, n)."""
+
+
+def _balanced(errors: Tensor) -> Tensor:
+    """Least total error among the assignments that give all branches equally many samples, or one more."""
+    n_samples, n_branches = errors.shape
+    room = -(-n_samples // n_branches)
+    places = np.repeat(np.arange(n_branches), room)
+    _, chosen = linear_sum_assignment(errors.cpu().numpy()[:, places])
+    return torch.from_numpy(places[chosen]).to(errors.device)
+
+
+ASSIGNMENTS = {"argmin": lambda errors: errors.argmin(1), "balanced": _balanced}
+"""The branch that each sample trains, from errors of shape (B, K)."""
+
+
+class Ensemble(NamedTuple):
+    """What the ensemble makes of a batch.
+
+    Attributes
+    ----------
+    nodes : Tensor of shape (B, K, d)
+        Individual features g.
+    weights : Tensor of shape (B, K, K)
+        Weights r of the messages, sender by receiver.
+    messages : Tensor of shape (B, K, d)
+        Messages M.
+    embedding : Tensor of shape (B, K d)
+        Relation-aware embedding z.
+    """
+
+    nodes: Tensor
+    weights: Tensor
+    messages: Tensor
+    embedding: Tensor
+
+
+class ParallelLinear(nn.Module):
+    """K affine maps side by side.
+
+    Parameters
+    ----------
+    n_maps : int
+        Number K of maps.
+    n_inputs, n_outputs : int
+        Width of what each takes and gives.
+    generator : torch.Generator
+        Source of the weights, drawn by the rule of He et al. for the fan out; biases are 0.
+    dtype : torch.dtype
+        Their dtype.
+    """
+
+    def __init__(self, n_maps: int, n_inputs: int, n_outputs: int, generator: Generator, dtype: torch.dtype):
+        super().__init__()
+        self.weight = nn.Parameter(_drawn((n_maps, n_outputs, n_inputs), sqrt(2 / n_outputs), generator, dtype))
+        self.bias = nn.Parameter(torch.zeros((n_maps, n_outputs), dtype=dtype))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Outputs (B, K, n_outputs) of one input (B, n_inputs) for all maps, or of one each (B, K, n_inputs)."""
+        return _parallel(y, self.weight, self.bias)
+
+    def along(self, direction: Tensor, y: Tensor) -> Tensor:
+        """Products of the outputs with a direction, of shape (B, K), at the cost of one output."""
+        # (K, 1, n_inputs): the functional of y that stands for direction . (weight y + bias).
+        functionals = (direction @ self.weight)[:, None]
+        return _parallel(y, functionals, (self.bias @ direction)[:, None])[..., 0]
+
+
+class RelationalEnsemble(nn.Module):
+    """Ensemble of features, their decoders, and the embedding inferred from their relations.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Width D of the trunk features.
+    n_components : int
+        Width E of the embedding.
+    n_features : int
+        Number K of branches, which divides E.
+    generator : torch.Generator
+        Source of the weights.
+    dtype : torch.dtype
+        Dtype of the weights.
+    split_features : bool, default=False
+        Whether each branch sees and decodes a chunk of D / K trunk features, as in the authors' code, and not all.
+    stop_gradient : bool, default=True
+        Whether the gradient of the embedding stops at the nodes (DRML, section 3.3).
+    normalize_nodes : bool, default=True
+        Whether nodes are divided by their norm, as in the authors' code.
+    reconstruction : {"l2", "mse"}, default="l2"
+        Error of a decoder: the norm of its residual (Eq. 2), or the mean square of the authors' code.
+    score : {"relu", "softmax"}, default="relu"
+        What makes weights of scores.
+
+    Raises
+    ------
+    ValueError
+        If K does not divide E, or D where features are split.
+
+    Notes
+    -----
+    The updater starts as U = [I | 0], so that the embedding starts as the concatenation of the nodes.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_components: int,
+        n_features: int,
+        generator: Generator,
+        dtype: torch.dtype = torch.float32,
+        *,
+        split_features: bool = False,
+        stop_gradient: bool = True,
+        normalize_nodes: bool = True,
+        reconstruction: str = "l2",
+        score: str = "relu",
+    ):
+        super().__init__()
+        for name, total, applies in (("components", n_components, True), ("inputs", n_inputs, split_features)):
+            if applies and total % n_features:
+                raise ValueError(
+                    f"{total} {name} cannot be shared out among {n_features} features. Pass a multiple of {n_features}."
+                )
+        self.split_features, self.stop_gradient, self.normalize_nodes = split_features, stop_gradient, normalize_nodes
+        self.reconstruction, self.score = reconstruction, score
+        width = n_components // n_features
+        seen = n_inputs // n_features if split_features else n_inputs
+        self.n_features, self.width = n_features, width
+        self.nodes = ParallelLinear(n_features, seen, width, generator, dtype)
+        self.senders = ParallelLinear(n_features, seen, width, generator, dtype)
+        self.receivers = ParallelLinear(n_features, seen, width, generator, dtype)
+        self.decoders = ParallelLinear(n_features, width, seen, generator, dtype)
+        self.direction = nn.Parameter(_drawn((width,), sqrt(2), generator, dtype))
+        self.offset = nn.Parameter(torch.zeros((), dtype=dtype))
+        self.update = nn.utils.skip_init(nn.Linear, 2 * width, width, dtype=dtype)
+        with torch.no_grad():
+            self.update.weight.copy_(torch.eye(width, 2 * width))
+            self.update.bias.zero_()
+
+    def forward(self, y: Tensor) -> Ensemble:
+        """Nodes and embedding of trunk features of shape (B, D)."""
+        seen = self._seen(y)
+        nodes = self.nodes(seen)
+        if self.normalize_nodes:
+            nodes = functional.normalize(nodes, dim=2, eps=_TINY)
+        # (B, K, 1) - (B, 1, K): a number for each sender and receiver.
+        blocked = seen.detach()
+        sent, received = self.senders.along(self.direction, blocked), self.receivers.along(self.direction, blocked)
+        weights = SCORES[self.score](sent[:, :, None] - received[:, None, :] + self.offset)
+        g = nodes.detach() if self.stop_gradient else nodes
+        messages = weights.transpose(1, 2) @ g  # (B, K, d): the sum over senders
+        embedding = self.update(torch.cat([g, messages], 2)).flatten(1)
+        return Ensemble(nodes, weights, messages, embedding)
+
+    def errors(self, y: Tensor, nodes: Tensor) -> Tensor:
+        """Error of each decoder for each sample, of shape (B, K); it depends on the decoders alone."""
+        target = self._seen(y).detach()
+        decoded = self.decoders(nodes.detach())
+        residuals = decoded - (target if self.split_features else target[:, None])
+        return RECONSTRUCTIONS[self.reconstruction](residuals)
+
+    def _seen(self, y: Tensor) -> Tensor:
+        """What the branches see of trunk features: (B, D) for all, or (B, K, D / K)."""
+        return y.unflatten(1, (self.n_features, -1)) if self.split_features else y
+
+
+def _parallel(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Maps of shape (K, n_outputs, n_inputs) of one input (B, n_inputs), or of one input each (B, K, n_inputs)."""
+    if y.ndim == 2:
+        return functional.linear(y, weight.flatten(0, 1), bias.flatten()).unflatten(1, bias.shape)
+    return torch.baddbmm(bias[:, None], y.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1)
+
+
+def _drawn(shape: tuple[int, ...], deviation: float, generator: Generator, dtype: torch.dtype) -> Tensor:
+    return (deviation * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)

@@ -1,0 +1,229 @@
+"""The relational ensemble: equal to the authors' module and to the paper's equations, arrays and gradients."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch.nn import functional
+
+from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, ParallelLinear, RelationalEnsemble
+
+FIXTURES = Path(__file__).parent / "fixtures/drml"
+OFFICIAL = ["official_K2_f64", "official_K4_f64", "official_K4_authors_init_f64", "official_K4_f32"]
+PAPER = ["paper_K4_l2nodes_f64", "paper_K4_rawnodes_f64"]
+LAYERS = {"nodes": "node", "senders": "Aedge", "receivers": "Bedge", "decoders": "decoder"}
+
+
+def load(name):
+    """Arrays of a fixture, the module with its weights, and its samples."""
+    with np.load(FIXTURES / f"{name}.npz") as file:
+        arrays = dict(file)
+    X = torch.from_numpy(arrays["X"]).requires_grad_()
+    K, d = arrays["nodes"].shape[1:]
+    official = name.startswith("official")
+    module = RelationalEnsemble(
+        X.shape[1],
+        K * d,
+        K,
+        torch.Generator(),
+        X.dtype,
+        split_features=official,
+        stop_gradient=not official,
+        normalize_nodes="rawnodes" not in name,
+        reconstruction="mse" if official else "l2",
+    )
+
+    def weights(layer, kind):
+        return torch.from_numpy(np.stack([arrays[f"W/{layer}_{k}.{kind}"] for k in range(K)]))
+
+    with torch.no_grad():
+        for ours, theirs in LAYERS.items():
+            getattr(module, ours).weight.copy_(weights(theirs, "weight"))
+            getattr(module, ours).bias.copy_(weights(theirs, "bias"))
+        module.direction.copy_(torch.from_numpy(arrays["W/score_func.weight"][0]))
+        module.offset.copy_(torch.from_numpy(arrays["W/score_func.bias"])[0])
+        module.update.weight.copy_(torch.from_numpy(arrays["W/integrator.weight"]))
+        module.update.bias.copy_(torch.from_numpy(arrays["W/integrator.bias"]))
+    return arrays, module, X
+
+
+def tolerance(X):
+    return {"rtol": 1e-10, "atol": 1e-11} if X.dtype == torch.float64 else {"rtol": 1e-5, "atol": 2e-5}
+
+
+def gradients(module, X, names=LAYERS):
+    """Gradients under the names of the fixtures, zeros where there are none; None where nothing was reached."""
+    found = {"X": X.grad}
+    for ours, theirs in names.items():
+        layer = getattr(module, ours)
+        for k in range(module.n_features):
+            found[f"{theirs}_{k}.weight"] = None if layer.weight.grad is None else layer.weight.grad[k]
+            found[f"{theirs}_{k}.bias"] = None if layer.bias.grad is None else layer.bias.grad[k]
+    direction, offset = module.direction.grad, module.offset.grad
+    found["score_func.weight"] = None if direction is None else direction[None]
+    found["score_func.bias"] = None if offset is None else offset[None]
+    found["integrator.weight"], found["integrator.bias"] = module.update.weight.grad, module.update.bias.grad
+    return {name: None if g is None else g.numpy() for name, g in found.items()}
+
+
+def check_gradients(arrays, prefix, module, X):
+    for name, gradient in gradients(module, X).items():
+        expected = arrays[f"{prefix}/{name}"]
+        gradient = np.zeros_like(expected) if gradient is None else gradient
+        scale = max(1.0, abs(expected).max())
+        assert_allclose(gradient / scale, expected / scale, **tolerance(X), err_msg=name)
+
+
+@pytest.mark.parametrize("name", OFFICIAL + PAPER)
+def test_arrays_of_the_published_method(name):
+    arrays, module, X = load(name)
+    ensemble = module(X)
+    errors = module.errors(X, ensemble.nodes)
+    for ours, theirs in {"nodes": "nodes", "weights": "r", "messages": "M", "embedding": "emb"}.items():
+        assert_allclose(getattr(ensemble, ours).detach(), arrays[theirs], **tolerance(X), err_msg=theirs)
+    assert_allclose(errors.detach(), arrays["recon_err" if "recon_err" in arrays else "recon_err_l2"], **tolerance(X))
+    assert_allclose(
+        errors.mean().item(), arrays["recon_loss" if "recon_loss" in arrays else "recon_loss_l2"], rtol=1e-6
+    )
+    np.testing.assert_array_equal(ASSIGNMENTS["argmin"](errors.detach()), arrays["assign"])
+    if "emb_eval_l2" in arrays:
+        assert_allclose(functional.normalize(ensemble.embedding.detach()), arrays["emb_eval_l2"], **tolerance(X))
+
+
+@pytest.mark.parametrize("name", OFFICIAL + PAPER)
+def test_meta_features_and_scores_that_are_never_formed(name):
+    arrays, module, X = load(name)
+    seen = module._seen(X)
+    a, b = module.senders(seen), module.receivers(seen)
+    assert_allclose(a.detach(), arrays["A"], **tolerance(X))
+    assert_allclose(b.detach(), arrays["Bm"], **tolerance(X))
+    scores = ((a[:, :, None] - b[:, None]) @ module.direction + module.offset).detach()
+    published = arrays["score_raw"] if "score_raw" in arrays else arrays["score"]
+    assert_allclose(scores if "score_raw" in arrays else scores.relu(), published, **tolerance(X))
+    assert_allclose(module.senders.along(module.direction, seen).detach(), (a @ module.direction).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_gradient_of_the_reconstruction_reaches_the_decoders_alone(name):
+    arrays, module, X = load(name)
+    module.errors(X, module(X).nodes).mean().backward()
+    check_gradients(arrays, "grad_recon", module, X)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_one_sample_is_embedded_as_it_is_among_others(name):
+    # The authors' module normalises the wrong axis of a batch of one.
+    _, module, X = load(name)
+    whole = module(X).embedding.detach()
+    assert_allclose(torch.cat([module(x[None]).embedding for x in X]).detach(), whole, **tolerance(X))
+
+
+def fresh(width=12, n_components=8, n_features=4, **options):
+    return RelationalEnsemble(
+        width, n_components, n_features, torch.Generator().manual_seed(0), torch.float64, **options
+    )
+
+
+def test_embedding_starts_as_the_concatenation_of_the_nodes(rng):
+    y = torch.from_numpy(rng.standard_normal((5, 12)))
+    for options in ({}, {"split_features": True}, {"n_features": 1}, {"score": "softmax"}):
+        ensemble = fresh(**options)(y)
+        assert_allclose(ensemble.embedding.detach(), ensemble.nodes.flatten(1).detach())
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 2])
+@pytest.mark.parametrize("n_features", [1, 2, 8])
+def test_few_samples_and_one_feature(n_samples, n_features, rng):
+    module = fresh(n_features=n_features)
+    y = torch.from_numpy(rng.standard_normal((n_samples, 12)))
+    ensemble = module(y)
+    assert ensemble.embedding.shape == (n_samples, 8)
+    assert ensemble.weights.shape == (n_samples, n_features, n_features)
+    errors = module.errors(y, ensemble.nodes)
+    assert errors.shape == (n_samples, n_features)
+    for assign in ASSIGNMENTS.values():
+        assert assign(errors.detach()).shape == (n_samples,)
+    (ensemble.embedding.sum() + errors.sum()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_gradient_of_the_embedding_stops_at_the_nodes(stop_gradient, rng):
+    module = fresh(stop_gradient=stop_gradient)
+    y = torch.from_numpy(rng.standard_normal((6, 12))).requires_grad_()
+    module(y).embedding.square().sum().backward()
+    assert (y.grad is None) == (module.nodes.weight.grad is None) == stop_gradient
+    assert module.update.weight.grad.any()
+
+
+def test_no_positive_score_sends_no_message():
+    y = torch.ones((3, 12), dtype=torch.float64)
+    module = fresh()
+    with torch.no_grad():
+        module.offset.fill_(-1e6)
+    ensemble = module(y)
+    assert not ensemble.weights.any()
+    assert ensemble.embedding.isfinite().all()
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_weights_of_each_receiver_sum_to_one(score, rng):
+    module = fresh(score=score)
+    with torch.no_grad():
+        module.offset.fill_(50.0)
+    weights = module(torch.from_numpy(rng.standard_normal((7, 12)))).weights.detach()
+    assert_allclose(weights.sum(1), 1)
+
+
+@pytest.mark.parametrize("reconstruction", RECONSTRUCTIONS)
+def test_gradients_numerically(reconstruction, rng):
+    module = fresh(stop_gradient=False, reconstruction=reconstruction, score="softmax")
+    target = torch.from_numpy(rng.standard_normal((3, 12)))
+
+    def loss(weight, decoders, direction):
+        parameters = {"update.weight": weight, "decoders.weight": decoders, "direction": direction}
+        ensemble = torch.func.functional_call(module, parameters, (target,))
+        residuals = functional.linear(ensemble.nodes.detach()[:, 0], decoders[0]) - target
+        return ensemble.embedding.square().sum() + RECONSTRUCTIONS[reconstruction](residuals[:, None]).sum()
+
+    leaves = [
+        p.detach().clone().requires_grad_() for p in (module.update.weight, module.decoders.weight, module.direction)
+    ]
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+def test_parallel_maps_are_maps_side_by_side(rng):
+    layer = ParallelLinear(3, 4, 2, torch.Generator().manual_seed(1), torch.float64)
+    own = torch.from_numpy(rng.standard_normal((5, 3, 4)))
+    expected = torch.stack([functional.linear(own[:, k], layer.weight[k], layer.bias[k]) for k in range(3)], 1)
+    assert_allclose(layer(own).detach(), expected.detach())
+    shared = own[:, 0]
+    expected = torch.stack([functional.linear(shared, layer.weight[k], layer.bias[k]) for k in range(3)], 1)
+    assert_allclose(layer(shared).detach(), expected.detach())
+
+
+def test_balanced_assignment_is_balanced_and_least(rng):
+    errors = torch.from_numpy(rng.random((9, 3)) + np.array([0.0, 5.0, 9.0]))
+    chosen = ASSIGNMENTS["balanced"](errors)
+    assert_allclose(chosen.bincount(minlength=3), 3)
+    total = errors.gather(1, chosen[:, None]).sum()
+    for _ in range(200):
+        other = torch.from_numpy(rng.permutation(np.repeat(np.arange(3), 3)))
+        assert errors.gather(1, other[:, None]).sum() >= total
+    assert ASSIGNMENTS["balanced"](errors[:4]).bincount(minlength=3).max() == 2
+
+
+def test_what_cannot_be_shared_out_is_refused():
+    with pytest.raises(ValueError, match="9 components cannot be shared out among 4 features"):
+        fresh(n_components=9)
+    with pytest.raises(ValueError, match="10 inputs cannot be shared out among 4 features"):
+        fresh(width=10, split_features=True)
+
+
+def test_weights_come_from_the_generator_alone():
+    state = torch.random.get_rng_state()
+    first, second = fresh().state_dict(), fresh().state_dict()
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
