@@ -1,13 +1,12 @@
 """The deep aligned metric."""
 
-import io
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from warnings import catch_warnings, simplefilter, warn
+from warnings import warn
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._inputs import check_supervision, counted
-from skrelmetric._samples import Rows, canonical
+from skrelmetric._inputs import check_supervision
+from skrelmetric._modules import PortableModules, write_onnx
 from skrelmetric._sklearn import (
     CallbackSupportMixin,
     EpochCallbacks,
@@ -35,9 +34,9 @@ from skrelmetric._sklearn import (
 from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like, resolve_device
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
-from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
+from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed, stored
 from skrelmetric.relations import make_relation, relation_name
-from skrelmetric.training import OPTIMIZERS, Checkpoint, History, as_bytes, check_loss, fingerprint, progress_bar, train
+from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, fingerprint, progress_bar, train
 
 __all__ = ["HRAMLTransformer"]
 
@@ -59,7 +58,9 @@ class _State(NamedTuple):
     width: int
 
 
-class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class HRAMLTransformer(
+    PortableModules, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Deep relation-aligned metric, exact over all pairs of samples.
 
     Learns an embedding in which samples with similar targets are near: an encoder turns samples into nonlinear
@@ -205,6 +206,8 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     >>> model.predict(X).shape
     (391, 6)
     """
+
+    _modules_of_state = ("encoder", "encoder_", "_state", "components_")
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
@@ -458,9 +461,9 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         check_is_fitted(self, "encoder_")
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = self._validated(X, reset=False)
-        rows = _stored(X)
+        rows = stored(X)
         device = next(self.encoder_.parameters()).device  # of the last layer at least
-        embedding = embed(self.encoder_, _alike(rows, device), dtype_of(self.encoder_))
+        embedding = embed(self.encoder_, alike(rows, device), dtype_of(self.encoder_))
         if isinstance(rows, Tensor) and rows.is_floating_point():
             embedding = embedding.to(rows.dtype)
         elif sparse.issparse(rows):
@@ -483,24 +486,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             If onnx or onnxscript is not installed.
         """
         check_is_fitted(self, "encoder_")
-        try:
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-        encoder, example = deepcopy(self.encoder_).cpu(), self._state.example.cpu()
-        with catch_warnings():
-            simplefilter("ignore")  # torch's exporter warns of itself
-            torch.onnx.export(
-                encoder,
-                (example.to(dtype_of(encoder)) if example.is_floating_point() else example,),
-                str(path),
-                input_names=["X"],
-                output_names=["Z"],
-                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
-                dynamo=True,
-                verbose=False,
-                external_data=False,
-            )
+        write_onnx(self.encoder_, self._state.example, path)
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
         module = isinstance(self.encoder, nn.Module)
@@ -520,7 +506,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         y = check_supervision(self, X, y)
         self._check_parameters()
         device = resolve_device(self.device, X)
-        part, y = _counted(X, y, sample_weight, device)
+        part, y = counted_part(X, y, sample_weight, device)
         return X, y, part
 
     def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
@@ -530,7 +516,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
         X_val = self._validated(X_val, reset=False)
         device = training.weights.device
-        validation, y_val = _counted(X_val, check_supervision(self, X_val, y_val), None, device)
+        validation, y_val = counted_part(X_val, check_supervision(self, X_val, y_val), None, device)
         return validation._replace(places=validation.places + training.n_samples), y_val
 
     def _named_relation(self, y: Any) -> Any:
@@ -682,7 +668,7 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         device, dtype = part.places.device, dtype_of(encoder)
         samples = part.read(torch.arange(2, device=device), dtype)
         kept = samples.clone()
-        width = embed(encoder, _alike(samples, device), dtype).shape[1]
+        width = embed(encoder, alike(samples, device), dtype).shape[1]
         if not torch.equal(samples, kept):
             raise ValueError("The encoder writes into its input, which would be your samples. Use inplace=False in it.")
         if self.n_components is not None and (self.n_components > width if self._exact else self.n_components != width):
@@ -754,17 +740,6 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
     def _n_features_out(self) -> int:
         return len(self.components_)
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        modules = {name: state.pop(name) for name in ("encoder", "encoder_", "_state", "components_") if name in state}
-        return {**state, "_modules_as_bytes": as_bytes(modules)}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        modules = io.BytesIO(state.pop("_modules_as_bytes"))
-        super().__setstate__(state)
-        self.__dict__.update(torch.load(modules, map_location=_where_possible, weights_only=False))
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
@@ -774,34 +749,6 @@ class HRAMLTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         tags.target_tags.two_d_labels = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _where_possible(storage: Any, location: str) -> Any:
-    """Leave on the CPU what was on a device that is not here."""
-    try:
-        torch.empty(0, device=location)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        return storage
-    return None
-
-
-def _stored(X: Any) -> Rows:
-    """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
-    return canonical(X) if sparse.issparse(X) else as_tensor(X)
-
-
-def _counted(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Part, Any]:
-    """Samples that count, where they are, and their targets."""
-    n = X.shape[0]
-    rows, y, weights = counted(torch.arange(n), y, sample_weight, X, device)
-    places = torch.arange(len(rows), device=device)
-    return Part(_stored(X), None if len(rows) == n else rows.to(device), weights, places), y
-
-
-def _alike(rows: Rows, device: torch.device) -> Part:
-    """All samples, weighted alike."""
-    n = rows.shape[0]
-    return Part(rows, None, torch.full((n,), 1 / n, device=device), torch.arange(n, device=device))
 
 
 def _stacked(y: Any, y_val: Any) -> Any:

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._samples import Rows
+from skrelmetric._inputs import counted
+from skrelmetric._samples import Rows, canonical
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import as_tensor
 from skrelmetric.heads import Head
 from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
 
-__all__ = ["Alignment", "Part", "Schedule", "dtype_of", "embed"]
+__all__ = ["Alignment", "Part", "Schedule", "alike", "counted_part", "drawing", "dtype_of", "embed", "stored"]
 
 _N_NEIGHBORS = 10
 _N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
@@ -271,7 +273,7 @@ class Alignment(nn.Module):
     def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
         """Features of some training samples; what the encoder draws depends on the seed alone."""
         x = self.part.read(some, self.dtype)
-        with _drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, self.schedule.mixed_precision):
+        with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, self.schedule.mixed_precision):
             z = self.encoder(x)
         return _checked(z, len(x)).to(self.dtype)
 
@@ -338,7 +340,7 @@ def embed(encoder: nn.Module, part: Part, dtype: torch.dtype, chunk_size: int | 
 
 
 @contextmanager
-def _drawing(seed: int, device: torch.device) -> Iterator[None]:
+def drawing(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed, and leave torch's own generators as they were: dropout takes no other."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
@@ -356,3 +358,22 @@ def _checked(z: Tensor, n_samples: int) -> Tensor:
             f"It must return features of shape ({n_samples}, width), as floats."
         )
     return z
+
+
+def stored(X: Any) -> Rows:
+    """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
+    return canonical(X) if sparse.issparse(X) else as_tensor(X)
+
+
+def counted_part(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Part, Any]:
+    """Samples that count, where they are, and their targets."""
+    n = X.shape[0]
+    rows, y, weights = counted(torch.arange(n), y, sample_weight, X, device)
+    places = torch.arange(len(rows), device=device)
+    return Part(stored(X), None if len(rows) == n else rows.to(device), weights, places), y
+
+
+def alike(rows: Rows, device: torch.device) -> Part:
+    """All samples, weighted alike."""
+    n = rows.shape[0]
+    return Part(rows, None, torch.full((n,), 1 / n, device=device), torch.arange(n, device=device))

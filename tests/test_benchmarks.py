@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import experiment, speed
 from benchmarks.cli import main
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
+from benchmarks.trunks import conv_trunk
 
 ROOT = Path(__file__).parents[1]
 FAST = ["--datasets", "emotions", "--methods", "MLkNN", "RAMLLinear + MLkNN", "--folds", "2", "--repeats", "1"]
@@ -251,3 +253,13 @@ def test_nonlinear_methods_beat_plain_neighbours_on_emotions(method):
     )
     assert nonlinear["Average precision ↑"] > plain["Average precision ↑"] + 0.01
     assert nonlinear["Ranking loss ↓"] < plain["Ranking loss ↓"]
+
+
+def test_trunk_comes_from_its_seed_alone():
+    state = torch.get_rng_state()
+    trunks = [conv_trunk(seed, width=8) for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert trunks[0](torch.zeros(3, 1, 28, 28)).shape == (3, 8)
+    weights = [trunk[0].weight for trunk in trunks]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

@@ -1,5 +1,8 @@
+import io
 import shutil
+import sys
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +17,7 @@ from skrelmetric.datasets import (
     _cache,
     fetch_ldl,
     fetch_mulan,
+    fetch_omniglot,
     load_emotions,
     load_yeast,
     make_label_distributions,
@@ -186,6 +190,76 @@ def test_environment_names_the_cache(registered, tmp_path, monkeypatch):
     monkeypatch.setenv("SKRELMETRIC_DATA", str(tmp_path / "elsewhere"))
     assert _cache.fetch_file("some/a.txt", None, download_if_missing=True) == tmp_path / "elsewhere/some/a.txt"
     assert _cache.fetch_file("some/a.txt", cache, download_if_missing=True) == cache / "some/a.txt"
+
+
+@pytest.mark.parametrize(("subset", "n_samples"), [("train", 2200), ("test", 2640)])
+def test_fetch_omniglot(subset, n_samples, data_home):
+    data = fetch_omniglot(subset=subset, data_home=data_home, download_if_missing=False)
+    assert data.data.shape == (n_samples, 1, 28, 28)
+    assert data.data.dtype == np.float32
+    assert data.target.dtype == np.int64
+    assert 0 <= data.data.min() < data.data.max() <= 1
+    assert 0 < data.data.mean() < 0.2, "more paper than ink"
+    np.testing.assert_array_equal(data.target, np.repeat(np.arange(n_samples // 20), 20))
+    assert len(set(data.target_names)) == len(data.target_names) == n_samples // 20
+    assert [data.target_names[code].split("/")[0] for code in data.target] == data.alphabet.tolist()
+
+
+def test_omniglot_parts_are_disjoint_and_together_all(data_home):
+    train, test, both = (fetch_omniglot(subset=s, size=5, data_home=data_home) for s in ("train", "test", "all"))
+    assert not set(train.alphabet) & set(test.alphabet)
+    assert both.target_names == train.target_names + test.target_names
+    np.testing.assert_array_equal(both.data, np.concatenate([train.data, test.data]))
+    np.testing.assert_array_equal(both.target, np.concatenate([train.target, test.target + 110]))
+
+
+@pytest.fixture
+def drawings(tmp_path, monkeypatch):
+    """A cache with an archive of three drawings, in no order, and one of an alphabet that is not of the part."""
+    image = pytest.importorskip("PIL.Image")
+    archive = tmp_path / "small1.zip"
+    with zipfile.ZipFile(archive, "w") as entries:
+        for path, left in (
+            ("Latin/character01/0001_01", 0),
+            ("Greek/character02/0003_01", 84),
+            ("Greek/character01/0002_02", 63),
+            ("Balinese/character01/0009_01", 21),
+        ):
+            paper = image.new("1", (105, 105), 1)
+            paper.paste(0, (left, 0, left + 21, 105))
+            paper.save(encoded := io.BytesIO(), "png")
+            entries.writestr(f"folder/{path}.png", encoded.getvalue())
+    monkeypatch.setattr("skrelmetric.datasets._omniglot.fetch_file", lambda *args: archive)
+
+
+@pytest.mark.usefixtures("drawings")
+def test_omniglot_order_ink_and_areas():
+    data = fetch_omniglot(size=5)
+    assert data.target_names == ["Balinese/character01", "Greek/character01", "Greek/character02"]
+    assert data.alphabet.tolist() == ["Balinese", "Greek", "Greek"]
+    expected = np.zeros((3, 1, 5, 5))
+    for i, column in enumerate((1, 3, 4)):
+        expected[i, 0, :, column] = 1
+    np.testing.assert_array_equal(data.data, expected)
+    X, y = fetch_omniglot(size=1, return_X_y=True)
+    np.testing.assert_allclose(X, np.full((3, 1, 1, 1), 0.2), atol=1 / 255)
+    assert y.tolist() == [0, 1, 2]
+    assert fetch_omniglot(size=105).data.sum() == 3 * 21 * 105
+
+
+@pytest.mark.usefixtures("drawings")
+def test_missing_pillow_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"pip install 'skrelmetric\[images\]'"):
+        fetch_omniglot()
+
+
+def test_wrong_options_of_omniglot():
+    with pytest.raises(ValueError, match="subset='valid' is not known"):
+        fetch_omniglot(subset="valid")
+    for size in (0, 106, 28.0, True, "28"):
+        with pytest.raises(ValueError, match="must be a whole number from 1 to 105"):
+            fetch_omniglot(size=size)
 
 
 def test_sparse_and_dense_arff_are_read_alike(data_home, tmp_path):
