@@ -5,8 +5,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skrelmetric import datasets, encoders, metrics, relations, scorers
+    from skrelmetric import datasets, encoders, losses, metrics, relations, scorers
     from skrelmetric.deep import HRAMLTransformer
+    from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
 
@@ -14,18 +15,26 @@ __version__ = version("skrelmetric")
 
 __all__ = [
     "AAKNN",
+    "DRMLTransformer",
     "HRAMLTransformer",
     "MLkNN",
     "RAMLLinear",
     "datasets",
     "encoders",
+    "losses",
     "metrics",
     "relations",
     "scorers",
 ]
 
 # Loading torch takes a second, so a name is imported when it is first touched (PEP 562).
-_ROOMS = {"AAKNN": "neighbors", "HRAMLTransformer": "deep", "MLkNN": "neighbors", "RAMLLinear": "linear"}
+_ROOMS = {
+    "AAKNN": "neighbors",
+    "DRMLTransformer": "drml",
+    "HRAMLTransformer": "deep",
+    "MLkNN": "neighbors",
+    "RAMLLinear": "linear",
+}
 
 
 def __getattr__(name: str):

@@ -7,6 +7,7 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from skrelmetric.training import as_bytes
@@ -14,7 +15,7 @@ from skrelmetric.training import as_bytes
 __all__ = ["PortableModules", "write_onnx"]
 
 
-class PortableModules:
+class PortableModules(BaseEstimator):
     """Pickles of an estimator whose modules load where their device is not, and take classes of a notebook along.
 
     A subclass names in ``_modules_of_state`` the attributes that hold modules or tensors.

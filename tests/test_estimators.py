@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.scorers import MULTILABEL_SCORERS
 
 ESTIMATORS = [
@@ -21,6 +21,8 @@ ESTIMATORS = [
     RAMLLinear(n_components=1),
     HRAMLTransformer(),
     HRAMLTransformer(encoder="tanh"),
+    DRMLTransformer(16, max_epochs=5),
+    DRMLTransformer(16, max_epochs=5, loss="triplet"),
     MLkNN(),
     AAKNN(),
 ]

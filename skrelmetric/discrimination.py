@@ -1,0 +1,201 @@
+"""What DRML minimises: discriminative losses of each branch and of the embedding, and the decoders' error."""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skrelmetric.losses import Batch
+from skrelmetric.relational import ASSIGNMENTS, Ensemble, ParallelLinear, RelationalEnsemble
+from skrelmetric.supervision import Supervision
+
+__all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "PlainHead", "Weights"]
+
+
+class Weights(NamedTuple):
+    """What each loss weighs in the objective (DRML, Eq. 10).
+
+    Attributes
+    ----------
+    ensemble : float
+        Weight of J_ensem, the sum over branches of their losses.
+    reconstruction : float
+        Weight lambda_1 of J_recon.
+    embedding : float
+        Weight lambda_2 of J_emb.
+    """
+
+    ensemble: float = 1.0
+    reconstruction: float = 0.1
+    embedding: float = 10.0
+
+
+class Losses(NamedTuple):
+    """Losses of a batch.
+
+    Attributes
+    ----------
+    total : Tensor
+        Weighted sum J of the others.
+    ensemble : Tensor
+        Sum over branches of the loss of the samples that each was assigned (DRML, Eq. 4).
+    reconstruction : Tensor
+        Mean error of the decoders over samples and branches (DRML, Eq. 2); it reaches the decoders alone.
+    embedding : Tensor
+        Loss of the relation-aware embedding.
+    assigned : Tensor of int64 of shape (B,)
+        Branch that each sample trained (DRML, Eq. 3).
+    """
+
+    total: Tensor
+    ensemble: Tensor
+    reconstruction: Tensor
+    embedding: Tensor
+    assigned: Tensor
+
+
+class Discrimination(nn.Module):
+    """The objective of DRML over batches of trunk features (DRML, Eq. 10).
+
+    Parameters
+    ----------
+    ensemble : RelationalEnsemble
+        Branches, decoders and relations.
+    branch_loss : nn.Module
+        Loss J_m of the nodes, for as many groups as there are branches; ``branch_loss(Z, batch, generator)``.
+    embedding_loss : nn.Module
+        The same for the embedding, and one group.
+    supervision : Supervision
+        Targets of the training samples.
+    weights : Weights, default=Weights()
+        Weights of the losses.
+    assignment : {"argmin", "balanced"}, default="argmin"
+        How samples are given to branches: to the one that decodes best, or the same with equally many for all.
+    uses : collection of str, default=("pairs", "labels")
+        What of the targets the losses need.
+    """
+
+    def __init__(
+        self,
+        ensemble: RelationalEnsemble,
+        branch_loss: nn.Module,
+        embedding_loss: nn.Module,
+        supervision: Supervision,
+        weights: Weights = Weights(),  # noqa: B008  # immutable
+        assignment: str = "argmin",
+        uses: Collection[str] = ("pairs", "labels"),
+    ):
+        super().__init__()
+        self.ensemble, self.branch_loss, self.embedding_loss = ensemble, branch_loss, embedding_loss
+        self.supervision, self.weights, self.assignment, self.uses = supervision, weights, assignment, uses
+
+    def forward(self, y: Tensor, rows: Tensor, generator: Generator) -> Losses:
+        """Losses of trunk features of shape (B, D) of some training samples.
+
+        Parameters
+        ----------
+        y : Tensor of shape (B, D)
+            Trunk features.
+        rows : Tensor of int64 of shape (B,)
+            Which samples they are of.
+        generator : torch.Generator
+            Source of what the losses draw.
+
+        Returns
+        -------
+        Losses
+        """
+        nodes, _, _, embedding = self.ensemble(y)
+        errors = self.ensemble.errors(y, nodes)
+        assigned = ASSIGNMENTS[self.assignment](errors.detach())
+        # A sample trains one branch, so that one (B, d) array holds what all the branches are trained on.
+        own = nodes.gather(1, assigned[:, None, None].expand(-1, -1, self.ensemble.width))[:, 0]
+        n_branches = self.ensemble.n_features
+        of_branches = self.branch_loss(own, self.supervision.batch(rows, assigned, n_branches, self.uses), generator)
+        of_embedding = self.embedding_loss(embedding, self.supervision.batch(rows, uses=self.uses), generator)
+        reconstruction = errors.mean() if len(y) else errors.sum()
+        total = (
+            self.weights.ensemble * of_branches
+            + self.weights.reconstruction * reconstruction
+            + self.weights.embedding * of_embedding
+        )
+        return Losses(total, of_branches, reconstruction, of_embedding, assigned)
+
+
+class PlainHead(nn.Module):
+    """Nodes without relations: one affine map of the trunk features, drawn as the nodes of an ensemble are.
+
+    Parameters
+    ----------
+    n_inputs, n_components, n_features, generator, dtype
+        As :class:`skrelmetric.relational.RelationalEnsemble` has them.
+    """
+
+    def __init__(self, n_inputs: int, n_components: int, n_features: int, generator: Generator, dtype: torch.dtype):
+        super().__init__()
+        self.nodes = ParallelLinear(n_features, n_inputs, n_components // n_features, generator, dtype)
+
+    def forward(self, y: Tensor) -> Ensemble:
+        """Nodes and their concatenation, for trunk features of shape (B, D)."""
+        nodes = self.nodes(y)
+        nothing = nodes.new_zeros((0,))
+        return Ensemble(nodes, nothing, nothing, nodes.flatten(1))
+
+
+class PlainDiscrimination(nn.Module):
+    """The loss that DRML is compared with: that of one embedding, without branches and relations.
+
+    Parameters
+    ----------
+    head : PlainHead
+        Map of trunk features to the embedding.
+    embedding_loss, supervision, uses
+        As :class:`Discrimination` has them.
+    """
+
+    def __init__(
+        self,
+        head: PlainHead,
+        embedding_loss: nn.Module,
+        supervision: Supervision,
+        uses: Collection[str] = ("pairs", "labels"),
+    ):
+        super().__init__()
+        self.ensemble, self.embedding_loss = head, embedding_loss
+        self.supervision, self.uses = supervision, uses
+
+    def forward(self, y: Tensor, rows: Tensor, generator: Generator) -> Losses:
+        """Losses of trunk features of shape (B, D) of some training samples, of which all but one are 0."""
+        batch = self.supervision.batch(rows, uses=self.uses)
+        loss = self.embedding_loss(self.ensemble(y).embedding, batch, generator)
+        return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss, torch.zeros_like(rows))
+
+
+class OwnLoss(nn.Module):
+    """A callable of embeddings and targets, such as a loss of pytorch-metric-learning, for each group in turn.
+
+    Parameters
+    ----------
+    losses : list of callable
+        ``loss(Z, y)`` for each group: embeddings of shape (n, width) and, where the target is one class a sample, codes
+        of shape (n,), or otherwise labels of shape (n, n_labels), to a scalar. Groups without samples are left out.
+    classes : bool
+        Whether the target is one class a sample.
+    """
+
+    def __init__(self, losses: list[Callable[[Tensor, Tensor], Tensor]], classes: bool):
+        super().__init__()
+        self.losses, self.classes = losses, classes
+        self.modules_of_losses = nn.ModuleList(loss for loss in losses if isinstance(loss, nn.Module))
+
+    def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
+        """Sum of the losses of the groups."""
+        if batch.positive is None:
+            raise ValueError("A callable loss takes labels, but the batch has none.")
+        targets = batch.positive.argmax(1) if self.classes else batch.positive
+        total = 0 * Z.sum()
+        for group in batch.groups.unique().tolist():
+            own = batch.groups == group
+            total = total + self.losses[group](Z[own], targets[own])
+        return total

@@ -1,0 +1,722 @@
+"""Deep relational metric learning."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from skrelmetric._inputs import check_supervision, take
+from skrelmetric._modules import PortableModules, write_onnx
+from skrelmetric._retrieval import retrieve
+from skrelmetric._sklearn import (
+    CallbackSupportMixin,
+    EpochCallbacks,
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
+from skrelmetric._tensor_search import TensorSearch
+from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like, resolve_device
+from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
+from skrelmetric.encoders import ACTIVATIONS, MLP
+from skrelmetric.losses import LOSSES
+from skrelmetric.objectives import Part, alike, counted_part, drawing, dtype_of, embed, stored
+from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
+from skrelmetric.relations import Relation, make_relation
+from skrelmetric.supervision import Supervision
+from skrelmetric.training import Checkpoint, fingerprint, progress_bar, train
+
+__all__ = ["DRMLTransformer"]
+
+_N_NEIGHBORS = 10
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+class DRMLTransformer(
+    PortableModules, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Deep relational metric learning: an ensemble of features, and an embedding inferred from their relations.
+
+    A trunk turns samples into features, K branches turn those into nodes, and each branch is trained by a loss of
+    metric learning on the samples that its decoder reconstructs best. Messages between the nodes, weighted by learned
+    relations, give the embedding, which has a loss of its own.
+
+    Parameters
+    ----------
+    n_components : int, default=128
+        Width E of the embedding, a multiple of `n_features`.
+    n_features : int, default=4
+        Number K of branches; no more than components are taken.
+    hidden_layer_sizes : tuple of int, default=()
+        Units of the hidden layers of a perceptron for a trunk; () takes the samples as they are.
+    activation : {"tanh", "relu", "gelu", "logistic", "identity"}, default="relu"
+        Activation of its layers.
+    trunk : nn.Module or None, default=None
+        Module that maps samples, of any shape, to features of shape (n, D), in place of the perceptron. It is copied,
+        and trained from the weights that it has.
+    loss : str, object with ``build``, or callable, default="proxy_anchor"
+        Loss of the branches: a name of :data:`skrelmetric.losses.LOSSES`, one of its classes with parameters of your
+        own, or a callable ``loss(Z, y)`` such as a loss of pytorch-metric-learning, copied for each branch.
+    embedding_loss : str, object with ``build``, callable or None, default=None
+        Loss of the embedding; None takes that of the branches.
+    relational : bool, default=True
+        Whether to learn branches and relations. Without them one affine map of the trunk features is trained by
+        `embedding_loss`: the baseline with the same trunk and the same initial weights.
+    relation : str, callable or object, default="auto"
+        What tells similar pairs from dissimilar ones, for losses of pairs; see
+        :func:`skrelmetric.relations.make_relation`. "auto" is "discrete" for classes, "jaccard" for label sets and
+        "l1" for real targets.
+    pair_thresholds : "auto" or pair of float, default="auto"
+        Largest relation of a similar pair, and least of a dissimilar one. "auto" is 0 and 1 for classes, 0.5 and 0.8
+        for "jaccard", and otherwise the relations that a tenth and a half of all pairs do not exceed.
+    ensemble_weight : float, default=1.0
+        Weight of the sum of the losses of the branches, at least 0.
+    reconstruction_weight : float, default=0.1
+        Weight lambda_1 of the error of the decoders, at least 0.
+    embedding_weight : float, default=10.0
+        Weight lambda_2 of the loss of the embedding, at least 0.
+    split_features : bool, default=False
+        Whether each branch sees and decodes a chunk of the trunk features, as in the authors' code, or all of them.
+    stop_gradient : bool, default=False
+        Whether the loss of the embedding leaves nodes and trunk alone (DRML, section 3.3).
+    normalize_nodes : bool, default=True
+        Whether nodes are divided by their norm, as in the authors' code.
+    reconstruction : {"l2", "mse"}, default="l2"
+        Error of a decoder: the norm of its residual (DRML, Eq. 2), or its mean square.
+    score_activation : {"relu", "softmax"}, default="relu"
+        What makes weights of the scores of relations.
+    assignment : {"argmin", "balanced"}, default="argmin"
+        Which branch a sample trains: the one that decodes it best, or the same with equally many samples for each.
+    output : {"embedding", "nodes"}, default="embedding"
+        What `transform` returns: the embedding, or the nodes side by side.
+    normalize : bool, default=True
+        Whether it is divided by its norm; the losses compare directions.
+    batch_size : int, default=80
+        Samples of a step, at least 2.
+    samples_per_class : int or None, default=None
+        Samples of each class in a batch, at least 2; the classes are drawn. None takes batches of a shuffled epoch.
+    optimizer : {"adam", "adamw", "sgd"}, default="adamw"
+        Optimiser.
+    learning_rate : float, default=0.001
+        Step size of all but trunk and losses.
+    trunk_learning_rate : float or None, default=None
+        Step size of the trunk; None is `learning_rate`.
+    loss_learning_rate : float or None, default=None
+        Step size of the proxies, and of whatever else the losses learn; None is ten times `learning_rate`.
+    weight_decay : float, default=0.0001
+        Decay of the weights, as the optimiser has it, at least 0.
+    max_epochs : int, default=50
+        Most epochs, at least 1.
+    tol : float, default=1e-4
+        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this share.
+    early_stopping : bool, default=True
+        Whether to judge each epoch on samples held out, stop when that no longer improves, and return to the best
+        weights, which may be those before training.
+    validation_fraction : float, default=0.1
+        Share of the samples, or of the classes, held out, between 0 and 1.
+    hold_out : {"samples", "classes"}, default="samples"
+        What is held out. Samples are judged by the mean relation to their ten nearest training samples. Whole classes
+        are judged by the mean average precision at R among themselves, which says how unseen classes will be retrieved.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which training stops.
+    warm_start : bool, default=False
+        Whether `fit` starts from the weights of the last fit; losses start anew.
+    checkpoint : str, Path or None, default=None
+        Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
+        ends as if it had not been interrupted. Without a `random_state` the seed then comes from parameters and data.
+    mixed_precision : bool, default=False
+        Whether the trunk computes in bfloat16 where torch deems it safe.
+    verbose : bool, default=False
+        Whether to show the progress of the epochs, which needs rich.
+    device : str or torch.device, default="auto"
+        Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
+    random_state : int, RandomState or None, default=None
+        Seed of all that is drawn. torch's own generators are left as they are.
+
+    Attributes
+    ----------
+    encoder_ : torch.nn.Module
+        Map from samples to what `transform` returns, in evaluation mode.
+    n_iter_ : int
+        Epochs of training.
+    best_epoch_ : int
+        Epoch whose weights were kept, 0 for those before training.
+    loss_curve_ : list of float
+        Mean loss of the steps of each epoch.
+    validation_curve_ : list of float
+        Criterion before training and after each epoch, the lower the better; empty without validation.
+    n_features_in_ : int
+        Number of features; only where samples are rows of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    skrelmetric.HRAMLTransformer : Aligns distances with a relation of the targets over all pairs.
+
+    Notes
+    -----
+    ``DRMLTransformer(**DRMLTransformer.PUBLISHED)`` is the method as the paper states it, and ``RELEASED`` as its
+    authors' code has it; they differ in what the branches see and where gradients stop.
+
+    *Targets.* Losses of pairs take pairs whose relation is small for similar and large for dissimilar ones; losses of
+    proxies have a proxy for each class, or for each label of a label set or a distribution.
+
+    References
+    ----------
+    .. [1] W. Zheng, B. Zhang, J. Lu and J. Zhou, "Deep relational metric learning", ICCV 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skrelmetric import DRMLTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> DRMLTransformer(16, max_epochs=2, random_state=0).fit(X / 16, y).transform(X / 16).shape
+    (1797, 16)
+    """
+
+    PUBLISHED = {"stop_gradient": True, "normalize_nodes": False, "batch_size": 80, "learning_rate": 1e-4}
+    """Parameters of the method as the paper states it (DRML, sections 3 and 4.2)."""
+
+    RELEASED = {
+        "split_features": True,
+        "stop_gradient": False,
+        "reconstruction": "mse",
+        "reconstruction_weight": 1.0,
+        "batch_size": 180,
+        "trunk_learning_rate": 5e-5,
+        "learning_rate": 1e-3,
+        "loss_learning_rate": 1e-2,
+    }
+    """Parameters of the authors' code."""
+
+    _modules_of_state = ("trunk", "loss", "embedding_loss", "encoder_", "_example")
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [tuple, list],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "trunk": [nn.Module, None],
+        "loss": [StrOptions(set(LOSSES)), callable, HasMethods("build")],
+        "embedding_loss": [StrOptions(set(LOSSES)), callable, HasMethods("build"), None],
+        "relational": ["boolean"],
+        "relation": [str, callable, HasMethods("bind")],
+        "pair_thresholds": [StrOptions({"auto"}), tuple, list],
+        "ensemble_weight": [Interval(Real, 0, None, closed="left")],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+        "embedding_weight": [Interval(Real, 0, None, closed="left")],
+        "split_features": ["boolean"],
+        "stop_gradient": ["boolean"],
+        "normalize_nodes": ["boolean"],
+        "reconstruction": [StrOptions(set(RECONSTRUCTIONS))],
+        "score_activation": [StrOptions(set(SCORES))],
+        "assignment": [StrOptions(set(ASSIGNMENTS))],
+        "output": [StrOptions({"embedding", "nodes"})],
+        "normalize": ["boolean"],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "samples_per_class": [Interval(Integral, 2, None, closed="left"), None],
+        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "trunk_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "loss_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "hold_out": [StrOptions({"samples", "classes"})],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, Path, None],
+        "mixed_precision": ["boolean"],
+        "verbose": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components=128,
+        *,
+        n_features=4,
+        hidden_layer_sizes=(),
+        activation="relu",
+        trunk=None,
+        loss="proxy_anchor",
+        embedding_loss=None,
+        relational=True,
+        relation="auto",
+        pair_thresholds="auto",
+        ensemble_weight=1.0,
+        reconstruction_weight=0.1,
+        embedding_weight=10.0,
+        split_features=False,
+        stop_gradient=False,
+        normalize_nodes=True,
+        reconstruction="l2",
+        score_activation="relu",
+        assignment="argmin",
+        output="embedding",
+        normalize=True,
+        batch_size=80,
+        samples_per_class=None,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        trunk_learning_rate=None,
+        loss_learning_rate=None,
+        weight_decay=1e-4,
+        max_epochs=50,
+        tol=1e-4,
+        early_stopping=True,
+        validation_fraction=0.1,
+        hold_out="samples",
+        n_iter_no_change=10,
+        warm_start=False,
+        checkpoint=None,
+        mixed_precision=False,
+        verbose=False,
+        device="auto",
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.n_features = n_features
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.trunk = trunk
+        self.loss = loss
+        self.embedding_loss = embedding_loss
+        self.relational = relational
+        self.relation = relation
+        self.pair_thresholds = pair_thresholds
+        self.ensemble_weight = ensemble_weight
+        self.reconstruction_weight = reconstruction_weight
+        self.embedding_weight = embedding_weight
+        self.split_features = split_features
+        self.stop_gradient = stop_gradient
+        self.normalize_nodes = normalize_nodes
+        self.reconstruction = reconstruction
+        self.score_activation = score_activation
+        self.assignment = assignment
+        self.output = output
+        self.normalize = normalize
+        self.batch_size = batch_size
+        self.samples_per_class = samples_per_class
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.trunk_learning_rate = trunk_learning_rate
+        self.loss_learning_rate = loss_learning_rate
+        self.weight_decay = weight_decay
+        self.max_epochs = max_epochs
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.hold_out = hold_out
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.mixed_precision = mixed_precision
+        self.verbose = verbose
+        self.device = device
+        self.random_state = random_state
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn the embedding.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples, at least two.
+        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+            Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If samples are not finite, of unfitting shapes or too few, if the target suits neither the loss nor the
+            relation, if parameters exclude one another, or a trunk returns anything but features.
+        FloatingPointError
+            If the training diverges.
+        """
+        X = self._validated(X, reset=True)
+        y = check_supervision(self, X, y)
+        self._check_parameters()
+        whole, y = counted_part(X, y, None, resolve_device(self.device, X))
+        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, y)
+        seed = self._seed(key)
+        split = self._split(y, whole, seed) if self.early_stopping else None
+        training = split.training if split else whole
+        supervision = Supervision(take(y, training.places), self.relation, self.pair_thresholds, whole.weights.device)
+        encoder = self._start(training, seed)
+        objective = self._objective(encoder.head, supervision, seed)
+        trainer = _Training(
+            encoder, objective, training, self._batches(training, supervision), self.mixed_precision, seed
+        )
+        callbacks = EpochCallbacks(self, self.max_epochs, X, y)
+        fitted = partial(self._attributes, encoder, whole)
+        optimizer = self._new_optimizer(trainer)
+        with progress_bar(self.max_epochs, self.verbose) as advance:
+            history = train(
+                trainer,
+                optimizer,
+                partial(trainer.run_epoch, optimizer=optimizer),
+                max_epochs=self.max_epochs,
+                criterion=None if split is None else partial(split.judge, encoder),
+                tol=self.tol,
+                patience=self.n_iter_no_change,
+                checkpoint=None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt"),
+                after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+            )
+        callbacks.fit_ended(fitted)
+        self.__dict__.update(fitted())
+        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
+        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Embed samples, so that their Euclidean distance is the learned one.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Embeddings.
+        """
+        check_is_fitted(self, "encoder_")
+        X = self._validated(X, reset=False)
+        rows = stored(X)
+        embedding = embed(self.encoder_, alike(rows, self.encoder_.device), dtype_of(self.encoder_))
+        if isinstance(rows, Tensor) and rows.is_floating_point():
+            embedding = embedding.to(rows.dtype)
+        elif sparse.issparse(rows):
+            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
+        return like(embedding, X)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the map from samples to their embedding as an ONNX model, for any number of samples.
+
+        Its input is called "X", and its output "Z".
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        check_is_fitted(self, "encoder_")
+        write_onnx(self.encoder_, self._example, path)
+
+    def _validated(self, X: Any, *, reset: bool) -> Any:
+        module = isinstance(self.trunk, nn.Module)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
+            accept_sparse="csr",
+            allow_nd=module,
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _check_parameters(self) -> None:
+        if self.n_components % self._n_branches:
+            raise ValueError(
+                f"n_components={self.n_components} cannot be shared out among n_features={self.n_features}. "
+                f"Pass a multiple of {self.n_features}."
+            )
+        if self.warm_start and self.checkpoint is not None:
+            raise ValueError(
+                "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
+            )
+        if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
+            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+        if self.samples_per_class is not None and self.samples_per_class > self.batch_size:
+            raise ValueError(
+                f"samples_per_class={self.samples_per_class} does not fit into batch_size={self.batch_size}."
+            )
+        for name in ("loss", "embedding_loss"):
+            if isinstance(getattr(self, name), type):
+                raise ValueError(f"{name}={getattr(self, name).__name__} is a class. Pass an object.")
+
+    @property
+    def _n_branches(self) -> int:
+        return min(self.n_features, self.n_components)
+
+    def _seed(self, key: str | None) -> int:
+        if key is not None and self.random_state is None:
+            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _split(self, y: Any, whole: Part, seed: int) -> "_Split":
+        n, rng = whole.n_samples, np.random.default_rng(seed)
+        if self.hold_out == "samples":
+            held_out = np.zeros(n, dtype=bool)
+            held_out[rng.permutation(n)[: max(1, round(self.validation_fraction * n))]] = True
+            codes = None
+        else:
+            codes = Supervision(y, "discrete").classes
+            if codes is None:
+                raise ValueError(
+                    "hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets."
+                )
+            n_classes = int(codes.max()) + 1
+            chosen = rng.permutation(n_classes)[: max(2, round(self.validation_fraction * n_classes))]
+            held_out = np.isin(codes.numpy(), chosen)
+        if n - held_out.sum() < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {n} samples, by {self.hold_out}, leaves "
+                f"{n - int(held_out.sum())} for training; 2 are needed. Pass more samples, another fraction, or "
+                "early_stopping=False."
+            )
+        device = whole.places.device
+        training, validation = (
+            whole.some(torch.from_numpy(np.flatnonzero(mask)).to(device)) for mask in (~held_out, held_out)
+        )
+        if codes is not None:
+            return _Split(training, validation, None, codes.to(device))
+        return _Split(training, validation, make_relation(y, self.relation, device=device), None)
+
+    def _start(self, part: Part, seed: int) -> "_Encoder":
+        """Trunk and head to begin with."""
+        device, example = part.weights.device, part.example()
+        if self.warm_start and hasattr(self, "encoder_"):
+            if self._example.shape != example.shape:
+                raise ValueError(
+                    f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
+                    f"{tuple(self._example.shape[1:])} before. Pass warm_start=False to begin anew."
+                )
+            encoder = deepcopy(self.encoder_).to(device)
+            if encoder.shape != (self.relational, self._n_branches, self.n_components):
+                raise ValueError(
+                    "warm_start=True, but relational, n_features or n_components has changed since the last fit. "
+                    "Pass warm_start=False to begin anew."
+                )
+            encoder.output, encoder.normalize = self.output, self.normalize
+            return encoder
+        generator = torch.Generator().manual_seed(seed)
+        trunk = self._new_trunk(example, generator).to(device)
+        dtype = dtype_of(trunk) if any(True for _ in trunk.parameters()) else part.float_dtype
+        width = embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), device), dtype).shape[1]
+        if not self.relational:
+            plain = PlainHead(width, self.n_components, self._n_branches, generator, dtype)
+            return _Encoder(trunk, plain, self.output, self.normalize).to(device)
+        ensemble = RelationalEnsemble(
+            width,
+            self.n_components,
+            self._n_branches,
+            generator,
+            dtype,
+            split_features=self.split_features,
+            stop_gradient=self.stop_gradient,
+            normalize_nodes=self.normalize_nodes,
+            reconstruction=self.reconstruction,
+            score=self.score_activation,
+        )
+        return _Encoder(trunk, ensemble, self.output, self.normalize).to(device)
+
+    def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
+        if isinstance(self.trunk, nn.Module):
+            if dtype_of(self.trunk) not in (torch.float32, torch.float64):
+                raise ValueError(
+                    f"The trunk has parameters of {dtype_of(self.trunk)}, but float32 or float64 is needed. "
+                    "Use trunk.float(), and mixed_precision=True for bfloat16."
+                )
+            return deepcopy(self.trunk)
+        spec = MLP(tuple(self.hidden_layer_sizes), self.activation, normalize=False)
+        return spec.build(example.cpu(), torch.ones(len(example)), generator)
+
+    def _objective(self, head: RelationalEnsemble | PlainHead, supervision: Supervision, seed: int) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed + 1)
+        dtype = dtype_of(head)
+        of_branches, of_embedding = (
+            LOSSES[loss] if isinstance(loss, str) else loss
+            for loss in (self.loss, self.loss if self.embedding_loss is None else self.embedding_loss)
+        )
+        n_labels = supervision.n_labels
+
+        def build(loss: Any, width: int, n_groups: int) -> nn.Module:
+            if hasattr(loss, "build"):
+                return loss.build(n_labels, width, n_groups, generator, dtype)
+            copies = [deepcopy(loss) for _ in range(n_groups)]
+            return OwnLoss(copies, supervision.classes is not None)
+
+        uses = {use for loss in (of_branches, of_embedding) for use in getattr(loss, "uses", {"labels"})}
+        embedding_loss = build(of_embedding, self.n_components, 1)
+        if isinstance(head, PlainHead):
+            return PlainDiscrimination(head, embedding_loss, supervision, uses)
+        weights = Weights(self.ensemble_weight, self.reconstruction_weight, self.embedding_weight)
+        branch_loss = build(of_branches, self.n_components // self._n_branches, self._n_branches)
+        return Discrimination(head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
+
+    def _batches(self, part: Part, supervision: Supervision) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+        if self.samples_per_class is None:
+            return partial(_shuffled, part.n_samples, self.batch_size)
+        if supervision.classes is None:
+            raise ValueError("samples_per_class needs one class a sample. Pass None for other targets.")
+        return partial(_per_class, supervision.classes.cpu().numpy(), self.batch_size, self.samples_per_class)
+
+    def _new_optimizer(self, trainer: "_Training") -> Optimizer:
+        rates = {
+            "trunk": self.trunk_learning_rate or self.learning_rate,
+            "head": self.learning_rate,
+            "loss": self.loss_learning_rate or 10 * self.learning_rate,
+        }
+        groups = [
+            {"params": parameters, "lr": rates[name]} for name, parameters in trainer.parts().items() if parameters
+        ]
+        return _OPTIMIZERS[self.optimizer](groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def _attributes(self, encoder: "_Encoder", part: Part) -> dict[str, Any]:
+        """What `transform` needs, as if training ended here."""
+        return {"encoder_": encoder.eval(), "_example": part.example()}
+
+    def _fingerprint(self, *data: Any) -> str:
+        """What tells this fit from any other, but for where it runs."""
+        elsewhere = {"checkpoint", "device", "verbose"}
+        return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.two_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class _Encoder(nn.Module):
+    """Samples to what `transform` returns."""
+
+    def __init__(self, trunk: nn.Module, head: RelationalEnsemble | PlainHead, output: str, normalize: bool):
+        super().__init__()
+        self.trunk, self.output, self.normalize = trunk, output, normalize
+        self.head: RelationalEnsemble | PlainHead = head
+
+    def forward(self, X: Tensor) -> Tensor:
+        ensemble = self.head(self.trunk(X))
+        Z = ensemble.embedding if self.output == "embedding" else ensemble.nodes.flatten(1)
+        return functional.normalize(Z, dim=1) if self.normalize else Z
+
+    @property
+    def shape(self) -> tuple[bool, int, int]:
+        """Whether there are relations, and the numbers of branches and of components."""
+        bias = self.head.nodes.bias
+        return isinstance(self.head, RelationalEnsemble), len(bias), bias.numel()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.head.parameters()).device
+
+
+class _Split(NamedTuple):
+    """Samples to train on, and others to judge by."""
+
+    training: Part
+    validation: Part
+    G: Relation | None
+    classes: Tensor | None
+
+    def judge(self, encoder: _Encoder) -> float:
+        """How far the validation samples' neighbours are from what they should be, the lower the better."""
+        dtype = dtype_of(encoder.head)
+        held_out = embed(encoder, self.validation, dtype)
+        if self.classes is not None:
+            found = retrieve(held_out, self.classes[self.validation.places])
+            counting = found.n_positives > 0
+            return 1 - float(found.average_precision[counting].mean()) if counting.any() else 1.0
+        k = min(_N_NEIGHBORS, self.training.n_samples)
+        nearest = TensorSearch(embed(encoder, self.training, dtype)).nearest(held_out, k)
+        pairs = self.validation.places.repeat_interleave(k), self.training.places[nearest.reshape(-1)]
+        return float(self.G.pairs(*pairs).mean()) if self.G is not None else 1.0
+
+
+class _Training(nn.Module):
+    """Encoder and losses over the epochs."""
+
+    def __init__(self, encoder, objective, part, batches, mixed_precision, seed):
+        super().__init__()
+        self.encoder, self.objective = encoder, objective
+        self.part, self.batches, self.mixed_precision, self.seed = part, batches, mixed_precision, seed
+        self.to(part.weights.device)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters that can be trained, of the trunk, the head and the losses."""
+        trunk, head = (list(m.parameters()) for m in (self.encoder.trunk, self.encoder.head))
+        known = {id(p) for p in (*trunk, *head)}
+        of_losses = [p for p in self.parameters() if id(p) not in known]
+        named = {"trunk": trunk, "head": head, "loss": of_losses}
+        return {name: [p for p in parameters if p.requires_grad] for name, parameters in named.items()}
+
+    def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
+        """Train one epoch, and return the mean loss of its steps."""
+        rng = np.random.default_rng([self.seed, epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        self.train()
+        losses = [self._step(torch.from_numpy(rows), generator, optimizer) for rows in self.batches(rng)]
+        self.eval()
+        return float(np.mean(losses))
+
+    def _step(self, rows: Tensor, generator: Generator, optimizer: Optimizer) -> float:
+        rows = rows.to(self.part.weights.device)
+        x = self.part.read(rows, dtype_of(self.encoder.head))
+        optimizer.zero_grad()
+        seed = int(torch.randint(2**31, (), generator=generator))
+        with drawing(seed, x.device):
+            with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
+                y = self.encoder.trunk(x)
+            total = self.objective(y.to(dtype_of(self.encoder.head)), rows, generator).total
+        total.backward()
+        optimizer.step()
+        return float(total.detach())
+
+
+def _shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches of nearly one size, in which each sample is once."""
+    yield from np.array_split(rng.permutation(n_samples), max(1, -(-n_samples // batch_size)))
+
+
+def _per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """As many batches as cover all samples once on average, of equally many samples of some classes each.
+
+    Classes of fewer samples give those that they have.
+    """
+    of_class = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
+    n_classes = min(len(of_class), max(1, batch_size // n_each))
+    for _ in range(-(-len(codes) // batch_size)):
+        chosen = rng.choice(len(of_class), n_classes, replace=False)
+        yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])

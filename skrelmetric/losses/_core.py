@@ -1,0 +1,136 @@
+"""What all losses share: the targets of a batch, the protocol of a specification, and means over groups."""
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import normalize, one_hot
+
+__all__ = ["Batch", "LossSpec"]
+
+
+class Batch(NamedTuple):
+    """What a loss knows of the targets of a batch.
+
+    Parameters
+    ----------
+    similar : Tensor of shape (n, n) or None
+        Whether two samples are to be pulled together; False on the diagonal and across groups.
+    dissimilar : Tensor of shape (n, n) or None
+        Whether two samples are to be pushed apart; False across groups.
+    positive : Tensor of shape (n, n_labels) or None
+        How far a sample belongs to each label, in [0, 1]; one-hot for classes.
+    negative : Tensor of shape (n, n_labels) or None
+        One minus `positive`, and 0 where it is unknown whether a sample has a label.
+    groups : Tensor of shape (n,)
+        Branch of an ensemble that each sample trains, as int64; 0 for a single loss.
+    n_groups : int
+        Number of groups, of which some may be empty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelmetric.losses import Batch
+    >>> Batch.of_classes(torch.tensor([0, 0, 1]), n_labels=2).similar.int().tolist()
+    [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    """
+
+    similar: Tensor | None
+    dissimilar: Tensor | None
+    positive: Tensor | None
+    negative: Tensor | None
+    groups: Tensor
+    n_groups: int
+
+    @classmethod
+    def of_classes(cls, codes: Tensor, n_labels: int, groups: Tensor | None = None, n_groups: int = 1) -> "Batch":
+        """Batch whose samples have one class each.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (n,)
+            Class of each sample, in 0, ..., n_labels - 1.
+        n_labels : int
+            Number of classes.
+        groups : Tensor of shape (n,), optional
+            Group of each sample; all of group 0 by default.
+        n_groups : int, default=1
+            Number of groups.
+
+        Returns
+        -------
+        Batch
+        """
+        codes = codes.to(torch.int64)
+        groups = torch.zeros_like(codes) if groups is None else groups.to(torch.int64)
+        together, same = groups[:, None] == groups, codes[:, None] == codes
+        positive = one_hot(codes, n_labels).to(torch.get_default_dtype())
+        similar = (together & same).fill_diagonal_(False)
+        return cls(similar, together & ~same, positive, 1 - positive, groups, n_groups)
+
+
+class LossSpec(Protocol):
+    """What builds a loss; pass your own to train on it."""
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Fields of a batch that the loss reads, of "pairs" and "labels"; others may be None."""
+        ...
+
+    def build(
+        self, n_labels: int, width: int, n_groups: int, generator: Generator, dtype: torch.dtype = torch.float32
+    ) -> nn.Module:
+        """Loss with parameters of its own.
+
+        Parameters
+        ----------
+        n_labels : int
+            Number of labels.
+        width : int
+            Number of components of an embedding.
+        n_groups : int
+            Number of groups, each with parameters of its own.
+        generator : torch.Generator
+            Source of the parameters, on the CPU.
+        dtype : torch.dtype, default=torch.float32
+            Type of the parameters.
+
+        Returns
+        -------
+        torch.nn.Module
+            Maps embeddings of shape (n, width), a `Batch` and a generator to the sum of the losses of the groups.
+        """
+        ...
+
+
+class Stateless(nn.Module):
+    """A loss without parameters: a function of unit embeddings, a batch and a generator."""
+
+    def __init__(self, loss: Callable[[Tensor, Batch, Generator], Tensor]):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
+        return self.loss(normalize(Z, dim=1), batch, generator).to(Z.dtype)
+
+
+def grouped_mean(values: Tensor, counts: Tensor, batch: Batch) -> Tensor:
+    """Sum over groups of (sum of values) / (sum of counts), both of shape (n,); 0 for a group that counts nothing."""
+    zeros = values.new_zeros(batch.n_groups)
+    counted = zeros.index_add(0, batch.groups, counts.to(values.dtype))
+    totals = zeros.index_add(0, batch.groups, values)
+    return (totals / torch.where(counted > 0, counted, 1)).sum()
+
+
+def check(spec: Any, low: float | None, *names: str, inclusive: bool = False, whole: bool = False) -> None:
+    """Raise ValueError unless hyperparameters are finite numbers above `low`."""
+    for name in names:
+        value = getattr(spec, name)
+        fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+        fits = fits and float("-inf") < value < float("inf")
+        if not fits or (low is not None and (value < low or (value == low and not inclusive))):
+            limit = "" if low is None else f" of at least {low:g}" if inclusive else f" above {low:g}"
+            kind = "whole" if whole else "finite"
+            raise ValueError(f"{name}={value!r} of {type(spec).__name__} must be a {kind} number{limit}.")

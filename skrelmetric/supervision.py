@@ -1,0 +1,141 @@
+"""What targets of any kind say to a loss of deep metric learning: which pairs are alike, and which labels apply."""
+
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skrelmetric._targets import check_targets, read_targets
+from skrelmetric.losses import Batch
+from skrelmetric.relations import make_relation, relation_name
+
+__all__ = ["Supervision"]
+
+# Relations up to the first threshold are similar pairs, those from the second on dissimilar ones.
+_THRESHOLDS = {"discrete": (0.0, 1.0), "jaccard": (0.5, 0.8)}
+_SHARES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest tenth, and the farther half
+_N_DRAWN = 2**16
+
+_AUTO = {"hamming": "jaccard"}  # which other relation than that of alignment pairs are told apart by
+
+
+class Supervision:
+    """Targets of the training samples, ready to be asked for those of a batch.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        Classes, a 0/1 label indicator, label distributions, or numbers. NaN where a value is missing.
+    relation : str, callable or object, default="auto"
+        What tells similar pairs from dissimilar ones; see :func:`skrelmetric.relations.make_relation`. "auto" is
+        "discrete" for classes, "jaccard" for label sets, and "l1" for real targets.
+    thresholds : pair of float or "auto", default="auto"
+        Largest relation of a similar pair, and least of a dissimilar one; those between are neither. "auto" is 0 and 1
+        for "discrete", 0.5 and 0.8 for "jaccard", and otherwise the relations that a tenth and a half of all pairs do
+        not exceed.
+    device : torch.device
+        Where batches are wanted.
+
+    Attributes
+    ----------
+    classes : Tensor of int64 of shape (n_samples,) or None
+        Codes of the classes, where the target is one class a sample.
+    n_labels : int
+        Number of labels, or of classes.
+    thresholds : tuple of float
+        Those in use.
+
+    Raises
+    ------
+    ValueError
+        If `y` is no target that suits the relation, or the thresholds are not in order.
+    """
+
+    def __init__(self, y: Any, relation: Any = "auto", thresholds: Any = "auto", device: Any = "cpu"):
+        y = check_targets(y)
+        device = torch.device(device)
+        kind = relation_name(y)
+        self._targets = read_targets(y, device)
+        self.classes = self._class_codes() if kind == "discrete" and self._targets.values.shape[1] == 1 else None
+        if isinstance(relation, str) and relation == "auto":
+            relation = _AUTO.get(kind, kind)
+        self._G = make_relation(y, relation, device=device)
+        self._kind = kind
+        self.n_labels = int(self.classes.max()) + 1 if self.classes is not None else self._targets.values.shape[1]
+        self.thresholds = self._thresholds(relation, thresholds)
+
+    def batch(
+        self, rows: Tensor, groups: Tensor | None = None, n_groups: int = 1, uses: Any = ("pairs", "labels")
+    ) -> Batch:
+        """What a loss needs to know of some samples.
+
+        Parameters
+        ----------
+        rows : Tensor of int64 of shape (B,)
+            The samples.
+        groups : Tensor of int64 of shape (B,) or None, default=None
+            Branch of an ensemble that each of them trains; None is one for all.
+        n_groups : int, default=1
+            Number of branches.
+        uses : collection of str, default=("pairs", "labels")
+            What is needed of "pairs" and "labels".
+
+        Returns
+        -------
+        Batch
+        """
+        groups = torch.zeros_like(rows) if groups is None else groups
+        similar, dissimilar = self._pairs(rows, groups) if "pairs" in uses else (None, None)
+        positive, negative = self._labels(rows) if "labels" in uses else (None, None)
+        return Batch(similar, dissimilar, positive, negative, groups, n_groups)
+
+    def _pairs(self, rows: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+        relations = self._G.block(rows, rows)
+        together = (groups[:, None] == groups) & (rows[:, None] != rows)  # a sample drawn twice is no pair
+        near, far = self.thresholds
+        similar = relations <= near
+        return similar & together, (relations >= far) & ~similar & together
+
+    def _labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self.classes is not None:
+            positive = functional.one_hot(self.classes[rows], self.n_labels).to(torch.float32)
+            return positive, 1 - positive
+        values = self._values(rows)
+        known = None if self._targets.known is None else self._targets.known[rows]
+        if self._kind == "l1":  # the label that describes a sample most is wholly its own
+            values = values / values.amax(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+        negative = 1 - values
+        return (values, negative) if known is None else (values * known, negative * known)
+
+    def _values(self, rows: Tensor) -> Tensor:
+        some = self._targets.values
+        values = some[rows] if isinstance(some, Tensor) else torch.from_numpy(some[rows.cpu().numpy()].toarray())
+        values = values.to(rows.device, torch.float32)
+        if self._kind == "discrete" or not self._targets.numeric or (values < 0).any():
+            raise ValueError(
+                "The loss has proxies for labels, but y is neither classes in one column, nor 0/1 label sets, nor "
+                "distributions. Use a loss of pairs, such as 'triplet', with a relation."
+            )
+        return values
+
+    def _class_codes(self) -> Tensor:
+        values, known = self._targets.dense()[:, 0], self._targets.known
+        if known is not None and not known.all():
+            raise ValueError("y has samples without a class. Leave them out.")
+        return values.unique(return_inverse=True)[1]
+
+    def _thresholds(self, relation: Any, thresholds: Any) -> tuple[float, float]:
+        if not isinstance(thresholds, str):
+            near, far = thresholds
+            if not (isinstance(near, Real) and isinstance(far, Real) and near <= far):
+                raise ValueError(f"Thresholds {thresholds!r} must be two numbers, the larger one last.")
+            return float(near), float(far)
+        if isinstance(relation, str) and relation in _THRESHOLDS:
+            return _THRESHOLDS[relation]
+        n, generator = self._G.n_samples, torch.Generator().manual_seed(0)
+        i, j = torch.randint(n, (2, _N_DRAWN), generator=generator).to(self._G.device)
+        relations = torch.cat([self._G.pairs(a, b) for a, b in zip(i.split(4096), j.split(4096), strict=True)])
+        near, far = relations[i != j].quantile(torch.tensor(_SHARES, dtype=relations.dtype, device=relations.device))
+        return float(near), float(far)

@@ -1,0 +1,259 @@
+"""The estimator of deep relational metric learning."""
+
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from skrelmetric import DRMLTransformer, MLkNN
+from skrelmetric.losses import LOSSES, ProxyAnchor
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(n_class=6, return_X_y=True)
+    return (X[:300] / 16).astype(np.float32), y[:300]
+
+
+def quick(**options):
+    return DRMLTransformer(**{"n_components": 16, "max_epochs": 3, "random_state": 0, **options})
+
+
+@pytest.mark.parametrize("relational", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_with_and_without_relations(loss, relational, digits):
+    model = quick(loss=loss, relational=relational, early_stopping=False).fit(*digits)
+    Z = model.transform(digits[0])
+    assert Z.shape == (300, 16)
+    np.testing.assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)
+    assert model.n_iter_ == len(model.loss_curve_) == 3
+
+
+def test_training_lowers_the_loss_and_separates_classes(rng):
+    y = rng.integers(4, size=200)
+    X = rng.standard_normal((200, 20))
+    X[:, :4] += 1.5 * np.eye(4)[y]  # four of the features tell the classes apart
+    train, test = slice(100), slice(100, 200)
+    model = DRMLTransformer(16, early_stopping=False, max_epochs=30, random_state=0).fit(X[train], y[train])
+    assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
+    plain = KNeighborsClassifier().fit(X[train], y[train]).score(X[test], y[test])
+    learned = KNeighborsClassifier().fit(model.transform(X[train]), y[train])
+    assert learned.score(model.transform(X[test]), y[test]) > plain
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_features": 1},
+        {"n_features": 16},
+        {"split_features": True},
+        {"stop_gradient": True},
+        {"normalize_nodes": False},
+        {"reconstruction": "mse"},
+        {"score_activation": "softmax"},
+        {"assignment": "balanced"},
+        {"output": "nodes"},
+        {"normalize": False},
+        {"samples_per_class": 4, "loss": "triplet"},
+        {"hidden_layer_sizes": (32,)},
+        {"embedding_loss": "cosface"},
+        {"loss": ProxyAnchor(margin=0.2)},
+        {"hold_out": "classes", "validation_fraction": 0.4},
+        {"optimizer": "sgd"},
+        {"mixed_precision": True},
+        DRMLTransformer.PUBLISHED,
+        DRMLTransformer.RELEASED,
+    ],
+    ids=str,
+)
+def test_options(options, digits):
+    model = quick(**options).fit(*digits)
+    assert np.isfinite(model.transform(digits[0])).all()
+    assert len(model.validation_curve_) == model.n_iter_ + 1
+
+
+@pytest.mark.parametrize("loss", ["proxy_anchor", "triplet", "cosface", "margin"])
+def test_label_sets_distributions_and_missing_labels(loss, rng):
+    X = rng.standard_normal((80, 6))
+    Y = (X @ rng.standard_normal((6, 4)) > 0).astype(float)
+    gaps = np.where(rng.random(Y.shape) < 0.1, np.nan, Y)
+    for target in (Y.astype(int), gaps, rng.dirichlet(np.ones(4), 80)):
+        assert np.isfinite(quick(loss=loss).fit(X, target).transform(X)).all()
+
+
+def test_numbers_have_pairs_but_no_proxies(rng):
+    X = rng.standard_normal((60, 3))
+    assert quick(loss="triplet").fit(X, X[:, 0] + 0.5).transform(X).shape == (60, 16)
+    with pytest.raises(ValueError, match="Use a loss of pairs"):
+        quick().fit(X, X[:, 0] + 0.5)
+
+
+def test_images_and_a_trunk_of_ones_own(digits):
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    before = deepcopy(trunk.state_dict())
+    images = digits[0].reshape(-1, 1, 8, 8)
+    model = quick(trunk=trunk).fit(images, digits[1])
+    assert model.transform(images).shape == (300, 16)
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+    one = model.transform(images[:1])
+    np.testing.assert_allclose(one, model.transform(images)[:1], atol=1e-5)
+
+
+def test_callables_and_losses_of_pytorch_metric_learning(digits):
+    from pytorch_metric_learning.losses import ContrastiveLoss
+
+    def spread(Z, y):
+        return (Z - Z.mean(0)).square().sum() + 0 * y.sum()
+
+    for loss in (spread, ContrastiveLoss()):
+        for relational in (True, False):
+            assert np.isfinite(quick(loss=loss, relational=relational).fit(*digits).transform(digits[0])).all()
+
+
+def test_the_same_seed_gives_the_same_and_leaves_torch_alone(digits):
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    first = quick(loss="margin").fit(*digits).transform(digits[0])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(6)
+    np.testing.assert_array_equal(quick(loss="margin").fit(*digits).transform(digits[0]), first)
+    assert not np.array_equal(quick(loss="margin", random_state=1).fit(*digits).transform(digits[0]), first)
+
+
+class Interrupted(Exception):  # noqa: N818
+    pass
+
+
+def test_an_interrupted_fit_resumes_to_the_same_end(digits, tmp_path, monkeypatch):
+    from skrelmetric.drml import _Training
+
+    options = {"loss": "margin", "hidden_layer_sizes": (16,), "max_epochs": 4}
+    whole = quick(**options).fit(*digits)
+    run_epoch = _Training.run_epoch
+
+    def interrupted(self, epoch, optimizer):
+        if epoch == 2:
+            raise Interrupted
+        return run_epoch(self, epoch, optimizer)
+
+    resumed = quick(**options, checkpoint=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "run_epoch", interrupted)
+        with pytest.raises(Interrupted):
+            resumed.fit(*digits)
+    assert len(list(tmp_path.iterdir())) == 1
+    resumed.fit(*digits)
+    assert resumed.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(resumed.transform(digits[0]), whole.transform(digits[0]))
+
+
+def test_the_best_weights_return(digits):
+    model = quick(learning_rate=1.0, max_epochs=6, n_iter_no_change=3).fit(*digits)
+    assert model.validation_curve_[model.best_epoch_] == min(model.validation_curve_)
+
+
+def test_held_out_classes_are_never_trained_on(digits, monkeypatch):
+    from skrelmetric import drml
+
+    seen = []
+    original = drml._Training._step
+
+    def step(self, rows, generator, optimizer):
+        seen.extend(self.part.places[rows].tolist())
+        return original(self, rows, generator, optimizer)
+
+    monkeypatch.setattr(drml._Training, "_step", step)
+    quick(hold_out="classes", validation_fraction=0.34).fit(*digits)
+    assert len(set(digits[1][seen])) == 4
+
+
+def test_batches_of_some_classes():
+    from skrelmetric.drml import _per_class, _shuffled
+
+    codes = np.repeat([0, 1, 2, 3], [10, 10, 10, 1])
+    batches = list(_per_class(codes, 8, 4, np.random.default_rng(0)))
+    assert len(batches) == 4
+    for rows in batches:
+        assert len(set(rows)) == len(rows)
+        classes, counts = np.unique(codes[rows], return_counts=True)
+        assert len(classes) == 2
+        assert all(count == min(4, (codes == c).sum()) for c, count in zip(classes, counts, strict=True))
+    shuffled = list(_shuffled(31, 8, np.random.default_rng(0)))
+    assert sorted(np.concatenate(shuffled)) == list(range(31))
+    assert {len(rows) for rows in shuffled} == {7, 8}
+
+
+def test_pickle_clone_warm_start_and_grid_search(digits):
+    X, y = digits
+    model = quick().fit(X, y)
+    for copy in (pickle.loads(pickle.dumps(model)), deepcopy(model)):
+        np.testing.assert_array_equal(copy.transform(X), model.transform(X))
+    before = model.transform(X)
+    warm = clone(model).set_params(warm_start=True).fit(X, y)
+    first = deepcopy(warm)
+    warm.set_params(max_epochs=1, learning_rate=1e-12, early_stopping=False).fit(X, y)
+    np.testing.assert_allclose(warm.transform(X), first.transform(X), atol=1e-4)
+    np.testing.assert_array_equal(model.transform(X), before)
+    for changed in ({"n_components": 8}, {"n_features": 2}, {"relational": False}):
+        with pytest.raises(ValueError, match="has changed since the last fit"):
+            deepcopy(warm).set_params(**changed).fit(X, y)
+    assert not np.allclose(np.linalg.norm(warm.set_params(normalize=False).fit(X, y).transform(X), axis=1), 1)
+    grid = {"drmltransformer__n_features": [1, 2]}
+    search = GridSearchCV(make_pipeline(quick(), KNeighborsClassifier()), grid, cv=2).fit(X, y)
+    assert search.best_score_ > 0.5
+    Y = np.eye(6, dtype=int)[y]
+    assert make_pipeline(quick(), MLkNN()).fit(X, Y).predict(X).shape == Y.shape
+
+
+def test_onnx_gives_the_same(digits, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = quick(hidden_layer_sizes=(8,)).fit(*digits)
+    model.export_onnx(tmp_path / "metric.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "metric.onnx")
+    for X in (digits[0], digits[0][:1]):
+        np.testing.assert_allclose(session.run(None, {"X": X})[0], model.transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_components": 10, "n_features": 4}, "n_components=10 cannot be shared out among n_features=4"),
+        ({"split_features": True, "n_features": 3, "n_components": 9}, "64 inputs cannot be shared out"),
+        ({"samples_per_class": 100}, "samples_per_class=100 does not fit into batch_size=80"),
+        ({"warm_start": True, "checkpoint": "."}, "Pass one of them only"),
+        ({"hidden_layer_sizes": (0,)}, "must hold whole numbers above 0"),
+        ({"loss": "proxy"}, "The 'loss' parameter"),
+        ({"loss": ProxyAnchor}, "loss=ProxyAnchor is a class"),
+        ({"pair_thresholds": (1.0, 0.0)}, "the larger one last"),
+        ({"validation_fraction": 0.999}, "leaves 0 for training"),
+        ({"trunk": nn.Linear(64, 4).half()}, "Use trunk.float"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, message, digits):
+    with pytest.raises(ValueError, match=message):
+        quick(**options).fit(*digits)
+
+
+def test_more_that_is_refused(digits, rng):
+    X, y = digits
+    with pytest.raises(NotFittedError):
+        quick().transform(X)
+    Y = (rng.random((300, 3)) > 0.5).astype(int)
+    with pytest.raises(ValueError, match="hold_out='classes' needs one class a sample"):
+        quick(hold_out="classes").fit(X, Y)
+    with pytest.raises(ValueError, match="samples_per_class needs one class a sample"):
+        quick(samples_per_class=4).fit(X, Y)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        quick().fit(X, None)
+    with pytest.raises(FloatingPointError, match="loss became"):
+        quick(learning_rate=1e30, optimizer="sgd", loss="contrastive", early_stopping=False).fit(X * 1e18, y)

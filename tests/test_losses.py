@@ -1,0 +1,391 @@
+import math
+
+import pytest
+import torch
+
+from skrelmetric.losses import LOSSES, ArcFace, Batch, CosFace, Margin, ProxyAnchor, SoftTriple, Triplet, _pairs
+
+pml = pytest.importorskip("pytorch_metric_learning")
+from pytorch_metric_learning import distances, losses, miners  # noqa: E402
+
+C, D = 5, 6
+BOTH = pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def samples(n, dtype=torch.float64, seed=0, width=D):
+    return torch.randn(n, width, generator=generator(seed), dtype=torch.float64).to(dtype).requires_grad_()
+
+
+def classes(n, seed=1):
+    return torch.randint(0, C, (n,), generator=generator(seed))
+
+
+def build(spec, dtype=torch.float64, n_groups=1, width=D):
+    return spec.build(C, width, n_groups, generator(2), dtype)
+
+
+def with_proxies(oracle, name, proxies):
+    """Loss of pytorch-metric-learning with these proxies, as (n_proxies, width) or transposed."""
+    parameter = getattr(oracle, name)
+    transposed = name != "proxies"
+    parameter.data = (proxies.T if transposed else proxies).detach().clone()
+    return oracle, (lambda gradient: gradient.T) if transposed else (lambda gradient: gradient), parameter
+
+
+# Name of the loss: how to build the oracle and the name of its proxies.
+PROXIES = {
+    "proxy_anchor": (lambda: losses.ProxyAnchorLoss(C, D, 0.1, 32), "proxies"),
+    "cosface": (lambda: losses.CosFaceLoss(C, D, margin=0.35, scale=64), "W"),
+    "normalized_softmax": (lambda: losses.NormalizedSoftmaxLoss(C, D, 0.05), "W"),
+    "arcface": (lambda: losses.ArcFaceLoss(C, D, 28.6, 64), "W"),
+    "proxy_nca": (lambda: losses.ProxyNCALoss(C, D, softmax_scale=1), "proxies"),
+    "soft_triple": (lambda: losses.SoftTripleLoss(C, D, 10, 20, 0.1, 0.01), "fc"),
+}
+
+
+def close(actual, expected, rtol):
+    scale = float(expected.detach().abs().max()) if expected.numel() else 0.0
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * max(scale, 1e-3))
+
+
+@pytest.mark.parametrize("n_groups", [1, 3])
+@pytest.mark.parametrize("name", PROXIES)
+@BOTH
+def test_proxy_loss_is_that_of_pytorch_metric_learning_summed_over_groups(name, n_groups, dtype, rtol):
+    Z, codes = samples(40, dtype), classes(40)
+    groups = torch.randint(0, n_groups, (40,), generator=generator(3))
+    loss = build(LOSSES[name], dtype, n_groups)
+    value = loss(Z, Batch.of_classes(codes, C, groups, n_groups), generator())
+    value.backward()
+    make, parameter_name = PROXIES[name]
+    reference, expected, gradients = Z.detach().clone().requires_grad_(), 0, []
+    parts = []
+    for k in range(n_groups):
+        oracle, turn, parameter = with_proxies(make(), parameter_name, loss.proxies[k])
+        expected = expected + oracle(reference[groups == k], codes[groups == k])
+        parts.append((turn, parameter))
+    expected.backward()
+    gradients = torch.stack([turn(parameter.grad) for turn, parameter in parts])
+    close(value, expected, rtol)
+    close(Z.grad, reference.grad, rtol * 10)
+    close(loss.proxies.grad, gradients, rtol * 10)
+
+
+def degrees(n, seed=4):
+    """Labels in degrees, some unknown."""
+    p = torch.rand(n, C, generator=generator(seed), dtype=torch.float64)
+    p = torch.where(p < 0.4, 0.0, p)
+    p[:, 0] = 0  # a label that no sample has
+    known = torch.rand(n, C, generator=generator(seed + 1), dtype=torch.float64) > 0.3
+    return torch.where(known, p, 0.0), torch.where(known, 1 - p, 0.0)
+
+
+def soft_batch(n, n_groups=1, seed=4):
+    """Batch of several labels for each sample, in degrees."""
+    positive, negative = degrees(n, seed)
+    groups = torch.randint(0, n_groups, (n,), generator=generator(seed + 2))
+    return Batch(None, None, positive, negative, groups, n_groups)
+
+
+class TestProxyAnchor:
+    @pytest.mark.parametrize("n_groups", [1, 2])
+    def test_labels_in_degrees(self, n_groups):
+        Z, batch, loss = samples(12), soft_batch(12, n_groups), build(ProxyAnchor(0.2, 5.0), n_groups=n_groups)
+        proxies = loss.proxies.detach()
+        s = torch.nn.functional.normalize(Z.detach(), dim=1) @ torch.nn.functional.normalize(proxies, dim=2).mT
+        total = 0.0
+        for k in range(n_groups):
+            members, pull, push, present = [i for i in range(12) if batch.groups[i] == k], 0.0, 0.0, 0
+            for c in range(C):
+                pull += math.log(1 + sum(batch.positive[i, c] * math.exp(-5 * (s[k, i, c] - 0.2)) for i in members))
+                push += math.log(1 + sum(batch.negative[i, c] * math.exp(5 * (s[k, i, c] + 0.2)) for i in members))
+                present += any(batch.positive[i, c] > 0 for i in members)
+            total += pull / present + push / C
+        assert loss(Z, batch, generator()).item() == pytest.approx(total, rel=1e-12)
+
+    def test_large_alpha_stays_finite_in_single_precision(self):
+        Z, loss = samples(30, torch.float32), build(ProxyAnchor(alpha=500.0), torch.float32)
+        value = loss(Z, Batch.of_classes(classes(30), C), generator())
+        value.backward()
+        assert value.isfinite()
+        assert Z.grad.isfinite().all()
+        assert loss.proxies.grad.isfinite().all()
+
+    def test_proxies_have_the_variance_of_kaiming_fan_out(self):
+        proxies = ProxyAnchor().build(50, 200, 2, generator(), torch.float64).proxies
+        assert proxies.std().item() == pytest.approx(math.sqrt(2 / 50), rel=0.02)
+
+
+SOFTMAX = {
+    CosFace(0.2, 5.0): lambda s, has: 5 * (s - 0.2 * has.double()),
+    ArcFace(20.0, 5.0): lambda s, has: 5 * torch.where(has, (s.acos() + math.pi / 9).cos(), s),
+}
+
+
+@pytest.mark.parametrize("spec", SOFTMAX)
+def test_softmax_of_labels_in_degrees(spec):
+    Z, batch, loss = samples(14), soft_batch(14, 2), build(spec, n_groups=2)
+    batch.positive[0], batch.negative[0] = 0, 0  # nothing is known of it
+    batch.positive[1], batch.negative[1] = 0, 1
+    expected = [[], []]
+    for i in range(14):
+        p, k = batch.positive[i], int(batch.groups[i])
+        cosines = torch.nn.functional.cosine_similarity(Z[i], loss.proxies[k], dim=1)
+        logits = SOFTMAX[spec](cosines, p > 0)
+        known = (p > 0) | (batch.negative[i] > 0)
+        if p.sum() > 0:
+            expected[k].append(-(p / p.sum() * (logits - logits[known].exp().sum().log())).sum())
+    value, expected = loss(Z, batch, generator()), sum(sum(part) / len(part) for part in expected)
+    close(value, expected, 1e-12)
+    close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-10)
+
+
+EUCLIDEAN = distances.LpDistance(normalize_embeddings=True, p=2)
+
+
+def semi_hard(Z, codes):
+    mined = miners.TripletMarginMiner(0.2, "semihard", distance=EUCLIDEAN)(Z, codes)
+    return losses.TripletMarginLoss(0.2, distance=EUCLIDEAN)(Z, codes, mined)
+
+
+PAIRS = {
+    "triplet": semi_hard,
+    "triplet_all": losses.TripletMarginLoss(0.2, distance=EUCLIDEAN),
+    "contrastive": losses.ContrastiveLoss(0, 1, distance=EUCLIDEAN),
+    "multi_similarity": losses.MultiSimilarityLoss(2, 50, 0.5),
+    "circle": losses.CircleLoss(0.4, 80),
+}
+
+
+@pytest.mark.parametrize("n_groups", [1, 3])
+@pytest.mark.parametrize("n", [9, 40])
+@pytest.mark.parametrize("name", PAIRS)
+@BOTH
+def test_pair_loss_is_that_of_pytorch_metric_learning_summed_over_groups(name, n, n_groups, dtype, rtol):
+    Z, codes = samples(n, dtype), classes(n)
+    groups = torch.randint(0, n_groups, (n,), generator=generator(3))
+    value = build(LOSSES[name], dtype, n_groups)(Z, Batch.of_classes(codes, C, groups, n_groups), generator())
+    value.backward()
+    reference = Z.detach().clone().requires_grad_()
+    expected = sum(PAIRS[name](reference[groups == k], codes[groups == k]) for k in range(n_groups))
+    expected.backward()
+    close(value, expected, rtol)
+    close(Z.grad, reference.grad, rtol * 10)
+
+
+def some_pairs(n, n_groups=2, seed=7):
+    """Masks that no classes have: similarity is not transitive, and some pairs are neither."""
+    groups = torch.randint(0, n_groups, (n,), generator=generator(seed))
+    u = torch.rand(n, n, generator=generator(seed + 1)).triu(1)
+    u, together = u + u.T, groups[:, None] == groups
+    similar = ((u > 0.6) & together).fill_diagonal_(False)
+    return Batch(similar, ((u < 0.4) & together).fill_diagonal_(False), None, None, groups, n_groups)
+
+
+def mean_of_active(Z, batch, triplets, margin):
+    """Sum over groups of the mean positive violation, triplet by triplet."""
+    U, total = torch.nn.functional.normalize(Z, dim=1), 0.0
+    for k in range(batch.n_groups):
+        d = [torch.dist(U[a], U[p]) - torch.dist(U[a], U[n]) for a, p, n in triplets if batch.groups[a] == k]
+        active = [v + margin for v in d if v + margin > 0]
+        total += sum(active) / max(len(active), 1)
+    return total
+
+
+class TestTriplet:
+    @pytest.mark.parametrize("mining", ["semi-hard", "all"])
+    def test_every_triplet_of_any_pairs(self, mining):
+        Z, batch = samples(12), some_pairs(12)
+        value = build(Triplet(0.3, mining))(Z, batch, generator())
+        U = torch.nn.functional.normalize(Z.detach(), dim=1)
+        triplets = [
+            (a, p, n)
+            for a in range(12)
+            for p in range(12)
+            for n in range(12)
+            if batch.similar[a, p]
+            and batch.dissimilar[a, n]
+            and (mining == "all" or torch.dist(U[a], U[n]) > torch.dist(U[a], U[p]))
+        ]
+        expected = mean_of_active(Z, batch, triplets, 0.3)
+        close(value, expected, 1e-12)
+        close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-10)
+
+    def test_random_draws_one_dissimilar_sample_for_each_similar_pair(self, monkeypatch):
+        drawn = []
+        draw = _pairs._drawn
+        monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+        Z, batch = samples(12), some_pairs(12)
+        value = build(Triplet(0.3, "random"))(Z, batch, generator())
+        index, present = _pairs._similar_of_each(batch.similar)
+        assert present.sum() == batch.similar.sum()
+        triplets = [
+            (a, int(index[a, i]), int(drawn[0][a, i]))
+            for a, i in present.nonzero().tolist()
+            if batch.dissimilar[a].any()
+        ]
+        assert all(batch.similar[a, p] and batch.dissimilar[a, n] for a, p, n in triplets)
+        expected = mean_of_active(Z, batch, triplets, 0.3)
+        close(value, expected, 1e-12)
+        close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-10)
+
+    def test_draws_follow_the_weights(self):
+        weights = torch.tensor([[0.0, 1.0, 3.0, 0.0], [2.0, 0.0, 0.0, 2.0]])
+        drawn = _pairs._drawn(weights, 20_000, generator())
+        shares = torch.stack([(drawn == j).double().mean(1) for j in range(4)], 1)
+        torch.testing.assert_close(shares, (weights / 4).double(), rtol=0, atol=0.015)
+        assert (shares[weights == 0] == 0).all()
+
+
+@BOTH
+def test_n_pair_with_two_samples_of_each_class_is_that_of_pytorch_metric_learning(dtype, rtol):
+    codes = torch.randperm(10, generator=generator(3)) % C
+    groups = codes % 2
+    Z = samples(10, dtype)
+    value = build(LOSSES["n_pair"], dtype, 2)(Z, Batch.of_classes(codes, C, groups, 2), generator())
+    value.backward()
+    reference = Z.detach().clone().requires_grad_()
+    expected = sum(losses.NPairsLoss()(reference[groups == k], codes[groups == k]) for k in range(2))
+    expected.backward()
+    close(value, expected, rtol)
+    close(Z.grad, reference.grad, rtol * 10)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arcface_has_finite_gradients_at_its_proxies(dtype, sign):
+    loss = build(LOSSES["arcface"], dtype)
+    Z = (sign * loss.proxies[0]).detach().clone().requires_grad_()
+    loss(Z, Batch.of_classes(torch.arange(C), C), generator()).backward()
+    assert Z.grad.isfinite().all()
+    assert loss.proxies.grad.isfinite().all()
+
+
+class TestMargin:
+    @pytest.mark.parametrize("n_groups", [1, 3])
+    @BOTH
+    def test_given_triplets_the_loss_is_that_of_pytorch_metric_learning(self, n_groups, dtype, rtol, monkeypatch):
+        Z, codes = samples(40, dtype), classes(40)
+        groups = torch.randint(0, n_groups, (40,), generator=generator(3))
+        drawn = []
+        draw = _pairs._drawn
+        monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+        loss, batch = build(Margin(), dtype, n_groups), Batch.of_classes(codes, C, groups, n_groups)
+        with torch.no_grad():
+            loss.beta.add_(torch.rand(n_groups, C, generator=generator(5)))
+        value = loss(Z, batch, generator())
+        value.backward()
+        p, present = _pairs._similar_of_each(batch.similar)
+        d = _pairs._distances(torch.nn.functional.normalize(Z.detach(), dim=1))
+        weights = _pairs._distance_weights(d, batch.dissimilar, D, 0.5, 1.4)
+        present &= (weights > 0).any(1)[:, None]
+        reference, expected, oracles = Z.detach().clone().requires_grad_(), 0.0, []
+        for k in range(n_groups):
+            oracle = losses.MarginLoss(0.2, 0, 1.2, learn_beta=True, num_classes=C, distance=EUCLIDEAN)
+            oracle.beta.data = loss.beta[k].detach().clone()
+            oracles.append(oracle)
+            a, i = (present & (groups == k)[:, None]).nonzero(as_tuple=True)
+            expected = expected + oracle(reference, codes, (a, p[a, i], drawn[0][a, i]))
+        expected.backward()
+        close(value, expected, rtol)
+        close(Z.grad, reference.grad, rtol * 10)
+        close(loss.beta.grad, torch.stack([oracle.beta.grad for oracle in oracles]), rtol * 10)
+
+    @pytest.mark.parametrize("width", [2, 3, 8, 64])
+    def test_weights_are_those_of_pytorch_metric_learning(self, width, monkeypatch):
+        Z, codes = samples(30, width=width).detach(), classes(30)
+        captured = []
+        name = "get_random_triplet_indices"
+        empty = (torch.zeros(0, dtype=torch.int64),) * 3
+        monkeypatch.setattr(
+            miners.distance_weighted_miner.lmu, name, lambda *a, weights, **k: captured.append(weights) or empty
+        )
+        miners.DistanceWeightedMiner(0.5, 1.4)(Z, codes)
+        d = _pairs._distances(torch.nn.functional.normalize(Z, dim=1))
+        weights = _pairs._distance_weights(d, Batch.of_classes(codes, C).dissimilar, width, 0.5, 1.4)
+        torch.testing.assert_close(weights, captured[0].nan_to_num(0), rtol=1e-9, atol=1e-12)
+
+    def test_boundary_of_a_sample_is_the_mean_of_its_labels(self):
+        batch, loss = soft_batch(9, 2), build(Margin(), n_groups=2)
+        batch.positive[0] = 0
+        with torch.no_grad():
+            loss.beta.copy_(torch.rand(2, C, generator=generator(5)))
+        for i, boundary in enumerate(loss._boundaries(batch, torch.float64).tolist()):
+            p, b = batch.positive[i], loss.beta[batch.groups[i]].detach()
+            assert boundary == pytest.approx(float(p @ b / p.sum()) if p.sum() else 1.2)
+
+
+BATCHES = {
+    "empty": (0, []),
+    "one sample": (1, [2]),
+    "one class": (4, [1, 1, 1, 1]),
+    "no similar pairs": (4, [0, 1, 2, 3]),
+    "duplicates": (6, [0, 0, 1, 1, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("which", BATCHES)
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_small_batches_and_empty_groups_are_finite(name, which, dtype):
+    n, codes = BATCHES[which]
+    Z = samples(n, dtype).detach()
+    Z = (torch.ones_like(Z) if which == "duplicates" else Z).requires_grad_()
+    loss = build(LOSSES[name], dtype, n_groups=3)
+    groups = torch.full((n,), 1)
+    value = loss(Z, Batch.of_classes(torch.tensor(codes, dtype=torch.int64), C, groups, 3), generator())
+    value.backward()
+    assert value.shape == ()
+    assert value.dtype == dtype
+    assert value.isfinite()
+    assert Z.grad.isfinite().all()
+    for parameter in loss.parameters():
+        assert parameter.grad.isfinite().all()
+        assert (parameter.grad[[0, 2]] == 0).all()
+    if which == "empty" or (which == "one sample" and "pairs" in LOSSES[name].uses):
+        assert value == 0
+        assert (Z.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_those_of_finite_differences(name):
+    loss = build(LOSSES[name], n_groups=2)
+    codes, groups = classes(10), torch.arange(10) % 2
+    batch = Batch.of_classes(codes, C, groups, 2)
+    if name == "circle":
+        pytest.skip("weights of the circle loss are constants of its gradient")
+    torch.autograd.gradcheck(lambda Z: loss(Z, batch, generator()), samples(10), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_random_numbers_come_from_the_generator(name):
+    state = torch.random.get_rng_state()
+    first, second = build(LOSSES[name]), build(LOSSES[name])
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    Z, batch = samples(30), Batch.of_classes(classes(30), C)
+    torch.testing.assert_close(first(Z, batch, generator(9)), second(Z, batch, generator(9)), rtol=0, atol=0)
+    assert (torch.random.get_rng_state() == state).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ProxyAnchor(alpha=0), "alpha=0 of ProxyAnchor must be a finite number above 0"),
+        (ArcFace(margin=181), "margin=181 of ArcFace is in degrees and must not exceed 180"),
+        (SoftTriple(centers=1.5), "centers=1.5 of SoftTriple must be a whole number above 0"),
+        (CosFace(scale=True), "scale=True of CosFace must be a finite number above 0"),
+        (CosFace(margin=-0.1), "margin=-0.1 of CosFace must be a finite number of at least 0"),
+        (Margin(cutoff=0), "cutoff=0 of Margin must be a finite number above 0"),
+        (Triplet(margin=-1), "margin=-1 of Triplet must be a finite number above 0"),
+        (Triplet(mining="hard"), "mining='hard' of Triplet is not known"),
+        (ProxyAnchor(margin=float("nan")), "margin=nan of ProxyAnchor must be a finite number"),
+    ],
+)
+def test_invalid_hyperparameters_are_refused(spec, words):
+    with pytest.raises(ValueError, match=words):
+        build(spec)
