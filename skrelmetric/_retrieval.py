@@ -100,7 +100,7 @@ def _piece(D: Tensor, a: int, b: int, n_positives: int, squares: Tensor, n_featu
     before = torch.searchsorted(negatives, limits, right=True)  # (n_queries, R), no more than n_kept
     nth = torch.arange(1, n_positives + 1, device=D.device)
     hits = nth + before <= n_positives
-    precisions = torch.where(hits, nth / (nth + before), 0).to(D.dtype)
+    precisions = torch.where(hits, nth.to(D.dtype) / (nth + before), 0)
     return 1 + torch.count_nonzero(limits[:, :1] >= D, 1), hits.to(D.dtype).mean(1), precisions.mean(1)
 
 

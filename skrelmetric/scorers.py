@@ -3,15 +3,18 @@
 The dictionaries are ready for the ``scoring`` of :func:`sklearn.model_selection.cross_validate` and
 :class:`~sklearn.model_selection.GridSearchCV` (with ``refit`` naming one key). As in scikit-learn, losses carry the
 prefix ``neg_``. Ranking criteria read ``predict_proba``, or else ``decision_function``, in either of scikit-learn's
-multi-label formats: one (n_samples, n_labels) array, or a list with an array for each label.
+multi-label formats: one (n_samples, n_labels) array, or a list with an array for each label. Scorers of embeddings
+read ``transform``.
 """
+
+from collections.abc import Callable
 
 from sklearn.metrics import make_scorer
 
 from skrelmetric import metrics
 from skrelmetric._sklearn import LabelScorer
 
-__all__ = ["LABEL_DISTRIBUTION_SCORERS", "LAMDA_SCORERS", "MULTILABEL_SCORERS"]
+__all__ = ["LABEL_DISTRIBUTION_SCORERS", "LAMDA_SCORERS", "MULTILABEL_SCORERS", "RETRIEVAL_SCORERS"]
 
 _SCORES = ("predict_proba", "decision_function")
 
@@ -42,3 +45,25 @@ LABEL_DISTRIBUTION_SCORERS = {
     "intersection_similarity": make_scorer(metrics.intersection_similarity),
 }
 """Scorer of each label-distribution criterion."""
+
+
+class _EmbeddingScorer:
+    """Scorer of what a transformer, or a pipeline that ends in one, makes of the samples."""
+
+    def __init__(self, criterion: Callable):
+        self.criterion = criterion
+
+    def __call__(self, estimator, X, y):
+        """Criterion of the embedded samples, among themselves, and their classes."""
+        return self.criterion(estimator.transform(X), y)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.criterion.__name__}, response_method='transform')"
+
+
+RETRIEVAL_SCORERS = {
+    "recall_at_1": _EmbeddingScorer(metrics.recall_at_k),
+    "r_precision": _EmbeddingScorer(metrics.r_precision),
+    "map_at_r": _EmbeddingScorer(metrics.mean_average_precision_at_r),
+}
+"""Scorer of each retrieval criterion; the samples of the test fold are retrieved among themselves."""

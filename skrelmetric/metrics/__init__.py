@@ -1,6 +1,9 @@
-"""Criteria of multi-label and label-distribution predictions.
+"""Criteria of multi-label and label-distribution predictions, and of embeddings.
 
-Every function takes ``(y_true, y_pred)`` and returns a float, the mean over samples. The ranking criteria differ
+The criteria of embeddings, :func:`recall_at_k`, :func:`r_precision`, :func:`mean_average_precision_at_r`,
+:func:`clustering_nmi` and :func:`clustering_f1`, take ``(X, y)``: embedded samples and their classes.
+
+Every other function takes ``(y_true, y_pred)`` and returns a float, the mean over samples. The ranking criteria differ
 between implementations in two points only, which are parameters here:
 
 `ties`
@@ -33,6 +36,14 @@ from skrelmetric.metrics._multilabel import (
     one_error,
     ranking_loss,
 )
+from skrelmetric.metrics._retrieval import (
+    clustering_f1,
+    clustering_nmi,
+    mean_average_precision_at_r,
+    pair_f1,
+    r_precision,
+    recall_at_k,
+)
 
 __all__ = [
     "LAMDA",
@@ -40,11 +51,17 @@ __all__ = [
     "canberra_distance",
     "chebyshev_distance",
     "clark_distance",
+    "clustering_f1",
+    "clustering_nmi",
     "cosine_similarity",
     "coverage",
     "hamming_loss",
     "intersection_similarity",
     "kl_divergence",
+    "mean_average_precision_at_r",
     "one_error",
+    "pair_f1",
+    "r_precision",
     "ranking_loss",
+    "recall_at_k",
 ]
