@@ -19,7 +19,6 @@ LAYERS = {
     "_search": 1,
     "_tensor_search": 1,
     "_retrieval": 2,
-    "_retrieval": 2,
     "_arrays": 2,
     "_samples": 2,
     "_targets": 3,

@@ -1,5 +1,3 @@
-"""Retrieval and clustering of embeddings: a ranking sorted out in full, and pytorch-metric-learning."""
-
 import pickle
 
 import numpy as np
@@ -9,8 +7,10 @@ import torch
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -24,122 +24,244 @@ from skrelmetric.metrics import (
 )
 from skrelmetric.scorers import RETRIEVAL_SCORERS
 
+KS = [1, 2, 5, 20]
 
-def by_definition(X, y, k, references=None):
-    """Recall at k, R-precision and average precision at R, from whole rankings with other classes first among ties."""
-    recalls, precisions, averages = [], [], []
+
+def scores(*args, **kwargs):
+    return [
+        *recall_at_k(*args, k=KS, **kwargs),
+        r_precision(*args, **kwargs),
+        mean_average_precision_at_r(*args, **kwargs),
+    ]
+
+
+def reference(X, y, X_reference=None, y_reference=None):
+    """The definitions, query by query; among equal distances other classes come first."""
+    found, known = (X, y) if X_reference is None else (X_reference, y_reference)
+    rows = []
     for i, (x, c) in enumerate(zip(X, y, strict=True)):
-        found, classes = references if references else (np.delete(X, i, 0), np.delete(y, i))
-        distances = np.linalg.norm(found - x, axis=1).round(9)
-        ranked = (classes == c)[np.lexsort((classes == c, distances))]
-        R = ranked.sum()
+        others = [j for j in range(len(found)) if X_reference is not None or j != i]
+        ranking = sorted((((x - found[j]) ** 2).sum(), known[j] == c) for j in others)
+        hits = [hit for _, hit in ranking]
+        R = sum(hits)
         if R:
-            recalls.append(ranked[:k].any())
-            precisions.append(ranked[:R].mean())
-            averages.append(np.mean([ranked[: r + 1].mean() * ranked[r] for r in range(R)]))
-    return np.mean(recalls), np.mean(precisions), np.mean(averages)
+            precisions = [sum(hits[: i + 1]) / (i + 1) * hits[i] for i in range(R)]
+            rows.append([*(any(hits[:k]) for k in KS), sum(hits[:R]) / R, sum(precisions) / R])
+    return np.mean(rows, 0)
 
 
-def ours(X, y, k, **references):
-    return (
-        recall_at_k(X, y, k, **references),
-        r_precision(X, y, **references),
-        mean_average_precision_at_r(X, y, **references),
+def calculated(X, y, X_reference=None, y_reference=None):
+    """What pytorch-metric-learning makes of it."""
+    calculator = AccuracyCalculator(
+        include=("precision_at_1", "r_precision", "mean_average_precision_at_r"),
+        k="max_bin_count",
+        knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
+        device=torch.device("cpu"),
     )
+    found, known = (X, y) if X_reference is None else (X_reference, y_reference)
+    tensors = [torch.as_tensor(array) for array in (X, y, found, known)]
+    values = calculator.get_accuracy(*tensors, ref_includes_query=X_reference is None)
+    return [values[name] for name in ("precision_at_1", "r_precision", "mean_average_precision_at_r")]
 
 
-@pytest.fixture
-def embedded(rng):
-    y = np.repeat(np.arange(6), [1, 2, 5, 17, 30, 45])[rng.permutation(100)]  # a class of one has no positive
-    return rng.standard_normal((100, 5)) + 0.8 * np.eye(6, 5)[y], y
+def make_samples(rng, n=120, sizes=(0.6, 0.25, 0.1, 0.05), spread=1.0):
+    """Overlapping classes of very different size, and a last one with a single member."""
+    y = np.r_[rng.choice(len(sizes), n - 1, p=sizes), len(sizes)]
+    return rng.standard_normal((n, 5)) + spread * rng.standard_normal((len(sizes) + 1, 5))[y], y
 
 
-@pytest.mark.parametrize("k", [1, 3, 10])
-def test_rankings_sorted_out_in_full(k, embedded, rng):
-    X, y = embedded
-    np.testing.assert_allclose(ours(X, y, k), by_definition(X, y, k), rtol=1e-12)
-    R, c = rng.standard_normal((70, 5)), rng.integers(8, size=70)
-    found = ours(X, y, k, X_reference=R, y_reference=c)
-    np.testing.assert_allclose(found, by_definition(X, y, k, (R, c)), rtol=1e-12)
-    rounded = X.round()  # with many ties
-    np.testing.assert_allclose(ours(rounded, y, k), by_definition(rounded, y, k), rtol=1e-12)
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_to_the_definitions_and_to_pytorch_metric_learning(seed):
+    rng = np.random.default_rng(seed)
+    X, y = make_samples(rng)
+    ours = scores(X, y)
+    assert ours == pytest.approx(reference(X, y))
+    assert [ours[0], *ours[-2:]] == pytest.approx(calculated(X, y))
+    assert 0.1 < ours[-1] < ours[-2] < 0.9
 
 
-@pytest.mark.parametrize("with_references", [False, True])
-def test_equal_to_pytorch_metric_learning(with_references, embedded, rng):
-    X, y = (torch.from_numpy(array) for array in embedded)
-    R, c = torch.from_numpy(rng.standard_normal((300, 5))), torch.from_numpy(rng.integers(5, size=300))
-    names = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
-    peer = AccuracyCalculator(
-        names, k="max_bin_count", knn_func=CustomKNN(LpDistance(normalize_embeddings=False)), device=torch.device("cpu")
-    )
-    theirs = peer.get_accuracy(X, y, R, c) if with_references else peer.get_accuracy(X, y)
-    references = {"X_reference": R, "y_reference": c} if with_references else {}
-    np.testing.assert_allclose(ours(X, y, 1, **references), [theirs[name] for name in names], rtol=1e-6)
+@pytest.mark.parametrize("seed", range(5))
+def test_references(seed):
+    rng = np.random.default_rng(seed)
+    X, y = make_samples(rng)
+    halves = X[::2], y[::2], X[1::2], y[1::2]  # the class of one member has no reference, or no query
+    ours = scores(*halves[:2], X_reference=halves[2], y_reference=halves[3])
+    assert ours == pytest.approx(reference(*halves))
+    assert [ours[0], *ours[-2:]] == pytest.approx(calculated(*halves))
+    swapped = scores(*halves[2:], X_reference=halves[0], y_reference=halves[1])
+    assert swapped == pytest.approx(reference(*halves[2:], *halves[:2]))
 
 
-def test_order_blocks_labels_and_kind_of_array_do_not_matter(embedded, rng):
-    X, y = embedded
-    expected = ours(X, y, 2)
-    order = rng.permutation(100)
-    assert ours(X[order], y[order], 2) == pytest.approx(expected, rel=1e-12)
-    with sklearn.config_context(working_memory=0.01):
-        assert ours(X, y, 2) == pytest.approx(expected, rel=1e-12)
-    assert ours(torch.from_numpy(X), np.array(list("abcdef"))[y], 2) == pytest.approx(expected, rel=1e-12)
-    assert ours(X.astype(np.float32), y, 2) == pytest.approx(expected, rel=1e-5)
+def test_many_small_classes_and_one_large(rng):
+    for y in (np.repeat(np.arange(40), 2), np.r_[np.zeros(90, int), 1, 1], np.zeros(30, int)):
+        X = rng.standard_normal((len(y), 3))
+        assert scores(X, y) == pytest.approx(reference(X, y))
 
 
-def test_a_collapsed_embedding_scores_nothing():
-    assert ours(np.full((40, 3), 0.1, np.float32), np.repeat(np.arange(8), 5), 4) == (0, 0, 0)
-    assert recall_at_k([[0.0], [1.0]], [0, 0]) == 1
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_ties_count_against_the_ranking(rng, dtype):
+    y = np.repeat([0, 1, 2], 10)
+    collapsed = np.tile(rng.standard_normal(64).astype(dtype) + 100, (30, 1))
+    assert scores(collapsed, y) == [0, 0, 0, 0, 0, 0]
+    # Groups of copies: within a group everything ties, and rounding is not what decides.
+    points = rng.standard_normal((6, 64)).astype(dtype)
+    X, y = np.repeat(points, 10, axis=0), rng.integers(0, 3, 60)
+    assert scores(X, y) == pytest.approx(reference(X, y), rel=1e-6)
+    X = rng.integers(0, 3, (60, 2)).astype(dtype)
+    assert scores(X, y) == pytest.approx(reference(X, y), rel=1e-6)
+
+
+def test_order_of_samples_does_not_matter(rng):
+    X, y = rng.integers(0, 3, (80, 3)).astype(float) / 7, rng.integers(0, 4, 80)
+    expected = scores(X, y)
+    for _ in range(3):
+        order = rng.permutation(80)
+        assert scores(X[order], y[order]) == pytest.approx(expected)
+        assert scores(X, y, X_reference=X[order], y_reference=y[order]) == pytest.approx(
+            scores(X, y, X_reference=X, y_reference=y)
+        )
+
+
+def test_blocks_do_not_show(rng):
+    X, y = make_samples(rng, 300)
+    halves = X[::2], y[::2]
+    others = {"X_reference": X[1::2], "y_reference": y[1::2]}
+    expected, expected_of_halves = scores(X, y), scores(*halves, **others)
+    for rows in (1, 7):
+        with sklearn.config_context(working_memory=rows * 4 * 8 * 300 / 2**20):
+            assert scores(X, y) == pytest.approx(expected)
+            assert scores(*halves, **others) == pytest.approx(expected_of_halves)
+
+
+def test_far_from_the_origin(rng):
+    X, y = make_samples(rng)
+    assert scores(X + 1e6, y) == pytest.approx(scores(X, y))
+
+
+def test_kinds_of_arrays_and_labels(rng):
+    X, y = make_samples(rng)
+    expected = scores(X, y)
+    names = np.array(["ant", "bee", "cat", "dog", "elk"])[y]
+    for labels in (names, names.tolist(), names.astype(object), y[:, None] * 1.0, torch.as_tensor(y), -y):
+        if np.ndim(labels) == 2:
+            labels = labels[:, 0]
+        assert scores(X, labels) == pytest.approx(expected)
+    for embedding in (X.tolist(), np.asfortranarray(X), torch.as_tensor(X).requires_grad_(), X[::-1][::-1]):
+        assert scores(embedding, y) == pytest.approx(expected)
+    for single in (X.astype(np.float32), torch.as_tensor(X, dtype=torch.float32)):
+        assert scores(single, y) == pytest.approx(expected, abs=1e-4)
+        assert scores(single, y, X_reference=X, y_reference=y) == pytest.approx(
+            scores(X, y, X_reference=X, y_reference=y), abs=1e-4
+        )
+    whole = (10 * X).astype(int)
+    assert scores(torch.as_tensor(whole), y) == pytest.approx(scores(whole, y))
+
+
+def test_samples_are_left_as_they_are(rng):
+    X, y = make_samples(rng)
+    for samples in (X.copy(), torch.as_tensor(X.copy())):
+        scores(samples, y)
+        np.testing.assert_array_equal(np.asarray(samples), X)
+    X.flags.writeable = False
+    scores(X, y)
+
+
+def test_two_samples():
+    assert scores([[0.0], [1.0]], ["a", "a"]) == [1, 1, 1, 1, 1, 1]
+    with pytest.raises(ValueError, match="No query has another sample of its class to find in y,"):
+        r_precision([[0.0], [1.0]], ["a", "b"])
+    assert r_precision([[0.0]], ["a"], X_reference=[[3.0], [1.0]], y_reference=["a", "b"]) == 0
+
+
+def test_one_k_is_a_float_and_several_an_array(rng):
+    X, y = make_samples(rng)
+    assert isinstance(recall_at_k(X, y), float)
+    assert recall_at_k(X, y, np.int64(3)) == recall_at_k(X, y, (1, 3))[1]
+    assert recall_at_k(X, y, np.array([1, 10**6]))[1] == 1
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, True, "1", [], [1, 0], [1, 2.0], [[1]], None])
+def test_k_must_be_a_number_of_neighbours(k, rng):
+    with pytest.raises(ValueError, match="is not a number of neighbours"):
+        recall_at_k(*make_samples(rng), k)
+
+
+def test_inputs_that_make_no_sense(rng):
+    X, y = make_samples(rng)
+    for metric in (recall_at_k, r_precision, mean_average_precision_at_r, clustering_nmi, clustering_f1):
+        with pytest.raises(ValueError, match="X has 120 samples and y 119"):
+            metric(X, y[1:])
+        with pytest.raises(ValueError, match="one class a sample is needed"):
+            metric(X, np.eye(5)[y])
+        with pytest.raises(ValueError, match="contains NaN"):
+            metric(np.where(X > 1, np.nan, X), y)
+        with pytest.raises(ValueError, match="contains NaN"):
+            metric(torch.as_tensor(np.where(X > 1, np.nan, X)), y)
+        with pytest.raises(ValueError, match="y contains NaN"):
+            metric(X, np.where(y > 1, np.nan, y))
+    for metric in (recall_at_k, r_precision, mean_average_precision_at_r):
+        with pytest.raises(ValueError, match="y_reference is missing"):
+            metric(X, y, X_reference=X)
+        with pytest.raises(ValueError, match="X_reference is missing"):
+            metric(X, y, y_reference=y)
+        with pytest.raises(ValueError, match="X has 5 features and X_reference 4"):
+            metric(X, y, X_reference=X[:, :4], y_reference=y)
+        with pytest.raises(ValueError, match="X_reference has 120 samples and y_reference 2"):
+            metric(X, y, X_reference=X, y_reference=y[:2])
+        with pytest.raises(ValueError, match="name the classes of both in the same way"):
+            metric(X, y, X_reference=X, y_reference=y.astype(str))
+        with pytest.raises(ValueError, match="to find in y_reference"):
+            metric(X, y, X_reference=X, y_reference=y + 9)
+        with pytest.raises(ValueError, match="tensor of shape"):
+            metric(torch.zeros(4), y)
+    for n_clusters in (0, 121, 2.0):
+        with pytest.raises(ValueError, match="is not a number of clusters of 120 samples"):
+            clustering_nmi(X, y, n_clusters=n_clusters)
 
 
 def test_clusters(rng):
-    y = np.repeat([0, 1, 2], 20)
-    X = 10 * np.eye(3)[y] + 0.1 * rng.standard_normal((60, 3))
-    assert clustering_nmi(X, y, random_state=0) == pytest.approx(1)
-    assert clustering_f1(X, y, random_state=0) == pytest.approx(1)
-    a, b = rng.integers(4, size=50), rng.integers(3, size=50)
-    same_a, same_b = (v[:, None] == v for v in (a, b))
-    apart = ~np.eye(50, dtype=bool)
-    tp, errors = (same_a & same_b & apart).sum(), ((same_a != same_b) & apart).sum()
-    assert pair_f1(a, b) == pytest.approx(2 * tp / (2 * tp + errors))
-    noise = rng.standard_normal((60, 3))
-    assert clustering_nmi(noise, y, random_state=0) < 0.5
-
-
-def test_scorers_of_transformers(embedded):
-    X, y = embedded
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), PCA()),
-        {"pca__n_components": [1, 5]},
-        scoring=RETRIEVAL_SCORERS,
-        refit="map_at_r",
+    X, y = make_samples(rng, spread=2.0)
+    clusters = KMeans(5, n_init=10, random_state=3).fit_predict(X)
+    tp = sum(y[i] == y[j] and clusters[i] == clusters[j] for i in range(120) for j in range(i))
+    together = [sum(c[i] == c[j] for i in range(120) for j in range(i)) for c in (y, clusters)]
+    assert pair_f1(y, clusters) == pytest.approx(2 * tp / sum(together))
+    assert clustering_f1(X, y, random_state=3) == pytest.approx(pair_f1(y, clusters))
+    assert clustering_nmi(X, y, random_state=3) == pytest.approx(normalized_mutual_info_score(y, clusters))
+    calculator = AccuracyCalculator(
+        include=("NMI",),
+        knn_func=CustomKNN(LpDistance()),
+        kmeans_func=lambda *_: torch.as_tensor(clusters),
+        device=torch.device("cpu"),
     )
-    search.set_params(cv=KFold(3)).fit(X, y)
-    assert search.best_params_ == {"pca__n_components": 5}
-    scorer = pickle.loads(pickle.dumps(RETRIEVAL_SCORERS["r_precision"]))
-    assert scorer(search.best_estimator_, X, y) == r_precision(search.transform(X), y)
+    expected = calculator.get_accuracy(torch.as_tensor(X), torch.as_tensor(y))["NMI"]
+    assert clustering_nmi(torch.as_tensor(X), y, random_state=3) == pytest.approx(expected)
+    assert clustering_nmi(X, y, n_clusters=1) == pytest.approx(0)
+    assert clustering_nmi(np.zeros((6, 2)), [0, 0, 1, 1, 2, 2]) == pytest.approx(0)  # collapsed, without a warning
+    assert pair_f1([0, 1, 2], [2, 1, 0]) == 1
+    assert pair_f1(["a", "a"], [0, 1]) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([[0.0], [1.0]], [0, 1]), "class"),
-        (([[0.0], [1.0]], [0, 0], 0), "k=0"),
-        (([[0.0], [1.0]], [0, 0], 1.5), "k=1.5"),
-        (([[0.0], [1.0]], [0, 0, 1]), "2 samples"),
-        (([[0.0], [np.nan]], [0, 0]), "NaN"),
-        (([[0.0], [1.0]], [[0, 1], [1, 0]]), "class"),
-    ],
-)
-def test_bad_input_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        recall_at_k(*arguments)
+def test_scorers_on_the_test_fold(rng):
+    X, y = make_samples(rng, sizes=(0.4, 0.3, 0.3))
+    X, y = X[:-1], y[:-1]
+    criteria = dict(zip(RETRIEVAL_SCORERS, (recall_at_k, r_precision, mean_average_precision_at_r), strict=True))
+    fitted = make_pipeline(StandardScaler(), PCA(2)).fit(X[:60])
+    for name, scorer in RETRIEVAL_SCORERS.items():
+        expected = criteria[name](fitted.transform(X[60:]), y[60:])
+        assert scorer(fitted, X[60:], y[60:]) == expected
+        assert pickle.loads(pickle.dumps(scorer))(fitted, X[60:], y[60:]) == expected
+        assert criteria[name].__name__ in repr(scorer)
 
 
-def test_references_come_in_pairs_and_of_one_width():
-    with pytest.raises(ValueError, match="pass both"):
-        recall_at_k([[0.0], [1.0]], [0, 0], X_reference=[[0.0]])
-    with pytest.raises(ValueError, match="features"):
-        recall_at_k([[0.0], [1.0]], [0, 0], X_reference=[[0.0, 1.0]], y_reference=[0])
+def test_scorers_choose_among_pipelines(rng):
+    y = rng.integers(0, 3, 90)
+    X = np.column_stack([10 * rng.standard_normal(90), 3 * y + 0.1 * rng.standard_normal(90)])
+    # The scattered column has the larger variance: one component keeps it alone, two keep the classes.
+    folds = cross_validate(make_pipeline(PCA(2)), X, y, cv=3, scoring=RETRIEVAL_SCORERS, error_score="raise")
+    assert all(np.isfinite(folds[f"test_{name}"]).all() for name in RETRIEVAL_SCORERS)
+    pipeline = make_pipeline(StandardScaler(), PCA())
+    grid = {"pca__n_components": [1, 2]}
+    search = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS, refit="map_at_r", cv=3, error_score="raise")
+    assert search.fit(X, y).best_params_ == {"pca__n_components": 2}
+    single = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS["map_at_r"], cv=3, n_jobs=2, error_score="raise")
+    assert single.fit(X, y).best_score_ == search.best_score_

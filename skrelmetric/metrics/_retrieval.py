@@ -70,8 +70,8 @@ def recall_at_k(
     >>> recall_at_k(X, y, [1, 2, 3])
     array([0.5 , 0.75, 1.  ])
     """
-    ks = [k] if isinstance(k, Integral) else list(k) if np.ndim(k) == 1 else []
-    if not ks or not all(isinstance(each, Integral) and not isinstance(each, bool) and each >= 1 for each in ks):
+    ks: list[Any] = np.asarray(k, dtype=object).ravel().tolist() if np.ndim(k) < 2 else []
+    if not ks or not all(isinstance(each, Integral) and not isinstance(each, bool) and int(each) >= 1 for each in ks):
         raise ValueError(f"k={k!r} is not a number of neighbours. Pass an integer from 1 on, or a sequence of them.")
     first = _retrieved(X, y, X_reference, y_reference).first.cpu().numpy()
     recalls = (first[:, None] <= np.array(ks)).mean(0)
@@ -382,7 +382,7 @@ def _clusters(X, y, n_clusters, random_state) -> tuple[np.ndarray, np.ndarray]:
     classes = _classes(y, "y")
     _check_lengths(X, classes, "X", "y")
     n_clusters = len(np.unique(classes)) if n_clusters is None else n_clusters
-    if not isinstance(n_clusters, Integral) or not 1 <= n_clusters <= len(X):
+    if not isinstance(n_clusters, Integral) or not 1 <= int(n_clusters) <= len(X):
         raise ValueError(
             f"n_clusters={n_clusters!r} is not a number of clusters of {len(X)} samples. Pass an integer from 1 to "
             f"{len(X)}, or None for the number of classes."
