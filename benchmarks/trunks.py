@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from skrelmetric.objectives import drawing
+
 
 def conv_trunk(seed: int, width: int = 64, n_blocks: int = 4) -> nn.Sequential:
     """Blocks of convolution, batch normalisation, ReLU and pooling: (n, 1, 28, 28) to (n, width).
@@ -12,8 +14,7 @@ def conv_trunk(seed: int, width: int = 64, n_blocks: int = 4) -> nn.Sequential:
     generator as it was.
     """
     layers: list[nn.Module] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with drawing(seed, torch.device("cpu")):
         for block in range(n_blocks):
             layers += [
                 nn.Conv2d(width if block else 1, width, kernel_size=3, padding=1, bias=False),

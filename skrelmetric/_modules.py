@@ -1,27 +1,152 @@
-"""Torch modules inside estimators: how they leave the process."""
+"""What transformers of torch modules share: how samples come in, and how the modules leave the process."""
 
 import io
 from copy import deepcopy
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skrelmetric.training import as_bytes
+from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
+from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
+from skrelmetric.objectives import alike, dtype_of, embed, stored
+from skrelmetric.training import as_bytes, fingerprint
 
-__all__ = ["PortableModules", "write_onnx"]
+__all__ = ["ModuleTransformer"]
 
 
-class PortableModules(BaseEstimator):
-    """Pickles of an estimator whose modules load where their device is not, and take classes of a notebook along.
+class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Transformer by a fitted torch module, ``encoder_``; ``_example`` has two samples of zeros.
 
-    A subclass names in ``_modules_of_state`` the attributes that hold modules or tensors.
+    Its pickles load where the device of the modules is not, and take classes of a notebook along.
     """
 
-    _modules_of_state: tuple[str, ...] = ()
+    _module_parameter: str
+    """Name of the parameter that may be a module, which takes samples of any shape."""
+
+    _modules_of_state: tuple[str, ...]
+    """Attributes that hold modules or tensors."""
+
+    _namespace_attribute: str | None = None
+    """Attribute whose kind of array samples must be of, if there is one."""
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Embed samples, so that their Euclidean distance is the learned one.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Embeddings.
+        """
+        check_is_fitted(self, "encoder_")
+        if self._namespace_attribute is not None:
+            check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
+        X = self._validated(X, reset=False)
+        rows = stored(X)
+        device = next(self.encoder_.parameters()).device  # of the last layer at least
+        embedding = embed(self.encoder_, alike(rows, device), dtype_of(self.encoder_))
+        if isinstance(rows, Tensor) and rows.is_floating_point():
+            embedding = embedding.to(rows.dtype)
+        elif sparse.issparse(rows):
+            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
+        return like(embedding, X)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the map from samples to their embedding as an ONNX model, for any number of samples.
+
+        Its input is called "X", and its output "Z".
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        check_is_fitted(self, "encoder_")
+        try:
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
+        encoder, example = deepcopy(self.encoder_).cpu(), self._example.cpu()
+        with catch_warnings():
+            simplefilter("ignore")  # torch's exporter warns of itself
+            torch.onnx.export(
+                encoder,
+                (example.to(dtype_of(encoder)) if example.is_floating_point() else example,),
+                str(path),
+                input_names=["X"],
+                output_names=["Z"],
+                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+            )
+
+    def _validated(self, X: Any, *, reset: bool) -> Any:
+        module = isinstance(getattr(self, self._module_parameter), nn.Module)
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
+            accept_sparse="csr",
+            allow_nd=module,
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _check_layers_and_start(self) -> None:
+        if self.warm_start and self.checkpoint is not None:
+            raise ValueError(
+                "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
+            )
+        if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
+            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+
+    def _check_same_samples(self, example: Tensor) -> None:
+        """Refuse a warm start from samples of another shape."""
+        if self._example.shape != example.shape:
+            raise ValueError(
+                f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
+                f"{tuple(self._example.shape[1:])} before. Pass warm_start=False to begin anew."
+            )
+
+    def _copied_module(self) -> nn.Module:
+        """Copy of the user's module, to be trained."""
+        name, module = self._module_parameter, getattr(self, self._module_parameter)
+        if dtype_of(module) not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"The {name} has parameters of {dtype_of(module)}, but float32 or float64 is needed. "
+                f"Use {name}.float(), and mixed_precision=True for bfloat16."
+            )
+        return deepcopy(module)
+
+    def _seed(self, key: str | None) -> int:
+        if key is not None and self.random_state is None:
+            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _fingerprint(self, *data: Any) -> str:
+        """What tells this fit from any other, but for where it runs."""
+        elsewhere = {"checkpoint", "device", "verbose"}
+        return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
 
     def __getstate__(self):
         state = super().__getstate__().copy()
@@ -34,43 +159,14 @@ class PortableModules(BaseEstimator):
         super().__setstate__(state)
         self.__dict__.update(torch.load(modules, map_location=_where_possible, weights_only=False))
 
-
-def write_onnx(encoder: nn.Module, example: Tensor, path: str | Path) -> None:
-    """Write a module as an ONNX model from "X" to "Z", for any number of samples.
-
-    Parameters
-    ----------
-    encoder : nn.Module
-        Maps samples to features.
-    example : Tensor
-        Two samples.
-    path : str or Path
-        File to write.
-
-    Raises
-    ------
-    ImportError
-        If onnx or onnxscript is not installed.
-    """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-    encoder, example = deepcopy(encoder).cpu(), example.cpu()
-    dtype = next((p.dtype for p in encoder.parameters() if p.is_floating_point()), torch.float32)
-    with catch_warnings():
-        simplefilter("ignore")  # torch's exporter warns of itself
-        torch.onnx.export(
-            encoder,
-            (example.to(dtype) if example.is_floating_point() else example,),
-            str(path),
-            input_names=["X"],
-            output_names=["Z"],
-            dynamic_shapes=({0: torch.export.Dim("n_samples")},),
-            dynamo=True,
-            verbose=False,
-            external_data=False,
-        )
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.two_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def _where_possible(storage: Any, location: str) -> Any:

@@ -12,31 +12,26 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._inputs import check_supervision
-from skrelmetric._modules import PortableModules, write_onnx
+from skrelmetric._modules import ModuleTransformer
 from skrelmetric._sklearn import (
-    CallbackSupportMixin,
     EpochCallbacks,
     HasMethods,
     Interval,
     StrOptions,
-    check_same_namespace,
     fit_context,
     with_callbacks,
 )
-from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like, resolve_device
+from skrelmetric._torch import as_tensor, like, resolve_device
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
-from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed, stored
+from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed
 from skrelmetric.relations import make_relation, relation_name
-from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, fingerprint, progress_bar, train
+from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
 
 __all__ = ["HRAMLTransformer"]
 
@@ -58,9 +53,7 @@ class _State(NamedTuple):
     width: int
 
 
-class HRAMLTransformer(
-    PortableModules, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class HRAMLTransformer(ModuleTransformer):
     """Deep relation-aligned metric, exact over all pairs of samples.
 
     Learns an embedding in which samples with similar targets are near: an encoder turns samples into nonlinear
@@ -207,6 +200,8 @@ class HRAMLTransformer(
     (391, 6)
     """
 
+    _module_parameter = "encoder"
+    _namespace_attribute = "components_"
     _modules_of_state = ("encoder", "encoder_", "_state", "components_")
 
     _parameter_constraints: dict = {
@@ -445,61 +440,6 @@ class HRAMLTransformer(
         self._warn_of(head, stacklevel=4)
         return self
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Embed samples, so that their Euclidean distance is the learned one.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            Embeddings.
-        """
-        check_is_fitted(self, "encoder_")
-        check_same_namespace(X, self, attribute="components_", method="transform")
-        X = self._validated(X, reset=False)
-        rows = stored(X)
-        device = next(self.encoder_.parameters()).device  # of the last layer at least
-        embedding = embed(self.encoder_, alike(rows, device), dtype_of(self.encoder_))
-        if isinstance(rows, Tensor) and rows.is_floating_point():
-            embedding = embedding.to(rows.dtype)
-        elif sparse.issparse(rows):
-            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
-        return like(embedding, X)
-
-    def export_onnx(self, path: str | Path) -> None:
-        """Write the map from samples to their embedding as an ONNX model, for any number of samples.
-
-        Its input is called "X", and its output "Z".
-
-        Parameters
-        ----------
-        path : str or Path
-            File to write.
-
-        Raises
-        ------
-        ImportError
-            If onnx or onnxscript is not installed.
-        """
-        check_is_fitted(self, "encoder_")
-        write_onnx(self.encoder_, self._state.example, path)
-
-    def _validated(self, X: Any, *, reset: bool) -> Any:
-        module = isinstance(self.encoder, nn.Module)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
-            accept_sparse="csr",
-            allow_nd=module,
-            ensure_min_samples=2 if reset else 1,
-        )
-
     def _read(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Part]:
         """Samples as they came, the targets that count, and the samples that count."""
         X = self._validated(X, reset=reset)
@@ -532,11 +472,7 @@ class HRAMLTransformer(
             width = self._width(encoder, part)
             head = self._new_head(encoder, width, part.weights.device)
             return _State(encoder, head, None, relation, 0, example, width)
-        if state.example.shape != example.shape:
-            raise ValueError(
-                f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
-                f"{tuple(state.example.shape[1:])} before. Pass warm_start=False to begin anew."
-            )
+        self._check_same_samples(example)
         # Copies: what was fitted stays as it is if this fit is interrupted.
         encoder = deepcopy(state.encoder).to(part.weights.device)
         width = self._width(encoder, part)
@@ -550,10 +486,7 @@ class HRAMLTransformer(
             raise ValueError(
                 f"encoder={self.encoder.__name__} is a class. Pass an object, {self.encoder.__name__}(...)."
             )
-        if self.warm_start and self.checkpoint is not None:
-            raise ValueError(
-                "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
-            )
+        self._check_layers_and_start()
         if self.pairs == "all" and self.hard_fraction < 1:
             raise ValueError(
                 f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
@@ -576,8 +509,6 @@ class HRAMLTransformer(
                 "learn_scale=True is for head='linear': head='ridge' always solves for scale and offset. "
                 "Pass learn_scale=False."
             )
-        if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
-            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
         if self._exact and self._dropout and len(self.hidden_layer_sizes) == 1:
             raise ValueError(
                 f"dropout={self.dropout} is for layers before the features, but hidden_layer_sizes="
@@ -606,11 +537,6 @@ class HRAMLTransformer(
         chosen = self._exact and not isinstance(self.encoder, nn.Module | MLP) and self.encoder != "mlp"
         return 0 if chosen else _MAX_EPOCHS
 
-    def _seed(self, key: str | None) -> int:
-        if key is not None and self.random_state is None:
-            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     def _schedule(self, seed: int) -> Schedule:
         return Schedule(
             n_pairs=None if self.pairs == "all" else self.pairs,
@@ -637,12 +563,7 @@ class HRAMLTransformer(
 
     def _new_encoder(self, part: Part, seed: int) -> nn.Module:
         if isinstance(self.encoder, nn.Module):
-            if dtype_of(self.encoder) not in (torch.float32, torch.float64):
-                raise ValueError(
-                    f"The encoder has parameters of {dtype_of(self.encoder)}, but float32 or float64 is needed. "
-                    "Use encoder.float(), and mixed_precision=True for bfloat16."
-                )
-            return deepcopy(self.encoder).to(part.weights.device)
+            return self._copied_module().to(part.weights.device)
         n_features = self.n_components or _N_COMPONENTS
         specs: dict[str, EncoderSpec] = {
             "laplacian": Laplacian() if self._exact else Laplacian(n_features),
@@ -731,10 +652,9 @@ class HRAMLTransformer(
                 stacklevel=stacklevel,
             )
 
-    def _fingerprint(self, *data: Any) -> str:
-        """What tells this fit from any other, but for where it runs."""
-        elsewhere = {"checkpoint", "device", "verbose"}
-        return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
+    @property
+    def _example(self) -> Tensor:
+        return self._state.example
 
     @property
     def _n_features_out(self) -> int:
@@ -743,11 +663,6 @@ class HRAMLTransformer(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.two_d_labels = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 

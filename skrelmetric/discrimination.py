@@ -111,9 +111,9 @@ class Discrimination(nn.Module):
         assigned = ASSIGNMENTS[self.assignment](errors.detach())
         # A sample trains one branch, so that one (B, d) array holds what all the branches are trained on.
         own = nodes.gather(1, assigned[:, None, None].expand(-1, -1, self.ensemble.width))[:, 0]
-        n_branches = self.ensemble.n_features
-        of_branches = self.branch_loss(own, self.supervision.batch(rows, assigned, n_branches, self.uses), generator)
-        of_embedding = self.embedding_loss(embedding, self.supervision.batch(rows, uses=self.uses), generator)
+        batch = self.supervision.batch(rows, uses=self.uses)
+        of_branches = self.branch_loss(own, batch.divided(assigned, self.ensemble.n_features), generator)
+        of_embedding = self.embedding_loss(embedding, batch, generator)
         reconstruction = errors.mean() if len(y) else errors.sum()
         total = (
             self.weights.ensemble * of_branches

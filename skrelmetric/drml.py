@@ -10,19 +10,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
 from skrelmetric._inputs import check_supervision, take
-from skrelmetric._modules import PortableModules, write_onnx
+from skrelmetric._modules import ModuleTransformer
 from skrelmetric._retrieval import retrieve
 from skrelmetric._sklearn import (
-    CallbackSupportMixin,
     EpochCallbacks,
     HasMethods,
     Interval,
@@ -31,25 +26,22 @@ from skrelmetric._sklearn import (
     with_callbacks,
 )
 from skrelmetric._tensor_search import TensorSearch
-from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like, resolve_device
+from skrelmetric._torch import resolve_device
 from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
 from skrelmetric.encoders import ACTIVATIONS, MLP
 from skrelmetric.losses import LOSSES
-from skrelmetric.objectives import Part, alike, counted_part, drawing, dtype_of, embed, stored
+from skrelmetric.objectives import Part, alike, counted_part, drawing, dtype_of, embed, relation_to_neighbours
 from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
 from skrelmetric.relations import Relation, make_relation
 from skrelmetric.supervision import Supervision
-from skrelmetric.training import Checkpoint, fingerprint, progress_bar, train
+from skrelmetric.training import Checkpoint, progress_bar, train
 
 __all__ = ["DRMLTransformer"]
 
-_N_NEIGHBORS = 10
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-class DRMLTransformer(
-    PortableModules, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class DRMLTransformer(ModuleTransformer):
     """Deep relational metric learning: an ensemble of features, and an embedding inferred from their relations.
 
     A trunk turns samples into features, K branches turn those into nodes, and each branch is trained by a loss of
@@ -205,6 +197,7 @@ class DRMLTransformer(
     }
     """Parameters of the authors' code."""
 
+    _module_parameter = "trunk"
     _modules_of_state = ("trunk", "loss", "embedding_loss", "encoder_", "_example")
 
     _parameter_constraints: dict = {
@@ -394,71 +387,13 @@ class DRMLTransformer(
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
         return self
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Embed samples, so that their Euclidean distance is the learned one.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            Embeddings.
-        """
-        check_is_fitted(self, "encoder_")
-        X = self._validated(X, reset=False)
-        rows = stored(X)
-        embedding = embed(self.encoder_, alike(rows, self.encoder_.device), dtype_of(self.encoder_))
-        if isinstance(rows, Tensor) and rows.is_floating_point():
-            embedding = embedding.to(rows.dtype)
-        elif sparse.issparse(rows):
-            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
-        return like(embedding, X)
-
-    def export_onnx(self, path: str | Path) -> None:
-        """Write the map from samples to their embedding as an ONNX model, for any number of samples.
-
-        Its input is called "X", and its output "Z".
-
-        Parameters
-        ----------
-        path : str or Path
-            File to write.
-
-        Raises
-        ------
-        ImportError
-            If onnx or onnxscript is not installed.
-        """
-        check_is_fitted(self, "encoder_")
-        write_onnx(self.encoder_, self._example, path)
-
-    def _validated(self, X: Any, *, reset: bool) -> Any:
-        module = isinstance(self.trunk, nn.Module)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
-            accept_sparse="csr",
-            allow_nd=module,
-            ensure_min_samples=2 if reset else 1,
-        )
-
     def _check_parameters(self) -> None:
         if self.n_components % self._n_branches:
             raise ValueError(
                 f"n_components={self.n_components} cannot be shared out among n_features={self.n_features}. "
                 f"Pass a multiple of {self.n_features}."
             )
-        if self.warm_start and self.checkpoint is not None:
-            raise ValueError(
-                "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
-            )
-        if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
-            raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+        self._check_layers_and_start()
         if self.samples_per_class is not None and self.samples_per_class > self.batch_size:
             raise ValueError(
                 f"samples_per_class={self.samples_per_class} does not fit into batch_size={self.batch_size}."
@@ -470,11 +405,6 @@ class DRMLTransformer(
     @property
     def _n_branches(self) -> int:
         return min(self.n_features, self.n_components)
-
-    def _seed(self, key: str | None) -> int:
-        if key is not None and self.random_state is None:
-            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _split(self, y: Any, whole: Part, seed: int) -> "_Split":
         n, rng = whole.n_samples, np.random.default_rng(seed)
@@ -501,19 +431,14 @@ class DRMLTransformer(
         training, validation = (
             whole.some(torch.from_numpy(np.flatnonzero(mask)).to(device)) for mask in (~held_out, held_out)
         )
-        if codes is not None:
-            return _Split(training, validation, None, codes.to(device))
-        return _Split(training, validation, make_relation(y, self.relation, device=device), None)
+        truth = make_relation(y, self.relation, device=device) if codes is None else codes.to(device)
+        return _Split(training, validation, truth)
 
     def _start(self, part: Part, seed: int) -> "_Encoder":
         """Trunk and head to begin with."""
         device, example = part.weights.device, part.example()
         if self.warm_start and hasattr(self, "encoder_"):
-            if self._example.shape != example.shape:
-                raise ValueError(
-                    f"warm_start=True, but samples have shape {tuple(example.shape[1:])} and had "
-                    f"{tuple(self._example.shape[1:])} before. Pass warm_start=False to begin anew."
-                )
+            self._check_same_samples(example)
             encoder = deepcopy(self.encoder_).to(device)
             if encoder.shape != (self.relational, self._n_branches, self.n_components):
                 raise ValueError(
@@ -524,7 +449,7 @@ class DRMLTransformer(
             return encoder
         generator = torch.Generator().manual_seed(seed)
         trunk = self._new_trunk(example, generator).to(device)
-        dtype = dtype_of(trunk) if any(True for _ in trunk.parameters()) else part.float_dtype
+        dtype = dtype_of(trunk, part.float_dtype)
         width = embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), device), dtype).shape[1]
         if not self.relational:
             plain = PlainHead(width, self.n_components, self._n_branches, generator, dtype)
@@ -545,12 +470,7 @@ class DRMLTransformer(
 
     def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
         if isinstance(self.trunk, nn.Module):
-            if dtype_of(self.trunk) not in (torch.float32, torch.float64):
-                raise ValueError(
-                    f"The trunk has parameters of {dtype_of(self.trunk)}, but float32 or float64 is needed. "
-                    "Use trunk.float(), and mixed_precision=True for bfloat16."
-                )
-            return deepcopy(self.trunk)
+            return self._copied_module()
         spec = MLP(tuple(self.hidden_layer_sizes), self.activation, normalize=False)
         return spec.build(example.cpu(), torch.ones(len(example)), generator)
 
@@ -599,23 +519,9 @@ class DRMLTransformer(
         """What `transform` needs, as if training ended here."""
         return {"encoder_": encoder.eval(), "_example": part.example()}
 
-    def _fingerprint(self, *data: Any) -> str:
-        """What tells this fit from any other, but for where it runs."""
-        elsewhere = {"checkpoint", "device", "verbose"}
-        return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
-
     @property
     def _n_features_out(self) -> int:
         return self.n_components
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.two_d_labels = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 class _Encoder(nn.Module):
@@ -637,32 +543,24 @@ class _Encoder(nn.Module):
         bias = self.head.nodes.bias
         return isinstance(self.head, RelationalEnsemble), len(bias), bias.numel()
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return next(self.head.parameters()).device
-
 
 class _Split(NamedTuple):
     """Samples to train on, and others to judge by."""
 
     training: Part
     validation: Part
-    G: Relation | None
-    classes: Tensor | None
+    truth: Relation | Tensor  # of the targets, or the classes where whole ones are held out
 
     def judge(self, encoder: _Encoder) -> float:
         """How far the validation samples' neighbours are from what they should be, the lower the better."""
         dtype = dtype_of(encoder.head)
         held_out = embed(encoder, self.validation, dtype)
-        if self.classes is not None:
-            found = retrieve(held_out, self.classes[self.validation.places])
+        if isinstance(self.truth, Tensor):
+            found = retrieve(held_out, self.truth[self.validation.places])
             counting = found.n_positives > 0
             return 1 - float(found.average_precision[counting].mean()) if counting.any() else 1.0
-        k = min(_N_NEIGHBORS, self.training.n_samples)
-        nearest = TensorSearch(embed(encoder, self.training, dtype)).nearest(held_out, k)
-        pairs = self.validation.places.repeat_interleave(k), self.training.places[nearest.reshape(-1)]
-        return float(self.G.pairs(*pairs).mean()) if self.G is not None else 1.0
+        search = TensorSearch(embed(encoder, self.training, dtype))
+        return relation_to_neighbours(search, self.training, held_out, self.validation, self.truth)
 
 
 class _Training(nn.Module):

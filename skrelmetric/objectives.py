@@ -18,7 +18,18 @@ from skrelmetric.heads import Head
 from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
 
-__all__ = ["Alignment", "Part", "Schedule", "alike", "counted_part", "drawing", "dtype_of", "embed", "stored"]
+__all__ = [
+    "Alignment",
+    "Part",
+    "Schedule",
+    "alike",
+    "counted_part",
+    "drawing",
+    "dtype_of",
+    "embed",
+    "relation_to_neighbours",
+    "stored",
+]
 
 _N_NEIGHBORS = 10
 _N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
@@ -296,12 +307,7 @@ class Alignment(nn.Module):
         with torch.no_grad():
             search = TensorSearch(layer(features))
             queries = layer(self._embed(judged))
-        k = min(_N_NEIGHBORS, self.part.n_samples)
-        nearest = search.nearest(queries, k)
-        relations = self.G.pairs(judged.places.repeat_interleave(k), self.part.places[nearest.reshape(-1)]).reshape(
-            -1, k
-        )
-        return float(judged.weights @ relations.mean(1))
+        return relation_to_neighbours(search, self.part, queries, judged, self.G)
 
     def alignment_error(self, validation: Part) -> float:
         """Alignment loss over all pairs of validation samples."""
@@ -313,9 +319,17 @@ class Alignment(nn.Module):
         return sums.loss().value
 
 
-def dtype_of(encoder: nn.Module) -> torch.dtype:
-    """Dtype that an encoder computes in."""
-    return next((p.dtype for p in encoder.parameters() if p.is_floating_point()), torch.float32)
+def relation_to_neighbours(search: TensorSearch, part: Part, queries: Tensor, judged: Part, G: Relation) -> float:
+    """Mean relation of samples, embedded as queries, to the nearest samples of a part, which are searched."""
+    k = min(_N_NEIGHBORS, part.n_samples)
+    nearest = search.nearest(queries, k)
+    relations = G.pairs(judged.places.repeat_interleave(k), part.places[nearest.reshape(-1)]).reshape(-1, k)
+    return float(judged.weights @ relations.mean(1))
+
+
+def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
+    """Dtype that an encoder computes in; the default where it has no parameters."""
+    return next((p.dtype for p in encoder.parameters() if p.is_floating_point()), default)
 
 
 def embed(encoder: nn.Module, part: Part, dtype: torch.dtype, chunk_size: int | None = None) -> Tensor:

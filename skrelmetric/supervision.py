@@ -86,17 +86,17 @@ class Supervision:
         -------
         Batch
         """
-        groups = torch.zeros_like(rows) if groups is None else groups
-        similar, dissimilar = self._pairs(rows, groups) if "pairs" in uses else (None, None)
+        similar, dissimilar = self._pairs(rows) if "pairs" in uses else (None, None)
         positive, negative = self._labels(rows) if "labels" in uses else (None, None)
-        return Batch(similar, dissimilar, positive, negative, groups, n_groups)
+        whole = Batch(similar, dissimilar, positive, negative, torch.zeros_like(rows), 1)
+        return whole if groups is None else whole.divided(groups, n_groups)
 
-    def _pairs(self, rows: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    def _pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         relations = self._G.block(rows, rows)
-        together = (groups[:, None] == groups) & (rows[:, None] != rows)  # a sample drawn twice is no pair
+        apart = rows[:, None] != rows  # a sample drawn twice is no pair
         near, far = self.thresholds
         similar = relations <= near
-        return similar & together, (relations >= far) & ~similar & together
+        return similar & apart, (relations >= far) & ~similar & apart
 
     def _labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self.classes is not None:

@@ -30,7 +30,6 @@ LAYERS = {
     "_inputs": 4,
     "encoders": 2,
     "training": 3,
-    "_modules": 4,
     "alignment": 5,
     "losses": 2,
     "relation_loss": 5,
@@ -41,10 +40,11 @@ LAYERS = {
     "objectives": 7,
     "pairs": 6,
     "linear": 7,
-    "deep": 8,
-    "drml": 8,
+    "_modules": 8,
+    "deep": 9,
+    "drml": 9,
     "neighbors": 3,
-    "__init__": 9,
+    "__init__": 10,
 }
 
 
@@ -117,7 +117,8 @@ def test_the_package_never_imports_its_benchmarks():
 def public_objects():
     for name in ("AAKNN", "DRMLTransformer", "HRAMLTransformer", "MLkNN", "RAMLLinear"):
         yield f"skrelmetric.{name}"
-        methods = [m for m, value in vars(getattr(skrelmetric, name)).items() if m[0] != "_" and callable(value)]
+        ours = [vars(c) for c in getattr(skrelmetric, name).__mro__ if c.__module__.startswith("skrelmetric")]
+        methods = {m: value for members in ours for m, value in members.items() if m[0] != "_" and callable(value)}
         yield from (f"skrelmetric.{name}.{method}" for method in methods)
     for room in ("datasets", "encoders", "losses", "metrics", "relations"):
         module = getattr(skrelmetric, room)

@@ -64,11 +64,29 @@ class Batch(NamedTuple):
         Batch
         """
         codes = codes.to(torch.int64)
-        groups = torch.zeros_like(codes) if groups is None else groups.to(torch.int64)
-        together, same = groups[:, None] == groups, codes[:, None] == codes
+        same = codes[:, None] == codes
         positive = one_hot(codes, n_labels).to(torch.get_default_dtype())
-        similar = (together & same).fill_diagonal_(False)
-        return cls(similar, together & ~same, positive, 1 - positive, groups, n_groups)
+        similar = same.clone().fill_diagonal_(False)
+        whole = cls(similar, ~same, positive, 1 - positive, torch.zeros_like(codes), 1)
+        return whole if groups is None else whole.divided(groups.to(torch.int64), n_groups)
+
+    def divided(self, groups: Tensor, n_groups: int) -> "Batch":
+        """Batch of the same targets in groups, across which there are no pairs.
+
+        Parameters
+        ----------
+        groups : Tensor of shape (n,)
+            Group of each sample, as int64.
+        n_groups : int
+            Number of groups.
+
+        Returns
+        -------
+        Batch
+        """
+        together = groups[:, None] == groups
+        similar, dissimilar = (None if mask is None else mask & together for mask in (self.similar, self.dissimilar))
+        return self._replace(similar=similar, dissimilar=dissimilar, groups=groups, n_groups=n_groups)
 
 
 class LossSpec(Protocol):

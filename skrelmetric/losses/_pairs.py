@@ -3,6 +3,7 @@
 Pairs of a batch stay within groups, so do distances that count; a group's loss is a ratio of sums over its anchors.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,7 +47,7 @@ def _drawn(weights: Tensor, n_draws: int, generator: Generator) -> Tensor:
     return places.clamp(max=weights.shape[1] - 1)
 
 
-class _PairSpec:
+class _PairSpec(ABC):
     """A loss of pairs alone, without parameters."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"pairs"})
@@ -77,11 +78,13 @@ class _PairSpec:
         self._check()
         return Stateless(self._loss)
 
+    @abstractmethod
     def _check(self) -> None:
         """Refuse hyperparameters out of range."""
 
+    @abstractmethod
     def _loss(self, U: Tensor, batch: Batch, generator: Generator) -> Tensor:
-        raise NotImplementedError
+        """Sum over groups of the loss of unit embeddings."""
 
 
 @dataclass(frozen=True)
@@ -429,6 +432,9 @@ class NPair(_PairSpec):
     >>> NPair()
     NPair()
     """
+
+    def _check(self) -> None:
+        """There are none."""
 
     def _loss(self, U: Tensor, batch: Batch, generator: Generator) -> Tensor:
         similar, dissimilar = _pairs_of(batch)

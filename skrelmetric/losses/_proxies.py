@@ -5,6 +5,7 @@ sample keeps those of its group.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,15 +17,13 @@ from skrelmetric.losses._core import Batch, check, grouped_mean
 
 __all__ = ["ArcFace", "CosFace", "NormalizedSoftmax", "ProxyAnchor", "ProxyNCA", "SoftTriple"]
 
-_LABELS = frozenset({"labels"})
-
 
 class _Proxies(nn.Module):
     """Cosines of samples with the proxies of their group."""
 
-    def __init__(self, proxies: Tensor, dtype: torch.dtype):
+    def __init__(self, proxies: Tensor):
         super().__init__()
-        self.proxies = nn.Parameter(proxies.to(dtype))  # (n_groups, n_proxies, width)
+        self.proxies = nn.Parameter(proxies)  # (n_groups, n_proxies, width)
 
     def cosines(self, Z: Tensor, batch: Batch) -> Tensor:
         n_groups, n_proxies, width = self.proxies.shape
@@ -33,18 +32,57 @@ class _Proxies(nn.Module):
         return everywhere.reshape(len(Z), n_groups, n_proxies)[own, batch.groups]  # (n, n_proxies)
 
 
-def _normal(n_groups: int, n_proxies: int, width: int, generator: Generator) -> Tensor:
-    return torch.randn((n_groups, n_proxies, width), generator=generator, dtype=torch.float64)
-
-
 def _labels_of(batch: Batch, Z: Tensor) -> tuple[Tensor, Tensor]:
     if batch.positive is None or batch.negative is None:
         raise ValueError("This loss needs labels: the batch has no `positive` or no `negative`.")
     return batch.positive.to(Z.dtype), batch.negative.to(Z.dtype)
 
 
+class _ProxySpec(ABC):
+    """A loss against proxies."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+    def build(
+        self, n_labels: int, width: int, n_groups: int, generator: Generator, dtype: torch.dtype = torch.float32
+    ) -> nn.Module:
+        """Loss with proxies of its own, as `LossSpec.build`.
+
+        Parameters
+        ----------
+        n_labels, width, n_groups : int
+            Shape of the proxies.
+        generator : torch.Generator
+            Source of the proxies.
+        dtype : torch.dtype, default=torch.float32
+            Type of the proxies.
+
+        Returns
+        -------
+        torch.nn.Module
+
+        Raises
+        ------
+        ValueError
+            If a hyperparameter is out of range.
+        """
+        self._check()
+        return self._module(self._proxies(n_labels, width, n_groups, generator).to(dtype))
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Refuse hyperparameters out of range."""
+
+    @abstractmethod
+    def _module(self, proxies: Tensor) -> nn.Module:
+        """Loss with these proxies."""
+
+    def _proxies(self, n_labels: int, width: int, n_groups: int, generator: Generator) -> Tensor:
+        return torch.randn((n_groups, n_labels, width), generator=generator, dtype=torch.float64)
+
+
 @dataclass(frozen=True)
-class ProxyAnchor:
+class ProxyAnchor(_ProxySpec):
     r"""Proxy anchor loss: each proxy attracts the samples of its label and repels others, hard ones most.
 
     Parameters
@@ -77,40 +115,21 @@ class ProxyAnchor:
 
     margin: float = 0.1
     alpha: float = 32.0
-    uses: ClassVar[frozenset[str]] = _LABELS
 
-    def build(
-        self, n_labels: int, width: int, n_groups: int, generator: Generator, dtype: torch.dtype = torch.float32
-    ) -> nn.Module:
-        """Loss with proxies of its own, as `LossSpec.build`.
-
-        Parameters
-        ----------
-        n_labels, width, n_groups : int
-            Shape of the proxies.
-        generator : torch.Generator
-            Source of the proxies.
-        dtype : torch.dtype, default=torch.float32
-            Type of the proxies.
-
-        Returns
-        -------
-        torch.nn.Module
-
-        Raises
-        ------
-        ValueError
-            If a hyperparameter is out of range.
-        """
+    def _check(self) -> None:
         check(self, None, "margin")
         check(self, 0, "alpha")
-        proxies = _normal(n_groups, n_labels, width, generator) * math.sqrt(2 / n_labels)
-        return _ProxyAnchor(self, proxies, dtype)
+
+    def _proxies(self, n_labels: int, width: int, n_groups: int, generator: Generator) -> Tensor:
+        return super()._proxies(n_labels, width, n_groups, generator) * math.sqrt(2 / n_labels)
+
+    def _module(self, proxies: Tensor) -> nn.Module:
+        return _ProxyAnchor(self, proxies)
 
 
 class _ProxyAnchor(_Proxies):
-    def __init__(self, spec: ProxyAnchor, proxies: Tensor, dtype: torch.dtype):
-        super().__init__(proxies, dtype)
+    def __init__(self, spec: ProxyAnchor, proxies: Tensor):
+        super().__init__(proxies)
         self.spec = spec
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
@@ -133,53 +152,22 @@ def _grouped_log1p_sum_exp(x: Tensor, weights: Tensor, batch: Batch) -> Tensor:
     return shift + ((-shift).exp().index_add(0, batch.groups, terms)).log()
 
 
-class _SoftmaxSpec:
+class _SoftmaxSpec(_ProxySpec):
     """Cross-entropy of logits that are made of cosines with proxies."""
 
-    uses: ClassVar[frozenset[str]] = _LABELS
+    def _module(self, proxies: Tensor) -> nn.Module:
+        return _Softmax(self, proxies)
 
-    def build(
-        self, n_labels: int, width: int, n_groups: int, generator: Generator, dtype: torch.dtype = torch.float32
-    ) -> nn.Module:
-        """Loss with proxies of its own, as `LossSpec.build`.
-
-        Parameters
-        ----------
-        n_labels, width, n_groups : int
-            Shape of the proxies.
-        generator : torch.Generator
-            Source of the proxies.
-        dtype : torch.dtype, default=torch.float32
-            Type of the proxies.
-
-        Returns
-        -------
-        torch.nn.Module
-
-        Raises
-        ------
-        ValueError
-            If a hyperparameter is out of range.
-        """
-        self._check()
-        return _Softmax(self, self._proxies(n_labels, width, n_groups, generator), dtype)
-
-    def _check(self) -> None:
-        raise NotImplementedError
-
-    def _proxies(self, n_labels: int, width: int, n_groups: int, generator: Generator) -> Tensor:
-        return _normal(n_groups, n_labels, width, generator)
-
+    @abstractmethod
     def _logits(self, cosines: Tensor, has: Tensor) -> Tensor:
         """Logits of shape (n, n_labels) from cosines (n, n_proxies) and whether a sample has a label (n, n_labels)."""
-        raise NotImplementedError
 
 
 class _Softmax(_Proxies):
     """Cross-entropy with the degrees of belonging, made to sum to 1; unknown labels are left out."""
 
-    def __init__(self, spec: _SoftmaxSpec, proxies: Tensor, dtype: torch.dtype):
-        super().__init__(proxies, dtype)
+    def __init__(self, spec: _SoftmaxSpec, proxies: Tensor):
+        super().__init__(proxies)
         self.spec = spec
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
