@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skrelmetric._retrieval import retrieve
 from skrelmetric.metrics import (
     clustering_f1,
     clustering_nmi,
@@ -120,6 +121,15 @@ def test_order_of_samples_does_not_matter(rng):
         assert scores(X, y, X_reference=X[order], y_reference=y[order]) == pytest.approx(
             scores(X, y, X_reference=X, y_reference=y)
         )
+
+
+def test_each_query_has_its_own_results_in_its_own_place(rng):
+    X, y = (torch.from_numpy(array) for array in make_samples(rng))
+    found = retrieve(X, y)
+    for i in range(len(X)):
+        others = torch.arange(len(X)) != i
+        alone = retrieve(X[i : i + 1], y[i : i + 1], (X[others], y[others]))
+        assert [float(all_of_them[i]) for all_of_them in found] == pytest.approx([float(one) for one in alone])
 
 
 def test_blocks_do_not_show(rng):
