@@ -55,7 +55,8 @@ def recall_at_k(
     -----
     Distances that are equal up to rounding count against the ranking: samples of other classes come first. An
     embedding that maps every sample to one point therefore scores 0 for every k up to the number of samples of other
-    classes, and the order of samples does not matter. Queries without another sample of their class are left out of the mean.
+    classes, and the order of samples does not matter. Queries without another sample of their class are left out of
+    the mean.
 
     References
     ----------
