@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_consistent_length
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from skrelmetric._sklearn import check_sample_weight
 from skrelmetric._targets import check_targets, unlabelled
 from skrelmetric._torch import as_tensor
 
-__all__ = ["check_supervision", "counted", "take"]
+__all__ = ["check_supervision", "counted", "stacked", "take"]
 
 
 def check_supervision(estimator: Any, X: Any, y: Any) -> Any:
@@ -67,3 +68,21 @@ def counted(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device
 def take(array: Any, rows: Tensor) -> Any:
     """Some rows of an array of any kind, by a mask or by indices."""
     return array[rows.to(array.device) if isinstance(array, Tensor) else rows.cpu().numpy()]
+
+
+def stacked(y: Any, y_val: Any) -> Any:
+    """Targets of training samples, and below them those of validation samples.
+
+    Raises
+    ------
+    ValueError
+        If they have different outputs.
+    """
+    if y.shape[1:] != y_val.shape[1:]:
+        raise ValueError(f"y_val has outputs of shape {y_val.shape[1:]}, but y of {y.shape[1:]}.")
+    if sparse.issparse(y) or sparse.issparse(y_val):
+        return sparse.csr_array(sparse.vstack([y, y_val]))
+    if isinstance(y, Tensor) or isinstance(y_val, Tensor):
+        y = as_tensor(y)
+        return torch.cat([y, as_tensor(y_val).to(y.device)])
+    return np.concatenate([y, y_val])

@@ -16,9 +16,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skrelmetric._inputs import check_supervision
 from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
 from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
-from skrelmetric.objectives import alike, dtype_of, embed, stored
+from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed, stored
 from skrelmetric.training import as_bytes, fingerprint
 
 __all__ = ["ModuleTransformer"]
@@ -36,8 +37,8 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
     _modules_of_state: tuple[str, ...]
     """Attributes that hold modules or tensors."""
 
-    _namespace_attribute: str | None = None
-    """Attribute whose kind of array samples must be of, if there is one."""
+    _namespace_attribute: str
+    """Attribute whose kind of array samples must be of."""
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Embed samples, so that their Euclidean distance is the learned one.
@@ -53,8 +54,7 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             Embeddings.
         """
         check_is_fitted(self, "encoder_")
-        if self._namespace_attribute is not None:
-            check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
+        check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
         X = self._validated(X, reset=False)
         rows = stored(X)
         device = next(self.encoder_.parameters()).device  # of the last layer at least
@@ -85,7 +85,7 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-        encoder, example = deepcopy(self.encoder_).cpu(), self._example.cpu()
+        encoder, example = deepcopy(self.encoder_).cpu(), as_tensor(self._example).cpu()
         with catch_warnings():
             simplefilter("ignore")  # torch's exporter warns of itself
             torch.onnx.export(
@@ -111,6 +111,17 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             allow_nd=module,
             ensure_min_samples=2 if reset else 1,
         )
+
+    def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
+        """Validation samples, whose places follow those of the training samples, and their targets."""
+        if X_val is None or y_val is None:
+            raise ValueError("Pass both X_val and y_val, or neither.")
+        if not self.early_stopping:
+            raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
+        X_val = self._validated(X_val, reset=False)
+        device = training.weights.device
+        validation, y_val = counted_part(X_val, check_supervision(self, X_val, y_val), None, device)
+        return validation._replace(places=validation.places + training.n_samples), y_val
 
     def _check_layers_and_start(self) -> None:
         if self.warm_start and self.checkpoint is not None:
@@ -161,6 +172,7 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.target_tags.required = True
         tags.target_tags.multi_output = True

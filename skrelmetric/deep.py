@@ -11,12 +11,11 @@ from warnings import warn
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._inputs import check_supervision
+from skrelmetric._inputs import check_supervision, stacked
 from skrelmetric._modules import ModuleTransformer
 from skrelmetric._sklearn import (
     EpochCallbacks,
@@ -26,7 +25,7 @@ from skrelmetric._sklearn import (
     fit_context,
     with_callbacks,
 )
-from skrelmetric._torch import as_tensor, like, resolve_device
+from skrelmetric._torch import like, resolve_device
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
 from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed
@@ -346,7 +345,7 @@ class HRAMLTransformer(ModuleTransformer):
         training, validation = whole, None
         if X_val is not None or y_val is not None:
             validation, y_val = self._validation_set(X_val, y_val, whole)
-            targets = _stacked(targets, y_val)
+            targets = stacked(targets, y_val)
         elif n_epochs and self.early_stopping:
             training, validation = self._split(whole, seed)
         G = make_relation(targets, relation, device=whole.weights.device)
@@ -448,16 +447,6 @@ class HRAMLTransformer(ModuleTransformer):
         device = resolve_device(self.device, X)
         part, y = counted_part(X, y, sample_weight, device)
         return X, y, part
-
-    def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
-        if X_val is None or y_val is None:
-            raise ValueError("Pass both X_val and y_val, or neither.")
-        if not self.early_stopping:
-            raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
-        X_val = self._validated(X_val, reset=False)
-        device = training.weights.device
-        validation, y_val = counted_part(X_val, check_supervision(self, X_val, y_val), None, device)
-        return validation._replace(places=validation.places + training.n_samples), y_val
 
     def _named_relation(self, y: Any) -> Any:
         """The relation, with the name that "auto" stands for."""
@@ -659,19 +648,3 @@ class HRAMLTransformer(ModuleTransformer):
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
-
-
-def _stacked(y: Any, y_val: Any) -> Any:
-    if y.shape[1:] != y_val.shape[1:]:
-        raise ValueError(f"y_val has outputs of shape {y_val.shape[1:]}, but y of {y.shape[1:]}.")
-    if sparse.issparse(y) or sparse.issparse(y_val):
-        return sparse.csr_array(sparse.vstack([y, y_val]))
-    if isinstance(y, Tensor) or isinstance(y_val, Tensor):
-        y = as_tensor(y)
-        return torch.cat([y, as_tensor(y_val).to(y.device)])
-    return np.concatenate([y, y_val])

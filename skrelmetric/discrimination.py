@@ -44,8 +44,8 @@ class Losses(NamedTuple):
         Mean error of the decoders over samples and branches (DRML, Eq. 2); it reaches the decoders alone.
     embedding : Tensor
         Loss of the relation-aware embedding.
-    assigned : Tensor of int64 of shape (B,)
-        Branch that each sample trained (DRML, Eq. 3).
+    assigned : Tensor of bool of shape (B, K)
+        Which branches each sample trained (DRML, Eq. 3).
     """
 
     total: Tensor
@@ -70,8 +70,8 @@ class Discrimination(nn.Module):
         Targets of the training samples.
     weights : Weights, default=Weights()
         Weights of the losses.
-    assignment : {"argmin", "balanced"}, default="argmin"
-        How samples are given to branches: to the one that decodes best, or the same with equally many for all.
+    assignment : {"argmin", "balanced", "all"}, default="argmin"
+        How samples are given to branches: to the one that decodes best, the same with equally many for all, or to all.
     uses : collection of str, default=("pairs", "labels")
         What of the targets the losses need.
     """
@@ -109,10 +109,11 @@ class Discrimination(nn.Module):
         nodes, _, _, embedding = self.ensemble(y)
         errors = self.ensemble.errors(y, nodes)
         assigned = ASSIGNMENTS[self.assignment](errors.detach())
-        # A sample trains one branch, so that one (B, d) array holds what all the branches are trained on.
-        own = nodes.gather(1, assigned[:, None, None].expand(-1, -1, self.ensemble.width))[:, 0]
         batch = self.supervision.batch(rows, uses=self.uses)
-        of_branches = self.branch_loss(own, batch.divided(assigned, self.ensemble.n_features), generator)
+        # Where a sample trains one branch, these are B nodes for all branches together.
+        samples, branches = assigned.nonzero(as_tuple=True)
+        own = batch.of(samples).divided(branches, self.ensemble.n_features)
+        of_branches = self.branch_loss(nodes[samples, branches], own, generator)
         of_embedding = self.embedding_loss(embedding, batch, generator)
         reconstruction = errors.mean() if len(y) else errors.sum()
         total = (
@@ -169,7 +170,8 @@ class PlainDiscrimination(nn.Module):
         """Losses of trunk features of shape (B, D) of some training samples, of which all but one are 0."""
         batch = self.supervision.batch(rows, uses=self.uses)
         loss = self.embedding_loss(self.ensemble(y).embedding, batch, generator)
-        return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss, torch.zeros_like(rows))
+        none, nothing = rows.new_zeros((len(rows), 0), dtype=torch.bool), loss.new_zeros(())
+        return Losses(loss, nothing, nothing, loss, none)
 
 
 class OwnLoss(nn.Module):
@@ -179,23 +181,20 @@ class OwnLoss(nn.Module):
     ----------
     losses : list of callable
         ``loss(Z, y)`` for each group: embeddings of shape (n, width) and, where the target is one class a sample, codes
-        of shape (n,), or otherwise labels of shape (n, n_labels), to a scalar. Groups without samples are left out.
-    classes : bool
-        Whether the target is one class a sample.
+        of shape (n,), or otherwise targets of shape (n, n_outputs), to a scalar. Groups without samples are left out.
     """
 
-    def __init__(self, losses: list[Callable[[Tensor, Tensor], Tensor]], classes: bool):
+    def __init__(self, losses: list[Callable[[Tensor, Tensor], Tensor]]):
         super().__init__()
-        self.losses, self.classes = losses, classes
+        self.losses = losses
         self.modules_of_losses = nn.ModuleList(loss for loss in losses if isinstance(loss, nn.Module))
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
         """Sum of the losses of the groups."""
-        if batch.positive is None:
-            raise ValueError("A callable loss takes labels, but the batch has none.")
-        targets = batch.positive.argmax(1) if self.classes else batch.positive
+        if batch.targets is None:
+            raise ValueError("A callable loss takes targets, but the batch has none.")
         total = 0 * Z.sum()
         for group in batch.groups.unique().tolist():
             own = batch.groups == group
-            total = total + self.losses[group](Z[own], targets[own])
+            total = total + self.losses[group](Z[own], batch.targets[own])
         return total

@@ -5,18 +5,16 @@ from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
-from skrelmetric._inputs import check_supervision, take
+from skrelmetric._inputs import check_supervision, stacked, take
 from skrelmetric._modules import ModuleTransformer
-from skrelmetric._retrieval import retrieve
 from skrelmetric._sklearn import (
     EpochCallbacks,
     HasMethods,
@@ -25,15 +23,15 @@ from skrelmetric._sklearn import (
     fit_context,
     with_callbacks,
 )
-from skrelmetric._tensor_search import TensorSearch
-from skrelmetric._torch import resolve_device
+from skrelmetric._torch import as_tensor, like, resolve_device
 from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
+from skrelmetric.embedding_training import Encoder, Split, Training, per_class, shuffled
 from skrelmetric.encoders import ACTIVATIONS, MLP
 from skrelmetric.losses import LOSSES
-from skrelmetric.objectives import Part, alike, counted_part, drawing, dtype_of, embed, relation_to_neighbours
+from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed
 from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
-from skrelmetric.relations import Relation, make_relation
-from skrelmetric.supervision import Supervision
+from skrelmetric.relations import Relation
+from skrelmetric.supervision import Supervision, pair_relation
 from skrelmetric.training import Checkpoint, progress_bar, train
 
 __all__ = ["DRMLTransformer"]
@@ -92,8 +90,8 @@ class DRMLTransformer(ModuleTransformer):
         Error of a decoder: the norm of its residual (DRML, Eq. 2), or its mean square.
     score_activation : {"relu", "softmax"}, default="relu"
         What makes weights of the scores of relations.
-    assignment : {"argmin", "balanced"}, default="argmin"
-        Which branch a sample trains: the one that decodes it best, or the same with equally many samples for each.
+    assignment : {"argmin", "balanced", "all"}, default="argmin"
+        Which branch a sample trains: the one that decodes it best, the same with equally many samples for each, or all.
     output : {"embedding", "nodes"}, default="embedding"
         What `transform` returns: the embedding, or the nodes side by side.
     normalize : bool, default=True
@@ -198,6 +196,7 @@ class DRMLTransformer(ModuleTransformer):
     """Parameters of the authors' code."""
 
     _module_parameter = "trunk"
+    _namespace_attribute = "_example"
     _modules_of_state = ("trunk", "loss", "embedding_loss", "encoder_", "_example")
 
     _parameter_constraints: dict = {
@@ -330,7 +329,9 @@ class DRMLTransformer(ModuleTransformer):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, *, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None
+    ) -> Self:
         """Learn the embedding.
 
         Parameters
@@ -339,6 +340,10 @@ class DRMLTransformer(ModuleTransformer):
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing.
+        X_val : array-like or sparse matrix, default=None
+            Samples to judge epochs on, in place of a part of the training samples.
+        y_val : array-like or sparse matrix, default=None
+            Their targets; with ``hold_out="classes"`` these may be classes that `y` has not.
 
         Returns
         -------
@@ -356,18 +361,18 @@ class DRMLTransformer(ModuleTransformer):
         y = check_supervision(self, X, y)
         self._check_parameters()
         whole, y = counted_part(X, y, None, resolve_device(self.device, X))
-        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, y)
+        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, y, X_val, y_val)
         seed = self._seed(key)
-        split = self._split(y, whole, seed) if self.early_stopping else None
+        split = self._split(whole, y, X_val, y_val, seed)
         training = split.training if split else whole
         supervision = Supervision(take(y, training.places), self.relation, self.pair_thresholds, whole.weights.device)
         encoder = self._start(training, seed)
         objective = self._objective(encoder.head, supervision, seed)
-        trainer = _Training(
+        trainer = Training(
             encoder, objective, training, self._batches(training, supervision), self.mixed_precision, seed
         )
         callbacks = EpochCallbacks(self, self.max_epochs, X, y)
-        fitted = partial(self._attributes, encoder, whole)
+        fitted = partial(self._attributes, encoder, whole, X)
         optimizer = self._new_optimizer(trainer)
         with progress_bar(self.max_epochs, self.verbose) as advance:
             history = train(
@@ -394,9 +399,10 @@ class DRMLTransformer(ModuleTransformer):
                 f"Pass a multiple of {self.n_features}."
             )
         self._check_layers_and_start()
-        if self.samples_per_class is not None and self.samples_per_class > self.batch_size:
+        if self.samples_per_class is not None and 2 * self.samples_per_class > self.batch_size:
             raise ValueError(
-                f"samples_per_class={self.samples_per_class} does not fit into batch_size={self.batch_size}."
+                f"samples_per_class={self.samples_per_class} leaves no room for two classes in "
+                f"batch_size={self.batch_size}. Pass {self.batch_size // 2} at most, or larger batches."
             )
         for name in ("loss", "embedding_loss"):
             if isinstance(getattr(self, name), type):
@@ -406,35 +412,54 @@ class DRMLTransformer(ModuleTransformer):
     def _n_branches(self) -> int:
         return min(self.n_features, self.n_components)
 
-    def _split(self, y: Any, whole: Part, seed: int) -> "_Split":
-        n, rng = whole.n_samples, np.random.default_rng(seed)
-        if self.hold_out == "samples":
-            held_out = np.zeros(n, dtype=bool)
-            held_out[rng.permutation(n)[: max(1, round(self.validation_fraction * n))]] = True
-            codes = None
-        else:
-            codes = Supervision(y, "discrete").classes
-            if codes is None:
-                raise ValueError(
-                    "hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets."
-                )
-            n_classes = int(codes.max()) + 1
-            chosen = rng.permutation(n_classes)[: max(2, round(self.validation_fraction * n_classes))]
-            held_out = np.isin(codes.numpy(), chosen)
-        if n - held_out.sum() < 2:
+    def _split(self, whole: Part, y: Any, X_val: Any, y_val: Any, seed: int) -> Split | None:
+        """Training and validation samples, if there are any of these."""
+        training, validation = whole, None
+        if X_val is not None or y_val is not None:
+            validation, y_val = self._validation_set(X_val, y_val, whole)
+            y = stacked(y, y_val)
+        elif not self.early_stopping:
+            return None
+        device = whole.places.device
+        truth = self._classes(y, device) if self.hold_out == "classes" else pair_relation(y, self.relation, device)
+        if validation is None:
+            held_out = self._held_out(truth, whole.n_samples, seed)
+            training, validation = (whole.some(mask.nonzero()[:, 0]) for mask in (~held_out, held_out))
+        if isinstance(truth, Tensor) and truth[validation.places].bincount().max() < 2:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {n} samples, by {self.hold_out}, leaves "
-                f"{n - int(held_out.sum())} for training; 2 are needed. Pass more samples, another fraction, or "
+                "hold_out='classes' needs two validation samples of one class at least, but there is one of each. "
+                "Pass hold_out='samples', or other validation samples."
+            )
+        return Split(training, validation, truth)
+
+    @staticmethod
+    def _classes(y: Any, device: torch.device) -> Tensor:
+        codes = Supervision(y, "discrete", device=device).classes
+        if codes is None:
+            raise ValueError("hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets.")
+        return codes
+
+    def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> Tensor:
+        """Which samples are held out, of shape (n_samples,), given the classes where whole ones are."""
+        rng = np.random.default_rng(seed)
+        if isinstance(truth, Tensor):
+            n_classes = int(truth.max()) + 1
+            chosen = rng.permutation(n_classes)[: max(2, round(self.validation_fraction * n_classes))]
+            held_out = torch.isin(truth, as_tensor(chosen, truth.device))
+        else:
+            chosen = rng.permutation(n_samples)[: max(1, round(self.validation_fraction * n_samples))]
+            held_out = torch.zeros(n_samples, dtype=torch.bool, device=truth.device)
+            held_out[as_tensor(chosen, truth.device)] = True
+        n_training = n_samples - int(held_out.sum())
+        if n_training < 2:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {n_samples} samples, by {self.hold_out}, leaves "
+                f"{n_training} for training; 2 are needed. Pass more samples, another fraction, X_val and y_val, or "
                 "early_stopping=False."
             )
-        device = whole.places.device
-        training, validation = (
-            whole.some(torch.from_numpy(np.flatnonzero(mask)).to(device)) for mask in (~held_out, held_out)
-        )
-        truth = make_relation(y, self.relation, device=device) if codes is None else codes.to(device)
-        return _Split(training, validation, truth)
+        return held_out
 
-    def _start(self, part: Part, seed: int) -> "_Encoder":
+    def _start(self, part: Part, seed: int) -> Encoder:
         """Trunk and head to begin with."""
         device, example = part.weights.device, part.example()
         if self.warm_start and hasattr(self, "encoder_"):
@@ -453,7 +478,7 @@ class DRMLTransformer(ModuleTransformer):
         width = embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), device), dtype).shape[1]
         if not self.relational:
             plain = PlainHead(width, self.n_components, self._n_branches, generator, dtype)
-            return _Encoder(trunk, plain, self.output, self.normalize).to(device)
+            return Encoder(trunk, plain, self.output, self.normalize).to(device)
         ensemble = RelationalEnsemble(
             width,
             self.n_components,
@@ -466,7 +491,7 @@ class DRMLTransformer(ModuleTransformer):
             reconstruction=self.reconstruction,
             score=self.score_activation,
         )
-        return _Encoder(trunk, ensemble, self.output, self.normalize).to(device)
+        return Encoder(trunk, ensemble, self.output, self.normalize).to(device)
 
     def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
         if isinstance(self.trunk, nn.Module):
@@ -474,7 +499,9 @@ class DRMLTransformer(ModuleTransformer):
         spec = MLP(tuple(self.hidden_layer_sizes), self.activation, normalize=False)
         return spec.build(example.cpu(), torch.ones(len(example)), generator)
 
-    def _objective(self, head: RelationalEnsemble | PlainHead, supervision: Supervision, seed: int) -> nn.Module:
+    def _objective(
+        self, head: RelationalEnsemble | PlainHead, supervision: Supervision, seed: int
+    ) -> Discrimination | PlainDiscrimination:
         generator = torch.Generator().manual_seed(seed + 1)
         dtype = dtype_of(head)
         of_branches, of_embedding = (
@@ -486,10 +513,10 @@ class DRMLTransformer(ModuleTransformer):
         def build(loss: Any, width: int, n_groups: int) -> nn.Module:
             if hasattr(loss, "build"):
                 return loss.build(n_labels, width, n_groups, generator, dtype)
-            copies = [deepcopy(loss) for _ in range(n_groups)]
-            return OwnLoss(copies, supervision.classes is not None)
+            return OwnLoss([deepcopy(loss) for _ in range(n_groups)])
 
-        uses = {use for loss in (of_branches, of_embedding) for use in getattr(loss, "uses", {"labels"})}
+        losses = (of_embedding,) if isinstance(head, PlainHead) else (of_branches, of_embedding)
+        uses = {use for loss in losses for use in getattr(loss, "uses", {"targets"})}
         embedding_loss = build(of_embedding, self.n_components, 1)
         if isinstance(head, PlainHead):
             return PlainDiscrimination(head, embedding_loss, supervision, uses)
@@ -499,12 +526,12 @@ class DRMLTransformer(ModuleTransformer):
 
     def _batches(self, part: Part, supervision: Supervision) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
         if self.samples_per_class is None:
-            return partial(_shuffled, part.n_samples, self.batch_size)
+            return partial(shuffled, part.n_samples, self.batch_size)
         if supervision.classes is None:
             raise ValueError("samples_per_class needs one class a sample. Pass None for other targets.")
-        return partial(_per_class, supervision.classes.cpu().numpy(), self.batch_size, self.samples_per_class)
+        return partial(per_class, supervision.classes.cpu().numpy(), self.batch_size, self.samples_per_class)
 
-    def _new_optimizer(self, trainer: "_Training") -> Optimizer:
+    def _new_optimizer(self, trainer: Training) -> Optimizer:
         rates = {
             "trunk": self.trunk_learning_rate or self.learning_rate,
             "head": self.learning_rate,
@@ -515,106 +542,10 @@ class DRMLTransformer(ModuleTransformer):
         ]
         return _OPTIMIZERS[self.optimizer](groups, lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    def _attributes(self, encoder: "_Encoder", part: Part) -> dict[str, Any]:
-        """What `transform` needs, as if training ended here."""
-        return {"encoder_": encoder.eval(), "_example": part.example()}
+    def _attributes(self, encoder: Encoder, part: Part, X: Any) -> dict[str, Any]:
+        """What `transform` needs, as if training on samples like X ended here."""
+        return {"encoder_": encoder.eval(), "_example": like(part.example(), X)}
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_components
-
-
-class _Encoder(nn.Module):
-    """Samples to what `transform` returns."""
-
-    def __init__(self, trunk: nn.Module, head: RelationalEnsemble | PlainHead, output: str, normalize: bool):
-        super().__init__()
-        self.trunk, self.output, self.normalize = trunk, output, normalize
-        self.head: RelationalEnsemble | PlainHead = head
-
-    def forward(self, X: Tensor) -> Tensor:
-        ensemble = self.head(self.trunk(X))
-        Z = ensemble.embedding if self.output == "embedding" else ensemble.nodes.flatten(1)
-        return functional.normalize(Z, dim=1) if self.normalize else Z
-
-    @property
-    def shape(self) -> tuple[bool, int, int]:
-        """Whether there are relations, and the numbers of branches and of components."""
-        bias = self.head.nodes.bias
-        return isinstance(self.head, RelationalEnsemble), len(bias), bias.numel()
-
-
-class _Split(NamedTuple):
-    """Samples to train on, and others to judge by."""
-
-    training: Part
-    validation: Part
-    truth: Relation | Tensor  # of the targets, or the classes where whole ones are held out
-
-    def judge(self, encoder: _Encoder) -> float:
-        """How far the validation samples' neighbours are from what they should be, the lower the better."""
-        dtype = dtype_of(encoder.head)
-        held_out = embed(encoder, self.validation, dtype)
-        if isinstance(self.truth, Tensor):
-            found = retrieve(held_out, self.truth[self.validation.places])
-            counting = found.n_positives > 0
-            return 1 - float(found.average_precision[counting].mean()) if counting.any() else 1.0
-        search = TensorSearch(embed(encoder, self.training, dtype))
-        return relation_to_neighbours(search, self.training, held_out, self.validation, self.truth)
-
-
-class _Training(nn.Module):
-    """Encoder and losses over the epochs."""
-
-    def __init__(self, encoder, objective, part, batches, mixed_precision, seed):
-        super().__init__()
-        self.encoder, self.objective = encoder, objective
-        self.part, self.batches, self.mixed_precision, self.seed = part, batches, mixed_precision, seed
-        self.to(part.weights.device)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters that can be trained, of the trunk, the head and the losses."""
-        trunk, head = (list(m.parameters()) for m in (self.encoder.trunk, self.encoder.head))
-        known = {id(p) for p in (*trunk, *head)}
-        of_losses = [p for p in self.parameters() if id(p) not in known]
-        named = {"trunk": trunk, "head": head, "loss": of_losses}
-        return {name: [p for p in parameters if p.requires_grad] for name, parameters in named.items()}
-
-    def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
-        """Train one epoch, and return the mean loss of its steps."""
-        rng = np.random.default_rng([self.seed, epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        self.train()
-        losses = [self._step(torch.from_numpy(rows), generator, optimizer) for rows in self.batches(rng)]
-        self.eval()
-        return float(np.mean(losses))
-
-    def _step(self, rows: Tensor, generator: Generator, optimizer: Optimizer) -> float:
-        rows = rows.to(self.part.weights.device)
-        x = self.part.read(rows, dtype_of(self.encoder.head))
-        optimizer.zero_grad()
-        seed = int(torch.randint(2**31, (), generator=generator))
-        with drawing(seed, x.device):
-            with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
-                y = self.encoder.trunk(x)
-            total = self.objective(y.to(dtype_of(self.encoder.head)), rows, generator).total
-        total.backward()
-        optimizer.step()
-        return float(total.detach())
-
-
-def _shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Batches of nearly one size, in which each sample is once."""
-    yield from np.array_split(rng.permutation(n_samples), max(1, -(-n_samples // batch_size)))
-
-
-def _per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """As many batches as cover all samples once on average, of equally many samples of some classes each.
-
-    Classes of fewer samples give those that they have.
-    """
-    of_class = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
-    n_classes = min(len(of_class), max(1, batch_size // n_each))
-    for _ in range(-(-len(codes) // batch_size)):
-        chosen = rng.choice(len(of_class), n_classes, replace=False)
-        yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])
+        return self.encoder_.n_components

@@ -1,6 +1,6 @@
 """What HRAML trains: an encoder and a head on samples, with three ways to see their pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ __all__ = [
     "drawing",
     "dtype_of",
     "embed",
+    "n_batches",
     "relation_to_neighbours",
     "stored",
 ]
@@ -217,9 +218,7 @@ class Alignment(nn.Module):
         elif size is None or size >= n:
             yield None
         else:
-            # Batches of nearly one size: a last one of a single sample would have no pair.
-            shuffled = as_tensor(rng.permutation(n), device)
-            yield from shuffled.tensor_split(max(1, min(-(-n // size), n // 2)))
+            yield from as_tensor(rng.permutation(n), device).tensor_split(n_batches(n, size))
 
     def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
         """Loss of a step with its gradients."""
@@ -302,12 +301,10 @@ class Alignment(nn.Module):
         """Mean relation of validation samples to their nearest training samples."""
         features = self.features()
         layer = self.head.layer(self.n_components, self.dtype)
-        n, step = validation.n_samples, -(-validation.n_samples // _N_JUDGED)
-        judged = validation.some(torch.arange(0, n, step, device=validation.places.device))
         with torch.no_grad():
-            search = TensorSearch(layer(features))
-            queries = layer(self._embed(judged))
-        return relation_to_neighbours(search, self.part, queries, judged, self.G)
+            return relation_to_neighbours(
+                layer(features), self.part, lambda judged: layer(self._embed(judged)), validation, self.G
+            )
 
     def alignment_error(self, validation: Part) -> float:
         """Alignment loss over all pairs of validation samples."""
@@ -319,10 +316,38 @@ class Alignment(nn.Module):
         return sums.loss().value
 
 
-def relation_to_neighbours(search: TensorSearch, part: Part, queries: Tensor, judged: Part, G: Relation) -> float:
-    """Mean relation of samples, embedded as queries, to the nearest samples of a part, which are searched."""
+def n_batches(n_samples: int, batch_size: int) -> int:
+    """Number of batches of nearly one size; none is of a single sample, which would have no pair."""
+    return max(1, min(-(-n_samples // batch_size), n_samples // 2))
+
+
+def relation_to_neighbours(
+    embedding: Tensor, part: Part, embed_others: Callable[[Part], Tensor], validation: Part, G: Relation
+) -> float:
+    """Mean relation of validation samples to their nearest neighbours among the samples of a part.
+
+    Parameters
+    ----------
+    embedding : Tensor of shape (n_samples, n_components)
+        Where the samples of the part are.
+    part : Part
+        Samples among which neighbours are searched.
+    embed_others : callable
+        Gives the same for validation samples.
+    validation : Part
+        Validation samples, of which 2,000 at most are judged.
+    G : Relation
+        Relation of all targets.
+
+    Returns
+    -------
+    float
+        Weighted mean over the samples judged.
+    """
+    n, step = validation.n_samples, -(-validation.n_samples // _N_JUDGED)
+    judged = validation.some(torch.arange(0, n, step, device=validation.places.device))
     k = min(_N_NEIGHBORS, part.n_samples)
-    nearest = search.nearest(queries, k)
+    nearest = TensorSearch(embedding).nearest(embed_others(judged), k)
     relations = G.pairs(judged.places.repeat_interleave(k), part.places[nearest.reshape(-1)]).reshape(-1, k)
     return float(judged.weights @ relations.mean(1))
 

@@ -39,17 +39,25 @@ RECONSTRUCTIONS = {
 """Errors of shape (B, K) from residuals of shape (B, K, n)."""
 
 
+def _argmin(errors: Tensor) -> Tensor:
+    return functional.one_hot(errors.argmin(1), errors.shape[1]).bool()
+
+
 def _balanced(errors: Tensor) -> Tensor:
-    """Least total error among the assignments that give all branches equally many samples, or one more."""
+    """Least total error among the assignments that give no branch more than its share of samples, rounded up."""
     n_samples, n_branches = errors.shape
     room = -(-n_samples // n_branches)
     places = np.repeat(np.arange(n_branches), room)
     _, chosen = linear_sum_assignment(errors.cpu().numpy()[:, places])
-    return torch.from_numpy(places[chosen]).to(errors.device)
+    return functional.one_hot(torch.from_numpy(places[chosen]), n_branches).bool().to(errors.device)
 
 
-ASSIGNMENTS = {"argmin": lambda errors: errors.argmin(1), "balanced": _balanced}
-"""The branch that each sample trains, from errors of shape (B, K)."""
+ASSIGNMENTS = {
+    "argmin": _argmin,
+    "balanced": _balanced,
+    "all": lambda errors: torch.ones_like(errors, dtype=torch.bool),
+}
+"""Which branches each sample trains, of shape (B, K), from errors of that shape."""
 
 
 class Ensemble(NamedTuple):

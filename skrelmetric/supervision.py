@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from skrelmetric._targets import check_targets, read_targets
 from skrelmetric.losses import Batch
-from skrelmetric.relations import make_relation, relation_name
+from skrelmetric.relations import Relation, make_relation, relation_name
 
-__all__ = ["Supervision"]
+__all__ = ["Supervision", "pair_relation"]
 
 # Relations up to the first threshold are similar pairs, those from the second on dissimilar ones.
 _THRESHOLDS = {"discrete": (0.0, 1.0), "jaccard": (0.5, 0.8)}
@@ -19,6 +19,32 @@ _SHARES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest
 _N_DRAWN = 2**16
 
 _AUTO = {"hamming": "jaccard"}  # which other relation than that of alignment pairs are told apart by
+
+
+def pair_relation(y: Any, relation: Any, device: torch.device) -> Relation:
+    """The relation by which pairs are told apart, where "auto" is "jaccard" for label sets.
+
+    Parameters
+    ----------
+    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    relation : str, callable or object
+        See :func:`skrelmetric.relations.make_relation`.
+    device : torch.device
+        Where it is wanted.
+
+    Returns
+    -------
+    Relation
+    """
+    return make_relation(y, _named(y, relation), device=device)
+
+
+def _named(y: Any, relation: Any) -> Any:
+    if isinstance(relation, str) and relation == "auto":
+        kind = relation_name(y)
+        return _AUTO.get(kind, kind)
+    return relation
 
 
 class Supervision:
@@ -59,12 +85,10 @@ class Supervision:
         kind = relation_name(y)
         self._targets = read_targets(y, device)
         self.classes = self._class_codes() if kind == "discrete" and self._targets.values.shape[1] == 1 else None
-        if isinstance(relation, str) and relation == "auto":
-            relation = _AUTO.get(kind, kind)
-        self._G = make_relation(y, relation, device=device)
+        self._G = pair_relation(y, relation, device)
         self._kind = kind
         self.n_labels = int(self.classes.max()) + 1 if self.classes is not None else self._targets.values.shape[1]
-        self.thresholds = self._thresholds(relation, thresholds)
+        self.thresholds = self._thresholds(_named(y, relation), thresholds)
 
     def batch(
         self, rows: Tensor, groups: Tensor | None = None, n_groups: int = 1, uses: Any = ("pairs", "labels")
@@ -80,7 +104,7 @@ class Supervision:
         n_groups : int, default=1
             Number of branches.
         uses : collection of str, default=("pairs", "labels")
-            What is needed of "pairs" and "labels".
+            What is needed of "pairs", "labels" and "targets".
 
         Returns
         -------
@@ -88,7 +112,8 @@ class Supervision:
         """
         similar, dissimilar = self._pairs(rows) if "pairs" in uses else (None, None)
         positive, negative = self._labels(rows) if "labels" in uses else (None, None)
-        whole = Batch(similar, dissimilar, positive, negative, torch.zeros_like(rows), 1)
+        targets = self._as_given(rows) if "targets" in uses else None
+        whole = Batch(similar, dissimilar, positive, negative, torch.zeros_like(rows), 1, targets)
         return whole if groups is None else whole.divided(groups, n_groups)
 
     def _pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +134,21 @@ class Supervision:
         negative = 1 - values
         return (values, negative) if known is None else (values * known, negative * known)
 
-    def _values(self, rows: Tensor) -> Tensor:
+    def _as_given(self, rows: Tensor) -> Tensor:
+        """Codes of classes, of shape (B,), or values of the outputs, of shape (B, n_outputs), NaN where missing."""
+        if self.classes is not None:
+            return self.classes[rows]
+        values = self._read(rows)
+        known = self._targets.known
+        return values if known is None else values.masked_fill(~known[rows], float("nan"))
+
+    def _read(self, rows: Tensor) -> Tensor:
         some = self._targets.values
         values = some[rows] if isinstance(some, Tensor) else torch.from_numpy(some[rows.cpu().numpy()].toarray())
-        values = values.to(rows.device, torch.float32)
+        return values.to(rows.device, torch.float32)
+
+    def _values(self, rows: Tensor) -> Tensor:
+        values = self._read(rows)
         if self._kind == "discrete" or not self._targets.numeric or (values < 0).any():
             raise ValueError(
                 "The loss has proxies for labels, but y is neither classes in one column, nor 0/1 label sets, nor "

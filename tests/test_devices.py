@@ -21,7 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
+from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric import linear as linear_module
 from skrelmetric._samples import Samples
 from skrelmetric._search import NeighbourSearch
@@ -506,3 +506,49 @@ def test_deep_metrics_of_host_samples_are_learned_there(name, kind, training_cud
     embedding = metric.transform(kind(X))
     assert isinstance(embedding, np.ndarray)
     assert_close(embedding, expected.transform(X), 1e-7)
+
+
+RELATIONAL = {
+    "proxy_anchor": {"hidden_layer_sizes": (5,)},
+    "triplet": {"loss": "triplet", "samples_per_class": 4},
+    "margin": {"loss": "margin", "assignment": "balanced"},
+    "circle": {"loss": "circle", "assignment": "all", "score_activation": "softmax"},
+    "soft_triple": {"loss": "soft_triple", "embedding_loss": "n_pair"},
+    "plain": {"loss": "contrastive", "relational": False},
+    "published": DRMLTransformer.PUBLISHED,
+    "classes": {"hold_out": "classes", "validation_fraction": 0.5, "loss": "cosface"},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", RELATIONAL)
+def test_relational_metrics_stay_on_the_accelerator(name, dtype, training_cuda, dispatch, rng):
+    X, _, _ = samples(rng, dtype=dtype)
+    y = np.arange(60) % 5
+    metric = DRMLTransformer(8, **{**RELATIONAL[name], "max_epochs": 2, "batch_size": 20, "random_state": 0})
+    expected = DRMLTransformer(**metric.get_params()).fit(X, y)
+    metric.fit(training_cuda(X), training_cuda(y))
+    embedding = metric.transform(training_cuda(X))
+    assert on_cuda(embedding, *metric.encoder_.parameters())
+    assert embedding.dtype == dtype
+    assert_close(embedding, expected.transform(X), 1e-7 if dtype == torch.float64 else 1e-3)
+    assert_close(metric.validation_curve_, expected.validation_curve_, 1e-3)
+    with pytest.raises(ValueError, match="same namespace"):
+        metric.transform(np.asarray(X))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_relational_metrics_of_host_samples_are_learned_there(kind, training_cuda, rng):
+    X, Y, _ = samples(rng)
+    Y = Y.astype(float)
+    Y[:2] = np.nan
+    metric, expected = (
+        DRMLTransformer(8, max_epochs=2, device=device, random_state=0).fit(
+            kind(X[10:]), Y[10:], X_val=kind(X[:10]), y_val=Y[:10]
+        )
+        for device in ("cuda", "cpu")
+    )
+    assert on_cuda(*metric.encoder_.parameters())
+    embedding = metric.transform(kind(X))
+    assert isinstance(embedding, np.ndarray)
+    assert_close(embedding, expected.transform(X), 1e-4)

@@ -6,6 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -15,7 +16,9 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skrelmetric import DRMLTransformer, MLkNN
+from skrelmetric.embedding_training import Training, per_class, shuffled
 from skrelmetric.losses import LOSSES, ProxyAnchor
+from skrelmetric.metrics import mean_average_precision_at_r
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,7 @@ def test_training_lowers_the_loss_and_separates_classes(rng):
         {"reconstruction": "mse"},
         {"score_activation": "softmax"},
         {"assignment": "balanced"},
+        {"assignment": "all"},
         {"output": "nodes"},
         {"normalize": False},
         {"samples_per_class": 4, "loss": "triplet"},
@@ -109,6 +113,25 @@ def test_images_and_a_trunk_of_ones_own(digits):
     np.testing.assert_allclose(one, model.transform(images)[:1], atol=1e-5)
 
 
+def test_callables_get_targets_as_they_came(rng):
+    X, gaps = rng.standard_normal((30, 3)), np.array([[0.25, np.nan], [3.0, -1.0]])
+    for y, expected in (
+        (np.array(["b", "a"]), [1, 0]),
+        (np.array([0.25, -3.5]), [[0.25], [-3.5]]),
+        (gaps, gaps),
+    ):
+        seen = []
+
+        def loss(Z, targets, seen=seen):
+            seen.extend(targets.tolist())
+            return Z.square().sum()
+
+        y = y[np.arange(30) % 2]
+        quick(loss=loss, relational=False, early_stopping=False, max_epochs=1, trunk=None).fit(X, y)
+        rows = {str(row) for row in seen}
+        assert rows == {str(row) for row in np.asarray(expected).tolist()}
+
+
 def test_callables_and_losses_of_pytorch_metric_learning(digits):
     from pytorch_metric_learning.losses import ContrastiveLoss
 
@@ -135,11 +158,9 @@ class Interrupted(Exception):  # noqa: N818
 
 
 def test_an_interrupted_fit_resumes_to_the_same_end(digits, tmp_path, monkeypatch):
-    from skrelmetric.drml import _Training
-
     options = {"loss": "margin", "hidden_layer_sizes": (16,), "max_epochs": 4}
     whole = quick(**options).fit(*digits)
-    run_epoch = _Training.run_epoch
+    run_epoch = Training.run_epoch
 
     def interrupted(self, epoch, optimizer):
         if epoch == 2:
@@ -148,7 +169,7 @@ def test_an_interrupted_fit_resumes_to_the_same_end(digits, tmp_path, monkeypatc
 
     resumed = quick(**options, checkpoint=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(_Training, "run_epoch", interrupted)
+        patch.setattr(Training, "run_epoch", interrupted)
         with pytest.raises(Interrupted):
             resumed.fit(*digits)
     assert len(list(tmp_path.iterdir())) == 1
@@ -163,34 +184,88 @@ def test_the_best_weights_return(digits):
 
 
 def test_held_out_classes_are_never_trained_on(digits, monkeypatch):
-    from skrelmetric import drml
-
     seen = []
-    original = drml._Training._step
+    original = Training._step
 
     def step(self, rows, generator, optimizer):
         seen.extend(self.part.places[rows].tolist())
         return original(self, rows, generator, optimizer)
 
-    monkeypatch.setattr(drml._Training, "_step", step)
+    monkeypatch.setattr(Training, "_step", step)
     quick(hold_out="classes", validation_fraction=0.34).fit(*digits)
     assert len(set(digits[1][seen])) == 4
 
 
-def test_batches_of_some_classes():
-    from skrelmetric.drml import _per_class, _shuffled
+def test_neighbours_among_training_samples_judge_given_samples(digits):
+    X, y = digits
+    model = quick().fit(X[:200], y[:200], X_val=X[200:], y_val=y[200:])
+    queries, Z = model.transform(X[200:]), model.transform(X[:200])
+    nearest = cdist(queries, Z).argsort(1)[:, :10]
+    expected = (y[:200][nearest] != y[200:, None]).mean()
+    assert model.validation_curve_[model.best_epoch_] == pytest.approx(expected, abs=1e-6)
 
+
+def test_retrieval_among_given_classes_judges(digits):
+    X, y = digits
+    seen = y < 4
+    model = quick(hold_out="classes").fit(X[seen], y[seen], X_val=X[~seen], y_val=y[~seen])
+    expected = 1 - mean_average_precision_at_r(model.transform(X[~seen]), y[~seen])
+    assert model.validation_curve_[model.best_epoch_] == pytest.approx(expected, abs=1e-6)
+
+
+def test_label_sets_are_judged_by_the_relation_of_pairs(rng):
+    X = rng.standard_normal((60, 5))
+    Y = (X @ rng.standard_normal((5, 4)) > 0).astype(int)
+    options = {"max_epochs": 1, "loss": "triplet"}
+    curves = [
+        quick(**options, relation=relation).fit(X[:40], Y[:40], X_val=X[40:], y_val=Y[40:]).validation_curve_
+        for relation in ("auto", "jaccard", "hamming")
+    ]
+    assert curves[0] == curves[1] != curves[2]
+
+
+def test_validation_samples_are_checked(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="both X_val and y_val"):
+        quick().fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="early_stopping=False judges none"):
+        quick(early_stopping=False).fit(X, y, X_val=X, y_val=y)
+    with pytest.raises(ValueError, match="features"):
+        quick().fit(X, y, X_val=X[:, 1:], y_val=y)
+    each_once = np.unique(y, return_index=True)[1]
+    with pytest.raises(ValueError, match="two validation samples of one class"):
+        quick(hold_out="classes").fit(X, y, X_val=X[each_once], y_val=y[each_once])
+    with pytest.raises(ValueError, match="two validation samples of one class"):
+        quick(hold_out="classes").fit(X[:40], np.arange(40))
+    with pytest.raises(ValueError, match="by classes, leaves 0 for training"):
+        quick(hold_out="classes").fit(X, np.zeros(len(X), dtype=int))
+
+
+def test_no_batch_is_of_a_single_sample(rng):
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))  # refuses to normalise one sample
+    X = rng.standard_normal((5, 3))
+    for n_samples in (2, 3, 5):
+        model = quick(trunk=trunk, batch_size=2, early_stopping=False, loss="triplet")
+        assert np.isfinite(model.fit(X[:n_samples], np.arange(n_samples) % 2).transform(X)).all()
+
+
+def test_names_of_components_are_those_fitted(digits):
+    model = quick().fit(*digits).set_params(n_components=8)
+    assert len(model.get_feature_names_out()) == model.transform(digits[0]).shape[1] == 16
+
+
+def test_batches_of_some_classes():
     codes = np.repeat([0, 1, 2, 3], [10, 10, 10, 1])
-    batches = list(_per_class(codes, 8, 4, np.random.default_rng(0)))
+    batches = list(per_class(codes, 8, 4, np.random.default_rng(0)))
     assert len(batches) == 4
     for rows in batches:
         assert len(set(rows)) == len(rows)
         classes, counts = np.unique(codes[rows], return_counts=True)
         assert len(classes) == 2
         assert all(count == min(4, (codes == c).sum()) for c, count in zip(classes, counts, strict=True))
-    shuffled = list(_shuffled(31, 8, np.random.default_rng(0)))
-    assert sorted(np.concatenate(shuffled)) == list(range(31))
-    assert {len(rows) for rows in shuffled} == {7, 8}
+    whole = list(shuffled(31, 8, np.random.default_rng(0)))
+    assert sorted(np.concatenate(whole)) == list(range(31))
+    assert {len(rows) for rows in whole} == {7, 8}
 
 
 def test_pickle_clone_warm_start_and_grid_search(digits):
@@ -229,7 +304,7 @@ def test_onnx_gives_the_same(digits, tmp_path):
     [
         ({"n_components": 10, "n_features": 4}, "n_components=10 cannot be shared out among n_features=4"),
         ({"split_features": True, "n_features": 3, "n_components": 9}, "64 inputs cannot be shared out"),
-        ({"samples_per_class": 100}, "samples_per_class=100 does not fit into batch_size=80"),
+        ({"samples_per_class": 41}, "samples_per_class=41 leaves no room for two classes in batch_size=80. Pass 40"),
         ({"warm_start": True, "checkpoint": "."}, "Pass one of them only"),
         ({"hidden_layer_sizes": (0,)}, "must hold whole numbers above 0"),
         ({"loss": "proxy"}, "The 'loss' parameter"),

@@ -41,6 +41,7 @@ LAYERS = {
     "pairs": 6,
     "linear": 7,
     "_modules": 8,
+    "embedding_training": 8,
     "deep": 9,
     "drml": 9,
     "neighbors": 3,

@@ -28,6 +28,8 @@ class Batch(NamedTuple):
         Branch of an ensemble that each sample trains, as int64; 0 for a single loss.
     n_groups : int
         Number of groups, of which some may be empty.
+    targets : Tensor of shape (n,) or (n, n_outputs), default=None
+        Classes, or targets as they came, for losses of the user's own.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class Batch(NamedTuple):
     negative: Tensor | None
     groups: Tensor
     n_groups: int
+    targets: Tensor | None = None
 
     @classmethod
     def of_classes(cls, codes: Tensor, n_labels: int, groups: Tensor | None = None, n_groups: int = 1) -> "Batch":
@@ -69,6 +72,27 @@ class Batch(NamedTuple):
         similar = same.clone().fill_diagonal_(False)
         whole = cls(similar, ~same, positive, 1 - positive, torch.zeros_like(codes), 1)
         return whole if groups is None else whole.divided(groups.to(torch.int64), n_groups)
+
+    def of(self, samples: Tensor) -> "Batch":
+        """Batch of some of the samples, any of them more than once.
+
+        Parameters
+        ----------
+        samples : Tensor of shape (m,)
+            Their places, as int64.
+
+        Returns
+        -------
+        Batch
+        """
+        similar, dissimilar = (
+            None if mask is None else mask[samples[:, None], samples] for mask in (self.similar, self.dissimilar)
+        )
+        positive, negative, targets = (
+            None if of_samples is None else of_samples[samples]
+            for of_samples in (self.positive, self.negative, self.targets)
+        )
+        return Batch(similar, dissimilar, positive, negative, self.groups[samples], self.n_groups, targets)
 
     def divided(self, groups: Tensor, n_groups: int) -> "Batch":
         """Batch of the same targets in groups, across which there are no pairs.
