@@ -8,13 +8,21 @@ read ``transform``.
 """
 
 from collections.abc import Callable
+from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn.metrics import make_scorer
 
 from skrelmetric import metrics
 from skrelmetric._sklearn import LabelScorer
 
-__all__ = ["LABEL_DISTRIBUTION_SCORERS", "LAMDA_SCORERS", "MULTILABEL_SCORERS", "RETRIEVAL_SCORERS"]
+__all__ = [
+    "LABEL_DISTRIBUTION_SCORERS",
+    "LAMDA_SCORERS",
+    "MULTILABEL_SCORERS",
+    "RETRIEVAL_SCORERS",
+    "retrieval_scores",
+]
 
 _SCORES = ("predict_proba", "decision_function")
 
@@ -67,3 +75,23 @@ RETRIEVAL_SCORERS = {
     "map_at_r": _EmbeddingScorer(metrics.mean_average_precision_at_r),
 }
 """Scorer of each retrieval criterion; the samples of the test fold are retrieved among themselves."""
+
+
+def retrieval_scores(estimator: Any, X: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    """All retrieval criteria of one embedding and one ranking, for ``scoring=retrieval_scores``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted transformer, or pipeline that ends in one.
+    X : array-like
+        Samples, which are retrieved among themselves.
+    y : array-like of shape (n_samples,)
+        Their classes.
+
+    Returns
+    -------
+    dict of str to float
+        What :func:`skrelmetric.metrics.retrieval_report` has of the embedding.
+    """
+    return metrics.retrieval_report(estimator.transform(X), y)

@@ -22,8 +22,9 @@ from skrelmetric.metrics import (
     pair_f1,
     r_precision,
     recall_at_k,
+    retrieval_report,
 )
-from skrelmetric.scorers import RETRIEVAL_SCORERS
+from skrelmetric.scorers import RETRIEVAL_SCORERS, retrieval_scores
 
 KS = [1, 2, 5, 20]
 
@@ -141,6 +142,30 @@ def test_blocks_do_not_show(rng):
         with sklearn.config_context(working_memory=rows * 4 * 8 * 300 / 2**20):
             assert scores(X, y) == pytest.approx(expected)
             assert scores(*halves, **others) == pytest.approx(expected_of_halves)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_more_samples_than_a_block(n_threads, rng):
+    X, y = make_samples(rng, n=1300, sizes=(0.9, 0.05, 0.04, 0.01))
+    given = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        ours = scores(X.astype(np.float32), y)
+    finally:
+        torch.set_num_threads(given)
+    assert [ours[0], *ours[-2:]] == pytest.approx(calculated(X, y), rel=1e-6)
+
+
+def test_a_report_has_every_criterion(rng):
+    X, y = make_samples(rng)
+    halves = {"X_reference": X[::2], "y_reference": y[::2]}
+    for queries, references in (((X, y), {}), ((X[1::2], y[1::2]), halves)):
+        report = retrieval_report(*queries, KS, **references)
+        assert list(report) == ["recall_at_1", "recall_at_2", "recall_at_5", "recall_at_20", "r_precision", "map_at_r"]
+        assert list(report.values()) == scores(*queries, **references)
+    assert list(retrieval_report(X, y, 3)) == ["recall_at_3", "r_precision", "map_at_r"]
+    with pytest.raises(ValueError, match="k=0 is not a number"):
+        retrieval_report(X, y, 0)
 
 
 def test_far_from_the_origin(rng):
@@ -273,5 +298,6 @@ def test_scorers_choose_among_pipelines(rng):
     grid = {"pca__n_components": [1, 2]}
     search = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS, refit="map_at_r", cv=3, error_score="raise")
     assert search.fit(X, y).best_params_ == {"pca__n_components": 2}
-    single = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS["map_at_r"], cv=3, n_jobs=2, error_score="raise")
-    assert single.fit(X, y).best_score_ == search.best_score_
+    for scoring, refit in ((RETRIEVAL_SCORERS["map_at_r"], True), (retrieval_scores, "map_at_r")):
+        again = GridSearchCV(pipeline, grid, scoring=scoring, refit=refit, cv=3, error_score="raise")
+        assert again.fit(X, y).best_score_ == search.best_score_

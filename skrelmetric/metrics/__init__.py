@@ -43,6 +43,7 @@ from skrelmetric.metrics._retrieval import (
     pair_f1,
     r_precision,
     recall_at_k,
+    retrieval_report,
 )
 
 __all__ = [
@@ -64,4 +65,5 @@ __all__ = [
     "r_precision",
     "ranking_loss",
     "recall_at_k",
+    "retrieval_report",
 ]

@@ -71,11 +71,8 @@ def recall_at_k(
     >>> recall_at_k(X, y, [1, 2, 3])
     array([0.5 , 0.75, 1.  ])
     """
-    ks: list[Any] = np.asarray(k, dtype=object).ravel().tolist() if np.ndim(k) < 2 else []
-    if not ks or not all(isinstance(each, Integral) and not isinstance(each, bool) and int(each) >= 1 for each in ks):
-        raise ValueError(f"k={k!r} is not a number of neighbours. Pass an integer from 1 on, or a sequence of them.")
-    first = _retrieved(X, y, X_reference, y_reference).first.cpu().numpy()
-    recalls = (first[:, None] <= np.array(ks)).mean(0)
+    ks = _ranks(k)
+    recalls = _recalls(_retrieved(X, y, X_reference, y_reference), ks)
     return float(recalls[0]) if isinstance(k, Integral) else recalls
 
 
@@ -170,6 +167,54 @@ def mean_average_precision_at_r(
     0.6
     """
     return float(_retrieved(X, y, X_reference, y_reference).average_precision.double().mean())
+
+
+def retrieval_report(
+    X: ArrayLike,
+    y: ArrayLike,
+    k: int | Sequence[int] = (1, 2, 4, 8),
+    *,
+    X_reference: ArrayLike | None = None,
+    y_reference: ArrayLike | None = None,
+) -> dict[str, float]:
+    """All criteria of retrieval from one ranking, in the time of any of them.
+
+    Parameters
+    ----------
+    X : array-like or Tensor of shape (n_samples, n_features)
+        Embedded queries.
+    y : array-like of shape (n_samples,)
+        Their classes.
+    k : int or sequence of int, default=(1, 2, 4, 8)
+        Numbers of neighbours of the recalls.
+    X_reference : array-like or Tensor of shape (n_references, n_features), default=None
+        Embedded samples that are searched. None searches each query among all the others.
+    y_reference : array-like of shape (n_references,), default=None
+        Their classes.
+
+    Returns
+    -------
+    dict of str to float
+        "recall_at_1" and so on, :func:`recall_at_k` of each k; "r_precision", :func:`r_precision`; and "map_at_r",
+        :func:`mean_average_precision_at_r`.
+
+    Raises
+    ------
+    ValueError
+        As these do.
+
+    Examples
+    --------
+    >>> retrieval_report([[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"], k=1)
+    {'recall_at_1': 0.6, 'r_precision': 0.6, 'map_at_r': 0.6}
+    """
+    ks = _ranks(k)
+    found = _retrieved(X, y, X_reference, y_reference)
+    return {
+        **{f"recall_at_{rank}": float(recall) for rank, recall in zip(ks, _recalls(found, ks), strict=True)},
+        "r_precision": float(found.r_precision.double().mean()),
+        "map_at_r": float(found.average_precision.double().mean()),
+    }
 
 
 def clustering_nmi(
@@ -296,6 +341,17 @@ def pair_f1(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """
     _, fp, fn, tp = pair_confusion_matrix(labels_true, labels_pred).ravel().tolist()
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
+
+
+def _ranks(k) -> list[int]:
+    ks: list[Any] = np.asarray(k, dtype=object).ravel().tolist() if np.ndim(k) < 2 else []
+    if not ks or not all(isinstance(each, Integral) and not isinstance(each, bool) and int(each) >= 1 for each in ks):
+        raise ValueError(f"k={k!r} is not a number of neighbours. Pass an integer from 1 on, or a sequence of them.")
+    return ks
+
+
+def _recalls(found: "Retrieved", ks: list[int]) -> np.ndarray:
+    return (found.first.cpu().numpy()[:, None] <= np.array(ks)).mean(0)
 
 
 def _retrieved(X, y, X_reference, y_reference) -> "Retrieved":
