@@ -12,11 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.experiment import OFFICIAL, cells, run, versions
+from benchmarks.experiment import OFFICIAL, Cell, cells, run, versions
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import BUNDLED, DATASETS, TASKS
 
 _METHODS = [method for task in TASKS.values() for method in task.all_methods]
+
+
+PROFILES = {
+    "default": tuple(BUNDLED),
+    "full": ("emotions", "flags", "yeast", "scene", "enron", "medical", "Natural_Scene", "SBU_3DFE", "omniglot"),
+}
+"""Data sets that a profile compares methods on."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,26 +46,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compare(options: Namespace, console: Console) -> int:
-    try:
-        comparison = cells(
-            list(dict.fromkeys(options.datasets)), options.methods, options.folds, options.repeats, options.seed
-        )
-    except (OSError, ValueError) as error:
-        _complain(console, str(error))
-        return 2
+    names = dict.fromkeys(options.datasets or PROFILES[options.profile])
+    comparison: list[Cell] = []
+    settings = {}
+    for name in names:
+        folds, repeats = _splitting(name, options)
+        settings[name] = {"folds": folds, "repeats": repeats, "jobs": options.jobs}
+        try:
+            of_data_set = cells([name], options.methods, folds, repeats, options.seed)
+        except (ImportError, OSError, ValueError) as error:
+            _complain(console, str(error))
+            if options.datasets:
+                return 2
+            continue
+        if not of_data_set:
+            _complain(console, f"{name} is left out: none of these methods is for {DATASETS[name]} targets.")
+        comparison += of_data_set
     if not comparison:
         _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
         return 2
-    for name in options.datasets:
-        if not any(cell.dataset == name for cell in comparison):
-            _complain(console, f"{name} is left out: none of these methods is for {DATASETS[name]} targets.")
     records = []
     interrupted = False
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison))
-            settings = {"folds": options.folds, "repeats": options.repeats, "jobs": options.jobs}
-            done = ({**record, **settings} for record in run(comparison, options.jobs))
+            done = ({**record, **settings[record["dataset"]]} for record in run(comparison, options.jobs))
             for record in _kept(done, options.out):
                 records.append(record)
                 progress.advance(bar)
@@ -72,6 +84,12 @@ def _compare(options: Namespace, console: Console) -> int:
         console.print(f"Interrupted after {len(records)} of {len(comparison)} folds.")
     console.print(f"{len(records)} records appended to {options.out}")
     return 130 if interrupted else int(any("error" in record for record in records))
+
+
+def _splitting(name: str, options: Namespace) -> tuple[int | str, int]:
+    """Number of folds, or the official split, and of repeats: those asked for, or those that suit the task."""
+    folds, repeats = (OFFICIAL, 5) if DATASETS[name] == "retrieval" else (3, 2)
+    return options.folds or folds, options.repeats or repeats
 
 
 def _speed(options: Namespace, console: Console) -> int:
@@ -134,12 +152,17 @@ def _parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument(
+        "--profile",
+        choices=PROFILES,
+        default="default",
+        help="what to compare: default, the data sets that come with the package; full, all others too, and images",
+    )
+    parser.add_argument(
         "--datasets",
         nargs="+",
         choices=DATASETS,
-        default=list(BUNDLED),
         metavar="NAME",
-        help=f"from {', '.join(DATASETS)} (default: {' '.join(BUNDLED)}, which come with the package)",
+        help=f"from {', '.join(DATASETS)} (default: those of the profile)",
     )
     parser.add_argument(
         "--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: all but those on request"
@@ -147,11 +170,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--folds",
         type=_folds,
-        default=3,
         metavar="N",
-        help=f"number of folds, or {OFFICIAL!r} for the official split (default: 3)",
+        help=f"number of folds, or {OFFICIAL!r} for the official split (default: 3, or {OFFICIAL!r} for images)",
     )
-    parser.add_argument("--repeats", type=_positive, default=2, metavar="N", help="repeats of the folds (default: 2)")
+    parser.add_argument(
+        "--repeats", type=_positive, metavar="N", help="repeats of the folds (default: 2, or 5 for images)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and methods (default: 0)")
     parser.add_argument(
         "--jobs",

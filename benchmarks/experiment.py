@@ -10,7 +10,7 @@ import numpy as np
 from iterstrat.ml_stratifiers import RepeatedMultilabelStratifiedKFold
 from joblib import Parallel, delayed
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import RepeatedKFold
+from sklearn.model_selection import GroupKFold, RepeatedKFold
 
 from benchmarks.tasks import DATASETS, TASKS, load
 
@@ -32,7 +32,8 @@ class Cell(NamedTuple):
 def splits(name: str, n_folds: int | str, n_repeats: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test indices of every fold of every repeat, or of the official split in every repeat.
 
-    Folds of label sets are stratified by label (Sechidis et al., 2011).
+    Folds of label sets are stratified by label (Sechidis et al., 2011). Folds for retrieval have whole classes, so that
+    the classes of the test part were never seen.
 
     Raises
     ------
@@ -44,6 +45,9 @@ def splits(name: str, n_folds: int | str, n_repeats: int, seed: int) -> list[tup
         if n_train is None:
             raise ValueError(f"{name} has no official split. Pass a number of folds.")
         return [(np.arange(n_train), np.arange(n_train, len(X)))] * n_repeats
+    if DATASETS[name] == "retrieval":
+        folds = (GroupKFold(n_folds, shuffle=True, random_state=seed + repeat) for repeat in range(n_repeats))
+        return [split for each in folds for split in each.split(X, groups=Y)]
     splitter = RepeatedMultilabelStratifiedKFold if DATASETS[name] == "multilabel" else RepeatedKFold
     return list(splitter(n_splits=n_folds, n_repeats=n_repeats, random_state=seed).split(X, Y))
 

@@ -1,10 +1,9 @@
 """Hot paths as ratios to a floor or a peer, measured in one run, on Linux."""
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors, NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks import speed_embeddings
 from benchmarks.tasks import label_powerset, load
+from benchmarks.timing import medians, record
 from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.encoders import MLP
 
@@ -34,6 +35,7 @@ def measure() -> Iterator[dict[str, Any]]:
         yield _against_nca(name, RAMLLinear())
         yield _against_nca(name, HRAMLTransformer())
     yield from _neighbours()
+    yield from speed_embeddings.measure()
 
 
 def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -44,17 +46,15 @@ def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
 def _against_nca(name: str, metric: RAMLLinear | HRAMLTransformer) -> dict[str, Any]:
     X, Y = _training_part(name)
     peer, classes = NeighborhoodComponentsAnalysis(random_state=0), label_powerset(Y)
-    seconds, floor = _medians(lambda: metric.fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
+    seconds, floor = medians(lambda: metric.fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
     path = f"{type(metric).__name__} fit, {name} ({X.shape[0]} x {X.shape[1]}, {Y.shape[1]} labels)"
-    return _record(path, seconds, "NCA on its label powerset", floor)
+    return record(path, seconds, "NCA on its label powerset", floor)
 
 
 def _constrained_fit() -> dict[str, Any]:
     X, Y = _training_part("emotions")
-    seconds, floor = _medians(
-        lambda: RAMLLinear(psd="constrained").fit(X, Y), lambda: RAMLLinear().fit(X, Y), repeats=2
-    )
-    return _record("RAMLLinear(psd='constrained') fit, emotions", seconds, "RAMLLinear()", floor)
+    seconds, floor = medians(lambda: RAMLLinear(psd="constrained").fit(X, Y), lambda: RAMLLinear().fit(X, Y), repeats=2)
+    return record("RAMLLinear(psd='constrained') fit, emotions", seconds, "RAMLLinear()", floor)
 
 
 def _epoch_seconds(X: np.ndarray, Y: np.ndarray, n_epochs: int) -> float:
@@ -63,7 +63,7 @@ def _epoch_seconds(X: np.ndarray, Y: np.ndarray, n_epochs: int) -> float:
         32, encoder="mlp", head="linear", early_stopping=False, n_iter_no_change=n_epochs + 1, tol=0.0, random_state=0
     )
     few, many = (
-        _medians(lambda n=n: model.set_params(max_epochs=n).fit(X, Y), None, repeats=2, rounds=1)[0]
+        medians(lambda n=n: model.set_params(max_epochs=n).fit(X, Y), None, repeats=2, rounds=1)[0]
         for n in (1, 1 + n_epochs)
     )
     return (many - few) / n_epochs
@@ -85,9 +85,9 @@ def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]
     steps, floors = [], []
     for _ in range(rounds):
         steps.append(_epoch_seconds(X, Y, n_epochs=5))
-        floors.append(_medians(trivial_step, None, repeats=5, rounds=1)[0])
+        floors.append(medians(trivial_step, None, repeats=5, rounds=1)[0])
     path = f"HRAMLTransformer step over all pairs ({n_samples:,} x 72, 128 hidden units, 32 components)"
-    return _record(path, median(steps), "encoder forward and backward", median(floors))
+    return record(path, median(steps), "encoder forward and backward", median(floors))
 
 
 def _growth_of_epochs(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228)) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _growth_of_epochs(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228
 def _growth(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228, 1_000_000)) -> Iterator[dict[str, Any]]:
     """Exponent e of time ~ n^e by least squares on logarithms, in all and for one iteration: few samples take more."""
     X, Y = _gaussian(sizes[-1])
-    seconds = np.array([_medians(lambda n=n: RAMLLinear().fit(X[:n], Y[:n]), None, 3, rounds=1)[0] for n in sizes])
+    seconds = np.array([medians(lambda n=n: RAMLLinear().fit(X[:n], Y[:n]), None, 3, rounds=1)[0] for n in sizes])
     iterations = np.array([RAMLLinear().fit(X[:n], Y[:n]).n_iter_ for n in sizes])
     path = f"RAMLLinear fit, Gaussian, {sizes[0]:,} to {sizes[-1]:,} samples"
     for what, times in (("", seconds), (", per iteration", seconds / iterations)):
@@ -116,11 +116,11 @@ def _growth(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228, 1_000_00
 def _real_labels(n_samples: int = 1_000_000, n_labels: int = 9) -> dict[str, Any]:
     X, _ = _gaussian(n_samples)
     D = np.random.default_rng(1).dirichlet(np.ones(n_labels), n_samples)
-    seconds, floor = _medians(
+    seconds, floor = medians(
         lambda: RAMLLinear(relation="l1").fit(X, D), lambda: RAMLLinear(relation="sqeuclidean").fit(X, D), repeats=2
     )
     path = f"RAMLLinear(relation='l1') fit, Gaussian ({n_samples:,} x 72, {n_labels} real labels)"
-    return _record(path, seconds, "relation='sqeuclidean', which factors", floor)
+    return record(path, seconds, "relation='sqeuclidean', which factors", floor)
 
 
 def _gaussian(n_samples: int, n_features: int = 72, n_labels: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -133,12 +133,12 @@ def _gaussian(n_samples: int, n_features: int = 72, n_labels: int = 6) -> tuple[
 def _gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int = 6) -> dict[str, Any]:
     X, Y = _gaussian(n_samples, n_features, n_labels)
     before = _resident_bytes()
-    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=3)
-    record = _record(
+    seconds, floor = medians(lambda: RAMLLinear().fit(X, Y), lambda: X.T @ X, repeats=3)
+    measured = record(
         f"RAMLLinear fit, Gaussian ({n_samples:,} x {n_features}, {n_labels} labels)", seconds, "one X.T @ X", floor
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {**record, "peak_over_X": 1 + (peak - before) / X.nbytes}  # X, and what fit adds to all that stood before
+    return {**measured, "peak_over_X": 1 + (peak - before) / X.nbytes}  # X, and what fit adds to all that stood before
 
 
 def _resampled_fit(n_samples: int = 100_000) -> dict[str, Any]:
@@ -146,9 +146,9 @@ def _resampled_fit(n_samples: int = 100_000) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(X), n_samples)
     X = StandardScaler().fit_transform(X)[rows] + 0.3 * rng.standard_normal((n_samples, X.shape[1]))
-    seconds, floor = _medians(lambda: RAMLLinear().fit(X, Y[rows]), lambda: X.T @ X, repeats=2)
+    seconds, floor = medians(lambda: RAMLLinear().fit(X, Y[rows]), lambda: X.T @ X, repeats=2)
     path = f"RAMLLinear fit, resampled emotions with noise ({n_samples:,} x 72, 6 labels)"
-    return _record(path, seconds, "one X.T @ X", floor)
+    return record(path, seconds, "one X.T @ X", floor)
 
 
 def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) -> Iterator[dict[str, Any]]:
@@ -166,31 +166,10 @@ def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) 
         NearestNeighbors(n_neighbors=5).fit(X).kneighbors(queries, return_distance=False)
 
     size = f"({n_train} x 50, {n_labels} labels, {n_queries} queries)"
-    seconds, floor = _medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=4)
-    yield _record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
-    seconds, floor = _medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
-    yield _record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
-
-
-def _medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 3) -> tuple[float, float]:
-    """Median seconds of the work and of its floor, if any, in alternating rounds so that a slow spell hits both.
-
-    The first call of a round warms up and does not count: torch and numpy bring thread pools of their own, and for a
-    while after its last call the one keeps the cores from the other.
-    """
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for call, times in zip((work, floor), seconds, strict=True) if floor else [(work, seconds[0])]:
-            for timed in [False] + [True] * repeats:
-                start = perf_counter()
-                call()
-                if timed:
-                    times.append(perf_counter() - start)
-    return median(seconds[0]), median(seconds[1] or [0.0])
-
-
-def _record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:
-    return {"path": path, "seconds": seconds, "floor": floor_name, "floor_seconds": floor, "ratio": seconds / floor}
+    seconds, floor = medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=4)
+    yield record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
+    seconds, floor = medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
+    yield record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
 
 
 def _resident_bytes() -> int:

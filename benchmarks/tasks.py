@@ -12,8 +12,17 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
+from benchmarks import images
 from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
-from skrelmetric.datasets import LDL_NAMES, MULAN_NAMES, fetch_ldl, fetch_mulan, load_emotions, load_yeast
+from skrelmetric.datasets import (
+    LDL_NAMES,
+    MULAN_NAMES,
+    fetch_ldl,
+    fetch_mulan,
+    fetch_omniglot,
+    load_emotions,
+    load_yeast,
+)
 from skrelmetric.encoders import Laplacian, Tanh
 from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, MULTILABEL_SCORERS
 
@@ -32,7 +41,7 @@ class Task(NamedTuple):
     Methods on request take longer, and are run when they are named.
     """
 
-    scorers: dict
+    scorers: dict | Callable
     criteria: tuple[Criterion, ...]
     methods: dict[str, Callable[[int], BaseEstimator]]
     on_request: dict[str, Callable[[int], BaseEstimator]]
@@ -186,12 +195,31 @@ TASKS = {
             "HRAML tuned + AAKNN": lambda seed: _tuned(AAKNN(4), LABEL_DISTRIBUTION_SCORERS, "cosine_similarity", seed),
         },
     ),
+    "retrieval": Task(
+        images.scores,
+        (
+            Criterion("R@1 ↑", "recall_at_1", 1),
+            Criterion("R@2 ↑", "recall_at_2", 1),
+            Criterion("R@4 ↑", "recall_at_4", 1),
+            Criterion("R@8 ↑", "recall_at_8", 1),
+            Criterion("R-Precision ↑", "r_precision", 1),
+            Criterion("MAP@R ↑", "map_at_r", 1),
+            Criterion("NMI ↑", "nmi", 1),
+            Criterion("F1 ↑", "f1", 1),
+        ),
+        images.METHODS,
+        images.ON_REQUEST,
+    ),
 }
 
 BUNDLED: dict[str, Callable] = {"yeast": load_yeast, "emotions": load_emotions}
 """Loaders of the data sets that come with the package and need no network."""
 
-DATASETS = {**dict.fromkeys(MULAN_NAMES, "multilabel"), **dict.fromkeys(LDL_NAMES, "label distribution")}
+DATASETS = {
+    **dict.fromkeys(MULAN_NAMES, "multilabel"),
+    **dict.fromkeys(LDL_NAMES, "label distribution"),
+    "omniglot": "retrieval",
+}
 """Task of each data set."""
 
 
@@ -200,6 +228,8 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray, int | None]:
     """Samples and targets of a data set, and how many samples lead as the official training part, if there is one."""
     if name in LDL_NAMES:
         return *fetch_ldl(name, return_X_y=True), None
+    if name == "omniglot":
+        return *fetch_omniglot(subset="all", return_X_y=True), len(fetch_omniglot(return_X_y=True)[1])
     loader = BUNDLED.get(name, partial(fetch_mulan, name))
     parts = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
     X, Y = (np.vstack(arrays) for arrays in zip(*parts, strict=True))

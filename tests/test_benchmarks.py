@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import experiment, speed
+from benchmarks import experiment, images, speed, speed_embeddings
 from benchmarks.cli import main
 from benchmarks.table import comparison_tables
 from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
+from benchmarks.timing import medians
 from benchmarks.trunks import conv_trunk
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +204,7 @@ def test_speed_measures_ratios_and_peaks():
     assert speed._real_labels(n_samples=2000)["ratio"] > 0
     assert speed._constrained_fit()["ratio"] > 1
     calls = []
-    work, floor = speed._medians(lambda: calls.append(time.sleep(0.02)), lambda: time.sleep(0.005), repeats=2)
+    work, floor = medians(lambda: calls.append(time.sleep(0.02)), lambda: time.sleep(0.005), repeats=2)
     assert len(calls) == 9
     assert work >= 0.02
     assert 0.005 <= floor < work
@@ -257,9 +258,83 @@ def test_nonlinear_methods_beat_plain_neighbours_on_emotions(method):
 
 def test_trunk_comes_from_its_seed_alone():
     state = torch.get_rng_state()
-    trunks = [conv_trunk(seed, width=8) for seed in (0, 0, 1)]
+    trunks = [conv_trunk(seed, widths=(4, 4, 4, 8)) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
     assert trunks[0](torch.zeros(3, 1, 28, 28)).shape == (3, 8)
     weights = [trunk[0].weight for trunk in trunks]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+IMAGE_METHODS = TASKS["retrieval"].all_methods
+
+
+@pytest.mark.parametrize("name", IMAGE_METHODS)
+def test_methods_of_images_train(name, rng):
+    images_, y = rng.random((24, 1, 28, 28), dtype=np.float32), np.arange(24) % 6
+    model = IMAGE_METHODS[name](0)
+    if name != "Raw pixels":
+        model.set_params(max_epochs=1)
+    scores = images.scores(model.fit(images_, y), images_, y)
+    assert scores.keys() == {criterion.scorer for criterion in TASKS["retrieval"].criteria}
+    assert all(0 <= score <= 1 for score in scores.values())
+
+
+@pytest.mark.parametrize("name", images.LOSSES)
+def test_methods_of_images_start_alike(name, rng):
+    images_, y = rng.random((12, 1, 28, 28), dtype=np.float32), np.arange(12) % 3
+    starts = []
+    for method in (name, f"DRML-{name}", f"DRML-{name}, paper"):
+        model = IMAGE_METHODS[method](3).set_params(max_epochs=1, learning_rate=1e-30, loss_learning_rate=1e-30)
+        encoder = model.set_params(weight_decay=0.0).fit(images_, y).encoder_
+        starts.append([encoder.trunk[0].weight, encoder.head.nodes.weight])
+    for other in starts[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(starts[0], other, strict=True))
+
+
+def test_images_of_unseen_classes(data_home, monkeypatch):
+    monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
+    (official,) = experiment.cells(["omniglot"], ["Raw pixels"], experiment.OFFICIAL, 1, 0)
+    assert (len(official.train), len(official.test)) == (2200, 2640)
+    scores = experiment.run_cell(official)["scores"]
+    assert scores["R@1 ↑"] == pytest.approx(0.335, abs=0.001)
+    assert scores["MAP@R ↑"] == pytest.approx(0.057, abs=0.001)
+    _, y, _ = load("omniglot")
+    for cell in experiment.cells(["omniglot"], ["Raw pixels"], 3, 2, 0):
+        assert not set(y[cell.train]) & set(y[cell.test])
+
+
+def test_data_of_a_profile_that_is_missing_is_left_out(tmp_path, monkeypatch, capsys):
+    def missing(*args, **kwargs):
+        raise OSError("not here")
+
+    load.cache_clear()
+    for fetch in ("fetch_mulan", "fetch_ldl", "fetch_omniglot"):
+        monkeypatch.setattr(f"benchmarks.tasks.{fetch}", missing)
+    arguments = ["--profile", "full", "--methods", "MLkNN", "--repeats", "1", "--folds", "2", "--jobs", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
+    assert "not here" in capsys.readouterr().out
+    records = records_of(tmp_path / "r.jsonl")
+    assert {record["dataset"] for record in records} == {"emotions", "yeast"}
+    assert {(record["folds"], record["repeats"]) for record in records} == {(2, 1)}
+    load.cache_clear()
+
+
+def test_images_have_the_official_split_and_five_seeds_by_default(tmp_path, monkeypatch, data_home):
+    monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
+    arguments = ["--datasets", "omniglot", "--methods", "Raw pixels", "--jobs", "1"]
+    monkeypatch.setattr(
+        experiment, "run_cell", lambda cell: {"dataset": cell.dataset, "method": cell.method, "error": "-"}
+    )
+    assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 1
+    records = records_of(tmp_path / "r.jsonl")
+    assert [(record["folds"], record["repeats"]) for record in records] == [("official", 5)] * 5
+
+
+def test_speed_of_embeddings():
+    trunk = torch.nn.Linear(4, 8)
+    assert speed_embeddings.relational_step("triplet", 16, "trunk", trunk, (4,), n_batches=2)["path"].startswith("DRML")
+    records = list(speed_embeddings.losses(16))
+    assert len(records) == 4
+    assert all(record["seconds"] > 0 for record in records)
+    assert speed_embeddings.retrieval(5, n_samples=60, width=8)["ratio"] > 0

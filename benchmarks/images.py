@@ -1,0 +1,87 @@
+"""Retrieval of images of classes that were never seen: raw pixels, plain losses, and DRML over each of them.
+
+Every method has the same trunk from the same weights, as many steps, and the same optimiser, which was chosen for the
+plain losses on training classes held out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer
+
+from benchmarks.trunks import conv_trunk
+from skrelmetric import DRMLTransformer
+from skrelmetric.metrics import clustering_f1, clustering_nmi, retrieval_report
+
+LOSSES = {"TSH": "triplet", "MDW": "margin", "ProxyAnchor": "proxy_anchor", "CosFace": "cosface"}
+"""The losses of the DRML paper by its names: triplets with semi-hard mining, margin with distance-weighted sampling."""
+
+_BUDGET = {
+    "batch_size": 80,
+    "samples_per_class": 4,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.05,
+    "early_stopping": False,
+    "max_epochs": 16,
+    "n_iter_no_change": 1000,
+}
+
+# How the method is read: what the paper states, and what its authors' code does. Steps are those of all methods.
+_STEPS = ("batch_size", "learning_rate", "trunk_learning_rate", "loss_learning_rate")
+_PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _STEPS}
+_CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _STEPS}
+
+_ABLATIONS: dict[str, dict[str, Any]] = {
+    "without J_ensem": {"ensemble_weight": 0.0},
+    "without J_recon": {"reconstruction_weight": 0.0},
+    "without J_emb": {"embedding_weight": 0.0},
+    **{f"K = {k}": {"n_features": k} for k in (1, 2, 8)},
+    "J_ensem summed": {"ensemble_weight": 1.0},
+    "balanced": {"assignment": "balanced"},
+    "all samples": {"assignment": "all"},
+    "softmax": {"score_activation": "softmax"},
+    "nodes": {"output": "nodes"},
+    "balanced, nodes": {"assignment": "balanced", "output": "nodes"},
+    "free nodes": {"normalize_nodes": False},
+    "blocked": {"stop_gradient": True},
+}
+"""Changes to DRML with its defaults: each loss left out (DRML, Table 3), the number of branches (Table 1), and more."""
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """Pixels of each image in a row."""
+    return images.reshape(len(images), -1)
+
+
+def _trained(loss: str, **options: Any) -> Callable[[int], BaseEstimator]:
+    def method(seed: int) -> BaseEstimator:
+        return DRMLTransformer(128, trunk=conv_trunk(seed), loss=loss, random_state=seed, **{**_BUDGET, **options})
+
+    return method
+
+
+METHODS: dict[str, Callable[[int], BaseEstimator]] = {
+    "Raw pixels": lambda seed: make_pipeline(FunctionTransformer(flat), Normalizer())
+}
+ON_REQUEST: dict[str, Callable[[int], BaseEstimator]] = {}
+for _name, _loss in LOSSES.items():
+    METHODS[_name] = _trained(_loss, relational=False)
+    METHODS[f"DRML-{_name}"] = _trained(_loss)
+    METHODS[f"DRML-{_name}, paper"] = _trained(_loss, **_PAPER)
+    METHODS[f"DRML-{_name}, code"] = _trained(_loss, **_CODE)
+    for _change, _options in _ABLATIONS.items():
+        ON_REQUEST[f"DRML-{_name}, {_change}"] = _trained(_loss, **_options)
+    for _epochs in (48,):
+        ON_REQUEST[f"{_name}, {_epochs} epochs"] = _trained(_loss, relational=False, max_epochs=_epochs)
+        ON_REQUEST[f"DRML-{_name}, {_epochs} epochs"] = _trained(_loss, max_epochs=_epochs)
+        ON_REQUEST[f"DRML-{_name}, paper, {_epochs} epochs"] = _trained(_loss, **_PAPER, max_epochs=_epochs)
+
+
+def scores(estimator: BaseEstimator, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Criteria of the embedded samples among themselves, of one embedding."""
+    Z = estimator.transform(X)
+    clusters = {"nmi": clustering_nmi(Z, y, random_state=0), "f1": clustering_f1(Z, y, random_state=0)}
+    return {**retrieval_report(Z, y), **clusters}

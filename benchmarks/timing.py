@@ -1,0 +1,28 @@
+"""Times of work beside those of a floor or a peer."""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+
+def medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 3) -> tuple[float, float]:
+    """Median seconds of the work and of its floor, if any, in alternating rounds so that a slow spell hits both.
+
+    The first call of a round warms up and does not count: torch and numpy bring thread pools of their own, and for a
+    while after its last call the one keeps the cores from the other.
+    """
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for call, times in zip((work, floor), seconds, strict=True) if floor else [(work, seconds[0])]:
+            for timed in [False] + [True] * repeats:
+                start = perf_counter()
+                call()
+                if timed:
+                    times.append(perf_counter() - start)
+    return median(seconds[0]), median(seconds[1] or [0.0])
+
+
+def record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:
+    """Row of the table of hot paths."""
+    return {"path": path, "seconds": seconds, "floor": floor_name, "floor_seconds": floor, "ratio": seconds / floor}
