@@ -3,7 +3,19 @@ import math
 import pytest
 import torch
 
-from skrelmetric.losses import LOSSES, ArcFace, Batch, CosFace, Margin, ProxyAnchor, SoftTriple, Triplet, _pairs
+from skrelmetric.losses import (
+    LOSSES,
+    ArcFace,
+    Batch,
+    CosFace,
+    Margin,
+    NormalizedSoftmax,
+    ProxyAnchor,
+    ProxyNCA,
+    SoftTriple,
+    Triplet,
+    _pairs,
+)
 
 pml = pytest.importorskip("pytorch_metric_learning")
 from pytorch_metric_learning import distances, losses, miners  # noqa: E402
@@ -123,7 +135,15 @@ class TestProxyAnchor:
 SOFTMAX = {
     CosFace(0.2, 5.0): lambda s, has: 5 * (s - 0.2 * has.double()),
     ArcFace(20.0, 5.0): lambda s, has: 5 * torch.where(has, (s.acos() + math.pi / 9).cos(), s),
+    NormalizedSoftmax(0.3): lambda s, has: s / 0.3,
+    ProxyNCA(3.0): lambda s, has: -3 * (2 - 2 * s),  # squared distances of unit vectors
+    SoftTriple(2, 5.0, 0.2, 0.1): lambda s, has: 5 * (chosen(s.reshape(C, 2), 0.2) - 0.1 * has.double()),
 }
+
+
+def chosen(s, temperature):
+    weights = (s / temperature).exp()
+    return (weights * s).sum(1) / weights.sum(1)
 
 
 @pytest.mark.parametrize("spec", SOFTMAX)
@@ -253,6 +273,26 @@ def test_n_pair_with_two_samples_of_each_class_is_that_of_pytorch_metric_learnin
     expected.backward()
     close(value, expected, rtol)
     close(Z.grad, reference.grad, rtol * 10)
+
+
+def test_n_pair_of_masks_that_no_classes_have(monkeypatch):
+    Z, batch = samples(14), some_pairs(14)
+    drawn = []
+    draw = _pairs._drawn
+    monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    value = build(LOSSES["n_pair"], n_groups=2)(Z, batch, generator())
+    partners = drawn[0][:, 0].tolist()
+    anchors = [a for a in range(14) if any(batch.similar[a, b] for b in range(a + 1, 14))]
+    assert all(batch.similar[a, partners[a]] and partners[a] > a for a in anchors)
+    U, terms = torch.nn.functional.normalize(Z, dim=1), [[], []]
+    for a in anchors:
+        others = [partners[b] for b in anchors if batch.dissimilar[a, partners[b]]]
+        terms[batch.groups[a]].append(
+            -torch.log_softmax(torch.stack([U[a] @ U[partners[a]], *(U[a] @ U[b] for b in others)]), 0)[0]
+        )
+    expected = sum(sum(part) / len(part) for part in terms)
+    close(value, expected, 1e-12)
+    close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-10)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
