@@ -15,6 +15,7 @@ from skrelmetric.losses import (
     SoftTriple,
     Triplet,
     _pairs,
+    _triplets,
 )
 
 pml = pytest.importorskip("pytorch_metric_learning")
@@ -237,11 +238,11 @@ class TestTriplet:
 
     def test_random_draws_one_dissimilar_sample_for_each_similar_pair(self, monkeypatch):
         drawn = []
-        draw = _pairs._drawn
-        monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+        draw = _triplets.drawn
+        monkeypatch.setattr(_triplets, "drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
         Z, batch = samples(12), some_pairs(12)
         value = build(Triplet(0.3, "random"))(Z, batch, generator())
-        index, present = _pairs._similar_of_each(batch.similar)
+        index, present = _pairs.similar_of_each(batch.similar)
         assert present.sum() == batch.similar.sum()
         triplets = [
             (a, int(index[a, i]), int(drawn[0][a, i]))
@@ -255,7 +256,7 @@ class TestTriplet:
 
     def test_draws_follow_the_weights(self):
         weights = torch.tensor([[0.0, 1.0, 3.0, 0.0], [2.0, 0.0, 0.0, 2.0]])
-        drawn = _pairs._drawn(weights, 20_000, generator())
+        drawn = _pairs.drawn(weights, 20_000, generator())
         shares = torch.stack([(drawn == j).double().mean(1) for j in range(4)], 1)
         torch.testing.assert_close(shares, (weights / 4).double(), rtol=0, atol=0.015)
         assert (shares[weights == 0] == 0).all()
@@ -278,8 +279,8 @@ def test_n_pair_with_two_samples_of_each_class_is_that_of_pytorch_metric_learnin
 def test_n_pair_of_masks_that_no_classes_have(monkeypatch):
     Z, batch = samples(14), some_pairs(14)
     drawn = []
-    draw = _pairs._drawn
-    monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+    draw = _pairs.drawn
+    monkeypatch.setattr(_pairs, "drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
     value = build(LOSSES["n_pair"], n_groups=2)(Z, batch, generator())
     partners = drawn[0][:, 0].tolist()
     anchors = [a for a in range(14) if any(batch.similar[a, b] for b in range(a + 1, 14))]
@@ -312,16 +313,16 @@ class TestMargin:
         Z, codes = samples(40, dtype), classes(40)
         groups = torch.randint(0, n_groups, (40,), generator=generator(3))
         drawn = []
-        draw = _pairs._drawn
-        monkeypatch.setattr(_pairs, "_drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
+        draw = _triplets.drawn
+        monkeypatch.setattr(_triplets, "drawn", lambda *args: drawn.append(draw(*args)) or drawn[-1])
         loss, batch = build(Margin(), dtype, n_groups), Batch.of_classes(codes, C, groups, n_groups)
         with torch.no_grad():
             loss.beta.add_(torch.rand(n_groups, C, generator=generator(5)))
         value = loss(Z, batch, generator())
         value.backward()
-        p, present = _pairs._similar_of_each(batch.similar)
-        d = _pairs._distances(torch.nn.functional.normalize(Z.detach(), dim=1))
-        weights = _pairs._distance_weights(d, batch.dissimilar, D, 0.5, 1.4)
+        p, present = _pairs.similar_of_each(batch.similar)
+        d = _pairs.distances(torch.nn.functional.normalize(Z.detach(), dim=1))
+        weights = _triplets._distance_weights(d, batch.dissimilar, D, 0.5, 1.4)
         present &= (weights > 0).any(1)[:, None]
         reference, expected, oracles = Z.detach().clone().requires_grad_(), 0.0, []
         for k in range(n_groups):
@@ -345,8 +346,8 @@ class TestMargin:
             miners.distance_weighted_miner.lmu, name, lambda *a, weights, **k: captured.append(weights) or empty
         )
         miners.DistanceWeightedMiner(0.5, 1.4)(Z, codes)
-        d = _pairs._distances(torch.nn.functional.normalize(Z, dim=1))
-        weights = _pairs._distance_weights(d, Batch.of_classes(codes, C).dissimilar, width, 0.5, 1.4)
+        d = _pairs.distances(torch.nn.functional.normalize(Z, dim=1))
+        weights = _triplets._distance_weights(d, Batch.of_classes(codes, C).dissimilar, width, 0.5, 1.4)
         torch.testing.assert_close(weights, captured[0].nan_to_num(0), rtol=1e-9, atol=1e-12)
 
     def test_boundary_of_a_sample_is_the_mean_of_its_labels(self):

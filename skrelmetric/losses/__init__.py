@@ -4,8 +4,9 @@ A group is what one branch of an ensemble trains on; a loss gives the sum over g
 """
 
 from skrelmetric.losses._core import Batch, LossSpec
-from skrelmetric.losses._pairs import Circle, Contrastive, Margin, MultiSimilarity, NPair, Triplet
+from skrelmetric.losses._pairs import Circle, Contrastive, MultiSimilarity, NPair
 from skrelmetric.losses._proxies import ArcFace, CosFace, NormalizedSoftmax, ProxyAnchor, ProxyNCA, SoftTriple
+from skrelmetric.losses._triplets import Margin, Triplet
 
 __all__ = [
     "LOSSES",
