@@ -80,6 +80,9 @@ def stacked(y: Any, y_val: Any) -> Any:
     """
     if y.shape[1:] != y_val.shape[1:]:
         raise ValueError(f"y_val has outputs of shape {y_val.shape[1:]}, but y of {y.shape[1:]}.")
+    names, names_val = (isinstance(each, np.ndarray) and each.dtype.kind in "OUS" for each in (y, y_val))
+    if names != names_val:
+        raise ValueError(f"y holds {y.dtype} and y_val {y_val.dtype}: name the classes of both in the same way.")
     if sparse.issparse(y) or sparse.issparse(y_val):
         return sparse.csr_array(sparse.vstack([y, y_val]))
     if isinstance(y, Tensor) or isinstance(y_val, Tensor):

@@ -147,7 +147,9 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                 f"The {name} has parameters of {dtype_of(module)}, but float32 or float64 is needed. "
                 f"Use {name}.float(), and mixed_precision=True for bfloat16."
             )
-        return deepcopy(module)
+        copy = deepcopy(module)
+        copy.register_forward_pre_hook(_on_copies)  # what works in place would change the user's samples
+        return copy
 
     def _seed(self, key: str | None) -> int:
         if key is not None and self.random_state is None:
@@ -179,6 +181,10 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         tags.target_tags.two_d_labels = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _on_copies(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.clone() for each in inputs)
 
 
 def _where_possible(storage: Any, location: str) -> Any:

@@ -18,7 +18,10 @@ __all__ = [
     "like",
     "of_dtype",
     "resolve_device",
+    "unit",
 ]
+
+_TINY = 1e-12  # below which a norm counts as 0
 
 # Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
@@ -96,6 +99,16 @@ def of_dtype(array: Any, dtype: Any) -> Any:
     if isinstance(array, Tensor):
         return array.to(dtype)
     return array.astype(dtype, copy=False) if isinstance(array, np.ndarray) else _namespace(array).astype(array, dtype)
+
+
+def unit(vectors: Tensor, dim: int = 1) -> Tensor:
+    """Vectors along a dimension divided by their norm; those of norm 0 stay, and pass no gradient on.
+
+    Theirs would be that of the loss divided by next to nothing.
+    """
+    norms = vectors.norm(dim=dim, keepdim=True)
+    there = ~(norms <= _TINY)  # so that NaN stays NaN
+    return torch.where(there, vectors / torch.where(there, norms, 1), 0)
 
 
 def _namespace(X: Any) -> Any:

@@ -196,5 +196,9 @@ class OwnLoss(nn.Module):
         total = 0 * Z.sum()
         for group in batch.groups.unique().tolist():
             own = batch.groups == group
-            total = total + self.losses[group](Z[own], batch.targets[own])
+            loss = self.losses[group](Z[own], batch.targets[own])
+            if not isinstance(loss, Tensor) or loss.numel() != 1:
+                what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                raise ValueError(f"The loss returned {what}. It must return one number, as a tensor.")
+            total = total + loss.squeeze()
         return total

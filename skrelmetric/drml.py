@@ -61,9 +61,10 @@ class DRMLTransformer(ModuleTransformer):
         and trained from the weights that it has.
     loss : str, object with ``build``, or callable, default="proxy_anchor"
         Loss of the branches: a name of :data:`skrelmetric.losses.LOSSES`, one of its classes with parameters of your
-        own, or a callable ``loss(Z, y)`` such as a loss of pytorch-metric-learning, copied for each branch.
+        own, or a callable ``loss(Z, y)`` such as a loss of pytorch-metric-learning, copied for each branch. It gets
+        nodes of width n_components / n_features and their targets; if it is a module, its parameters are trained.
     embedding_loss : str, object with ``build``, callable or None, default=None
-        Loss of the embedding; None takes that of the branches.
+        Loss of the embedding, of width n_components; None takes that of the branches.
     relational : bool, default=True
         Whether to learn branches and relations. Without them one affine map of the trunk features is trained by
         `embedding_loss`: the baseline with the same trunk and the same initial weights.
@@ -92,8 +93,9 @@ class DRMLTransformer(ModuleTransformer):
         What makes weights of the scores of relations.
     assignment : {"argmin", "balanced", "all"}, default="argmin"
         Which branch a sample trains: the one that decodes it best, the same with equally many samples for each, or all.
-    output : {"embedding", "nodes"}, default="embedding"
-        What `transform` returns: the embedding, or the nodes side by side.
+    output : {"nodes", "embedding"}, default="nodes"
+        What `transform` returns: the nodes side by side, which retrieve unseen classes better, or the embedding that
+        is inferred from them (DRML, section 3.3).
     normalize : bool, default=True
         Whether it is divided by its norm; the losses compare directions.
     batch_size : int, default=80
@@ -118,17 +120,18 @@ class DRMLTransformer(ModuleTransformer):
         Whether to judge each epoch on samples held out, stop when that no longer improves, and return to the best
         weights, which may be those before training.
     validation_fraction : float, default=0.1
-        Share of the samples, or of the classes, held out, between 0 and 1.
+        Share of the samples, or of the classes, held out, between 0 and 1; two classes at least.
     hold_out : {"samples", "classes"}, default="samples"
         What is held out. Samples are judged by the mean relation to their ten nearest training samples. Whole classes
         are judged by the mean average precision at R among themselves, which says how unseen classes will be retrieved.
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the last fit; losses start anew.
+        Whether `fit` starts from the weights of the last fit, trunk included; losses start anew.
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
-        ends as if it had not been interrupted. Without a `random_state` the seed then comes from parameters and data.
+        ends as if it had not been interrupted, as far as a callable loss keeps its state in a ``state_dict``. Without
+        a `random_state` the seed then comes from parameters and data.
     mixed_precision : bool, default=False
         Whether the trunk computes in bfloat16 where torch deems it safe.
     verbose : bool, default=False
@@ -180,20 +183,28 @@ class DRMLTransformer(ModuleTransformer):
     (1797, 16)
     """
 
-    PUBLISHED = {"stop_gradient": True, "normalize_nodes": False, "batch_size": 80, "learning_rate": 1e-4}
-    """Parameters of the method as the paper states it (DRML, sections 3 and 4.2)."""
+    PUBLISHED = {
+        "stop_gradient": True,
+        "normalize_nodes": False,
+        "output": "embedding",
+        "normalize": False,
+        "batch_size": 80,
+        "trunk_learning_rate": 1e-5,
+        "learning_rate": 1e-4,
+    }
+    """Parameters of the method as the paper states it (DRML, sections 3 and 4.2); it fine-tunes a trained trunk."""
 
     RELEASED = {
         "split_features": True,
-        "stop_gradient": False,
         "reconstruction": "mse",
         "reconstruction_weight": 1.0,
+        "output": "embedding",
         "batch_size": 180,
         "trunk_learning_rate": 5e-5,
         "learning_rate": 1e-3,
         "loss_learning_rate": 1e-2,
     }
-    """Parameters of the authors' code."""
+    """Parameters of the authors' code, but for its schedule: steps halved every ten epochs, the trunk fixed in one."""
 
     _module_parameter = "trunk"
     _namespace_attribute = "_example"
@@ -264,7 +275,7 @@ class DRMLTransformer(ModuleTransformer):
         reconstruction="l2",
         score_activation="relu",
         assignment="argmin",
-        output="embedding",
+        output="nodes",
         normalize=True,
         batch_size=80,
         samples_per_class=None,
@@ -360,12 +371,12 @@ class DRMLTransformer(ModuleTransformer):
         X = self._validated(X, reset=True)
         y = check_supervision(self, X, y)
         self._check_parameters()
-        whole, y = counted_part(X, y, None, resolve_device(self.device, X))
-        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, y, X_val, y_val)
+        whole, counting = counted_part(X, y, None, resolve_device(self.device, X))
+        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
         seed = self._seed(key)
-        split = self._split(whole, y, X_val, y_val, seed)
+        split = self._split(whole, counting, X_val, y_val, seed)
         training = split.training if split else whole
-        supervision = Supervision(take(y, training.places), self.relation, self.pair_thresholds, whole.weights.device)
+        supervision = self._supervision(counting, training)
         encoder = self._start(training, seed)
         objective = self._objective(encoder.head, supervision, seed)
         trainer = Training(
@@ -410,7 +421,19 @@ class DRMLTransformer(ModuleTransformer):
 
     @property
     def _n_branches(self) -> int:
-        return min(self.n_features, self.n_components)
+        n_branches = min(self.n_features, self.n_components)
+        # Without relations branches are but how the weights are drawn, as those of the same seed with relations.
+        return n_branches if self.relational or self.n_components % n_branches == 0 else 1
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """How the method is read, where that does not change what weights there are."""
+        return {
+            "stop_gradient": self.stop_gradient,
+            "normalize_nodes": self.normalize_nodes,
+            "reconstruction": self.reconstruction,
+            "score": self.score_activation,
+        }
 
     def _split(self, whole: Part, y: Any, X_val: Any, y_val: Any, seed: int) -> Split | None:
         """Training and validation samples, if there are any of these."""
@@ -441,23 +464,23 @@ class DRMLTransformer(ModuleTransformer):
 
     def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> Tensor:
         """Which samples are held out, of shape (n_samples,), given the classes where whole ones are."""
-        rng = np.random.default_rng(seed)
-        if isinstance(truth, Tensor):
-            n_classes = int(truth.max()) + 1
-            chosen = rng.permutation(n_classes)[: max(2, round(self.validation_fraction * n_classes))]
-            held_out = torch.isin(truth, as_tensor(chosen, truth.device))
-        else:
-            chosen = rng.permutation(n_samples)[: max(1, round(self.validation_fraction * n_samples))]
-            held_out = torch.zeros(n_samples, dtype=torch.bool, device=truth.device)
-            held_out[as_tensor(chosen, truth.device)] = True
-        n_training = n_samples - int(held_out.sum())
-        if n_training < 2:
+        units = truth if isinstance(truth, Tensor) else torch.arange(n_samples, device=truth.device)
+        n_units = int(units.max()) + 1
+        fewest = 2 if isinstance(truth, Tensor) else 1
+        n_held_out = max(fewest, round(self.validation_fraction * n_units))
+        if n_units - n_held_out < 2:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {n_samples} samples, by {self.hold_out}, leaves "
-                f"{n_training} for training; 2 are needed. Pass more samples, another fraction, X_val and y_val, or "
-                "early_stopping=False."
+                f"hold_out={self.hold_out!r} with validation_fraction={self.validation_fraction} leaves "
+                f"{max(n_units - n_held_out, 0)} of {n_units} {self.hold_out} for training; 2 are needed. Pass more "
+                f"{self.hold_out}, another fraction, X_val and y_val, or early_stopping=False."
             )
-        return held_out
+        chosen = np.random.default_rng(seed).permutation(n_units)[:n_held_out]
+        return torch.isin(units, as_tensor(chosen, units.device))
+
+    def _supervision(self, y: Any, training: Part) -> Supervision:
+        """Targets of the training samples, given those of all that count."""
+        relation = self.relation[training.places] if isinstance(self.relation, Relation) else self.relation
+        return Supervision(take(y, training.places), relation, self.pair_thresholds, training.weights.device)
 
     def _start(self, part: Part, seed: int) -> Encoder:
         """Trunk and head to begin with."""
@@ -465,12 +488,15 @@ class DRMLTransformer(ModuleTransformer):
         if self.warm_start and hasattr(self, "encoder_"):
             self._check_same_samples(example)
             encoder = deepcopy(self.encoder_).to(device)
-            if encoder.shape != (self.relational, self._n_branches, self.n_components):
+            split = self.relational and self.split_features
+            if encoder.shape != (self.relational, split, self._n_branches, self.n_components):
                 raise ValueError(
-                    "warm_start=True, but relational, n_features or n_components has changed since the last fit. "
-                    "Pass warm_start=False to begin anew."
+                    "warm_start=True, but relational, split_features, n_features or n_components has changed since the "
+                    "last fit. Pass warm_start=False to begin anew."
                 )
             encoder.output, encoder.normalize = self.output, self.normalize
+            if isinstance(encoder.head, RelationalEnsemble):
+                encoder.head.read_as(**self._reading)
             return encoder
         generator = torch.Generator().manual_seed(seed)
         trunk = self._new_trunk(example, generator).to(device)
@@ -486,10 +512,7 @@ class DRMLTransformer(ModuleTransformer):
             generator,
             dtype,
             split_features=self.split_features,
-            stop_gradient=self.stop_gradient,
-            normalize_nodes=self.normalize_nodes,
-            reconstruction=self.reconstruction,
-            score=self.score_activation,
+            **self._reading,
         )
         return Encoder(trunk, ensemble, self.output, self.normalize).to(device)
 
@@ -513,7 +536,7 @@ class DRMLTransformer(ModuleTransformer):
         def build(loss: Any, width: int, n_groups: int) -> nn.Module:
             if hasattr(loss, "build"):
                 return loss.build(n_labels, width, n_groups, generator, dtype)
-            return OwnLoss([deepcopy(loss) for _ in range(n_groups)])
+            return OwnLoss([deepcopy(loss) for _ in range(n_groups)]).to(dtype)
 
         losses = (of_embedding,) if isinstance(head, PlainHead) else (of_branches, of_embedding)
         uses = {use for loss in losses for use in getattr(loss, "uses", {"targets"})}

@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Embeddings, of shape (n, n_components)."""
-        ensemble = self.head(self.trunk(X))
+        ensemble = self.head(self.trunk(X).to(dtype_of(self.head)))
         Z = ensemble.embedding if self.output == "embedding" else ensemble.nodes.flatten(1)
         return functional.normalize(Z, dim=1) if self.normalize else Z
 
@@ -51,9 +51,10 @@ class Encoder(nn.Module):
         return self.head.nodes.bias.numel()
 
     @property
-    def shape(self) -> tuple[bool, int, int]:
-        """Whether there are relations, and the numbers of branches and of components."""
-        return isinstance(self.head, RelationalEnsemble), len(self.head.nodes.bias), self.n_components
+    def shape(self) -> tuple[bool, bool, int, int]:
+        """Whether there are relations and features are split, and the numbers of branches and of components."""
+        split = isinstance(self.head, RelationalEnsemble) and self.head.split_features
+        return isinstance(self.head, RelationalEnsemble), split, len(self.head.nodes.bias), self.n_components
 
 
 class Split(NamedTuple):
@@ -148,6 +149,6 @@ def per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Ge
     """
     of_class = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
     n_classes = min(len(of_class), max(1, batch_size // n_each))
-    for _ in range(-(-len(codes) // batch_size)):
+    for _ in range(-(-len(codes) // (n_classes * n_each))):
         chosen = rng.choice(len(of_class), n_classes, replace=False)
         yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])

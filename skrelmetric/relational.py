@@ -18,12 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from skrelmetric._torch import unit
+
 __all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "RelationalEnsemble"]
 
+_N_SWEEPS = 10  # over the branches, when prices are sought; the total error is then the least to four digits
 _TINY = 1e-12  # below which a sum of scores counts as none, as in the authors' code
 
 SCORES = {
@@ -44,12 +46,27 @@ def _argmin(errors: Tensor) -> Tensor:
 
 
 def _balanced(errors: Tensor) -> Tensor:
-    """Least total error among the assignments that give no branch more than its share of samples, rounded up."""
+    """Nearly the least total error among the assignments that give no branch more than its share, rounded up.
+
+    Prices are sought at which every branch is the cheapest for its share of samples. Where that leaves some without
+    room, those go first who would lose most by their second choice.
+    """
     n_samples, n_branches = errors.shape
-    room = -(-n_samples // n_branches)
-    places = np.repeat(np.arange(n_branches), room)
-    _, chosen = linear_sum_assignment(errors.cpu().numpy()[:, places])
-    return functional.one_hot(torch.from_numpy(places[chosen]), n_branches).bool().to(errors.device)
+    if n_samples <= 1 or n_branches == 1:
+        return _argmin(errors)
+    last = (n_samples - 1) // n_branches, n_samples // n_branches  # of a branch's share, and the first beyond it
+    costs = errors.to("cpu", torch.float64, copy=True).numpy()
+    for _ in range(_N_SWEEPS):
+        for k in range(n_branches):
+            dearer = costs[:, k] - np.delete(costs, k, axis=1).min(1)
+            costs[:, k] -= np.partition(dearer, last)[[*last]].mean()
+    best, second = np.partition(costs, 1, axis=1)[:, :2].T
+    choices, left = costs.argsort(1).tolist(), [1 + last[0]] * n_branches
+    chosen = torch.empty(n_samples, dtype=torch.int64)
+    for i in (best - second).argsort(kind="stable").tolist():
+        chosen[i] = k = next(k for k in choices[i] if left[k])
+        left[k] -= 1
+    return functional.one_hot(chosen, n_branches).bool().to(errors.device)
 
 
 ASSIGNMENTS = {
@@ -168,8 +185,8 @@ class RelationalEnsemble(nn.Module):
                 raise ValueError(
                     f"{total} {name} cannot be shared out among {n_features} features. Pass a multiple of {n_features}."
                 )
-        self.split_features, self.stop_gradient, self.normalize_nodes = split_features, stop_gradient, normalize_nodes
-        self.reconstruction, self.score = reconstruction, score
+        self.split_features = split_features
+        self.read_as(stop_gradient, normalize_nodes, reconstruction, score)
         width = n_components // n_features
         seen = n_inputs // n_features if split_features else n_inputs
         self.n_features, self.width = n_features, width
@@ -184,12 +201,17 @@ class RelationalEnsemble(nn.Module):
             self.update.weight.copy_(torch.eye(width, 2 * width))
             self.update.bias.zero_()
 
+    def read_as(self, stop_gradient: bool, normalize_nodes: bool, reconstruction: str, score: str) -> None:
+        """Read the method in another way; the weights stay."""
+        self.stop_gradient, self.normalize_nodes = stop_gradient, normalize_nodes
+        self.reconstruction, self.score = reconstruction, score
+
     def forward(self, y: Tensor) -> Ensemble:
         """Nodes and embedding of trunk features of shape (B, D)."""
         seen = self._seen(y)
         nodes = self.nodes(seen)
         if self.normalize_nodes:
-            nodes = functional.normalize(nodes, dim=2, eps=_TINY)
+            nodes = unit(nodes, dim=2)
         # (B, K, 1) - (B, 1, K): a number for each sender and receiver.
         blocked = seen.detach()
         sent, received = self.senders.along(self.direction, blocked), self.receivers.along(self.direction, blocked)

@@ -119,6 +119,9 @@ class Supervision:
     def _pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         relations = self._G.block(rows, rows)
         apart = rows[:, None] != rows  # a sample drawn twice is no pair
+        if self._targets.known is not None:  # nor are two samples of which no output is known of both
+            known = self._targets.known[rows].to(torch.float32)
+            apart &= known @ known.T > 0
         near, far = self.thresholds
         similar = relations <= near
         return similar & apart, (relations >= far) & ~similar & apart
@@ -149,10 +152,11 @@ class Supervision:
 
     def _values(self, rows: Tensor) -> Tensor:
         values = self._read(rows)
-        if self._kind == "discrete" or not self._targets.numeric or (values < 0).any():
+        numbers = self._kind == "l1" and values.shape[1] == 1
+        if numbers or self._kind == "discrete" or not self._targets.numeric or (values < 0).any():
             raise ValueError(
-                "The loss has proxies for labels, but y is neither classes in one column, nor 0/1 label sets, nor "
-                "distributions. Use a loss of pairs, such as 'triplet', with a relation."
+                "The loss learns something for each label, but y is neither classes in one column, nor 0/1 label sets, "
+                "nor distributions. Use a loss of pairs alone, such as 'triplet', with a relation."
             )
         return values
 
@@ -164,10 +168,10 @@ class Supervision:
 
     def _thresholds(self, relation: Any, thresholds: Any) -> tuple[float, float]:
         if not isinstance(thresholds, str):
-            near, far = thresholds
-            if not (isinstance(near, Real) and isinstance(far, Real) and near <= far):
+            ordered = len(thresholds) == 2 and all(isinstance(each, Real) for each in thresholds)
+            if not ordered or not thresholds[0] <= thresholds[1]:
                 raise ValueError(f"Thresholds {thresholds!r} must be two numbers, the larger one last.")
-            return float(near), float(far)
+            return float(thresholds[0]), float(thresholds[1])
         if isinstance(relation, str) and relation in _THRESHOLDS:
             return _THRESHOLDS[relation]
         n, generator = self._G.n_samples, torch.Generator().manual_seed(0)

@@ -234,7 +234,8 @@ def _on_host(array: Any) -> Any:
 def _identity(name: str, value: Any) -> Any:
     """What of a parameter can be compared between processes."""
     if isinstance(value, nn.Module):
-        return as_bytes(value)
+        state = {name: _on_host(tensor) for name, tensor in value.state_dict().items()}
+        return [_parts(name, part) for name, part in value.named_modules()], state
     qualified = getattr(value, "__qualname__", None)
     if qualified is None:
         return value
@@ -243,11 +244,19 @@ def _identity(name: str, value: Any) -> Any:
             f"{name} is {qualified}, of which a checkpoint cannot tell whether it is still the same. "
             "Pass a function of a module, or checkpoint=None."
         )
-    return f"{value.__module__}.{qualified}"
+    of_object = _identity(name, value.__self__) if hasattr(value, "__self__") else None
+    return f"{value.__module__}.{qualified}", of_object
+
+
+def _parts(name: str, module: nn.Module) -> tuple:
+    """Name, class and plain attributes of a part of a module, but for whether it is in training mode."""
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    plain = {key: v for key, v in vars(module).items() if isinstance(v, int | float | str | tuple | None)}
+    return name, kind, module.extra_repr(), {key: repr(v) for key, v in plain.items() if key != "training"}
 
 
 def as_bytes(value: Any) -> bytes:
-    """Modules and tensors as bytes; equal ones have equal bytes."""
+    """Modules and tensors as bytes, with their classes where a file could not name these."""
     buffer = io.BytesIO()
     torch.save(value, buffer, pickle_module=cloudpickle)  # which takes classes of a notebook along
     return buffer.getvalue()

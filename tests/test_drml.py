@@ -15,10 +15,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from skrelmetric import DRMLTransformer, MLkNN
+from skrelmetric import DRMLTransformer, MLkNN, drml
 from skrelmetric.embedding_training import Training, per_class, shuffled
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
+from skrelmetric.relations import make_relation
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_validation_samples_are_checked(digits):
         quick(hold_out="classes").fit(X, y, X_val=X[each_once], y_val=y[each_once])
     with pytest.raises(ValueError, match="two validation samples of one class"):
         quick(hold_out="classes").fit(X[:40], np.arange(40))
-    with pytest.raises(ValueError, match="by classes, leaves 0 for training"):
+    with pytest.raises(ValueError, match="leaves 0 of 1 classes for training"):
         quick(hold_out="classes").fit(X, np.zeros(len(X), dtype=int))
 
 
@@ -258,6 +259,7 @@ def test_batches_of_some_classes():
     codes = np.repeat([0, 1, 2, 3], [10, 10, 10, 1])
     batches = list(per_class(codes, 8, 4, np.random.default_rng(0)))
     assert len(batches) == 4
+    assert len(list(per_class(codes, 80, 4, np.random.default_rng(0)))) == 2  # four classes are all that there are
     for rows in batches:
         assert len(set(rows)) == len(rows)
         classes, counts = np.unique(codes[rows], return_counts=True)
@@ -310,7 +312,7 @@ def test_onnx_gives_the_same(digits, tmp_path):
         ({"loss": "proxy"}, "The 'loss' parameter"),
         ({"loss": ProxyAnchor}, "loss=ProxyAnchor is a class"),
         ({"pair_thresholds": (1.0, 0.0)}, "the larger one last"),
-        ({"validation_fraction": 0.999}, "leaves 0 for training"),
+        ({"validation_fraction": 0.999}, "leaves 0 of 300 samples for training"),
         ({"trunk": nn.Linear(64, 4).half()}, "Use trunk.float"),
     ],
 )
@@ -332,3 +334,107 @@ def test_more_that_is_refused(digits, rng):
         quick().fit(X, None)
     with pytest.raises(FloatingPointError, match="loss became"):
         quick(learning_rate=1e30, optimizer="sgd", loss="contrastive", early_stopping=False).fit(X * 1e18, y)
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 8)
+
+    def forward(self, x):
+        x -= 0.5
+        return self.layer(x.relu_())
+
+
+def test_trunks_that_work_in_place_leave_the_samples_alone(digits):
+    X, y = digits
+    before = X.copy()
+    model = quick(trunk=InPlace()).fit(X, y, X_val=X[:50], y_val=y[:50])
+    first = model.transform(X)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(model.transform(X), first)
+
+
+def test_a_warm_start_reads_the_method_as_it_is_told(digits):
+    model = quick(warm_start=True).fit(*digits)
+    changed = {"stop_gradient": True, "normalize_nodes": False, "reconstruction": "mse", "score_activation": "softmax"}
+    head = model.set_params(**changed).fit(*digits).encoder_.head
+    read = {name.removesuffix("_activation"): value for name, value in changed.items()}
+    assert {name: getattr(head, name) for name in read} == read
+    with pytest.raises(ValueError, match="split_features"):
+        model.set_params(split_features=True).fit(*digits)
+
+
+class Classifier(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(width, 6)
+
+    def forward(self, Z, y):
+        return nn.functional.cross_entropy(self.layer(Z), y)
+
+
+def test_losses_that_are_modules_learn_in_the_dtype_of_the_samples(digits):
+    X, y = digits
+    before = Classifier(4)
+    for dtype in (np.float32, np.float64):
+        losses = {"loss": Classifier(4), "embedding_loss": Classifier(16)}
+        model = quick(**losses, max_epochs=5, early_stopping=False).fit(X.astype(dtype), y)
+        assert model.loss_curve_[-1] < model.loss_curve_[0]
+        assert torch.equal(losses["loss"].layer.weight, before.layer.weight)
+
+
+class Single(nn.Module):
+    def forward(self, x):
+        return x.float()
+
+
+def test_a_trunk_may_return_another_dtype(digits):
+    X, y = digits
+    assert quick(trunk=Single()).fit(X.astype(np.float64), y).transform(X.astype(np.float64)).dtype == np.float64
+
+
+@pytest.mark.parametrize("returned", [None, 0.5, torch.zeros(3)])
+def test_losses_must_return_a_number(returned, digits):
+    with pytest.raises(ValueError, match="must return one number"):
+        quick(loss=lambda Z, y: returned).fit(*digits)
+
+
+def test_relations_bound_to_the_samples(digits):
+    X, y = digits
+    options = {"loss": "triplet", "max_epochs": 1}
+    bound = quick(**options, relation=make_relation(y, "discrete"), pair_thresholds=(0, 1)).fit(X, y)
+    named = quick(**options, relation="discrete", pair_thresholds=(0, 1)).fit(X, y)
+    np.testing.assert_array_equal(bound.transform(X), named.transform(X))
+
+
+def test_callbacks_get_what_was_passed(digits, monkeypatch):
+    seen = []
+
+    class Callbacks(drml.EpochCallbacks):
+        def __init__(self, estimator, n_epochs, X, y):
+            seen.append((len(X), len(y)))
+            super().__init__(estimator, n_epochs, X, y)
+
+    monkeypatch.setattr(drml, "EpochCallbacks", Callbacks)
+    X, y = digits
+    quick(max_epochs=1).fit(X, np.where(np.arange(300) < 20, np.nan, y))
+    assert seen == [(300, 300)]
+
+
+def test_classes_of_validation_samples_are_named_alike(digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="name the classes of both in the same way"):
+        quick().fit(X, y, X_val=X, y_val=y.astype(str))
+
+
+def test_two_classes_are_trained_on_at_least(digits):
+    X, y = digits
+    three = y < 3
+    with pytest.raises(ValueError, match="leaves 1 of 3 classes for training"):
+        quick(hold_out="classes").fit(X[three], y[three])
+
+
+def test_a_plain_embedding_may_have_any_width(digits):
+    assert quick(n_components=6, relational=False).fit(*digits).transform(digits[0]).shape == (300, 6)

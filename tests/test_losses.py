@@ -430,3 +430,20 @@ def test_random_numbers_come_from_the_generator(name):
 def test_invalid_hyperparameters_are_refused(spec, words):
     with pytest.raises(ValueError, match=words):
         build(spec)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_samples_of_no_direction_pass_no_gradient_on(name):
+    Z = samples(12).detach()
+    Z[:2] = 0
+    Z.requires_grad_()
+    loss = build(LOSSES[name])
+    loss(Z, Batch.of_classes(torch.arange(12) % 4, C), generator()).backward()
+    assert (Z.grad[:2] == 0).all()
+    assert Z.grad.abs().max() < 1e3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_embeddings_that_are_no_numbers_are_no_loss_of_zero(name):
+    Z = torch.full((12, D), float("nan"), dtype=torch.float64)
+    assert build(LOSSES[name])(Z, Batch.of_classes(torch.arange(12) % 4, C), generator()).isnan()

@@ -112,3 +112,22 @@ def test_what_does_not_go_together_is_refused(rng):
         Supervision([1.0, np.nan, 2.0])
     pairs = Supervision(rng.standard_normal((30, 2))).batch(torch.arange(30), uses={"pairs"})
     assert pairs.similar.any()
+
+
+def test_samples_with_no_label_known_of_both_are_no_pair():
+    nan = np.nan
+    supervision = Supervision(np.array([[1, nan, 0], [nan, 1, nan], [1, 1, 0]]))
+    batch = supervision.batch(torch.arange(3))
+    assert not batch.similar[0, 1]
+    assert not batch.dissimilar[0, 1]
+    assert batch.similar[0, 2]
+    assert batch.similar[1, 2]
+
+
+def test_numbers_in_one_column_are_no_labels(rng):
+    supervision = Supervision(rng.random(10) * 100)
+    with pytest.raises(ValueError, match="learns something for each label"):
+        supervision.batch(torch.arange(10), uses={"labels"})
+    for thresholds in ((0.1,), (0.1, 0.2, 0.3), ("a", 1)):
+        with pytest.raises(ValueError, match="must be two numbers"):
+            Supervision(rng.random(10), thresholds=thresholds)

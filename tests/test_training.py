@@ -4,12 +4,13 @@ import sys
 import time
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from skrelmetric.training import OPTIMIZERS, Checkpoint, train
+from skrelmetric.training import OPTIMIZERS, Checkpoint, fingerprint, train
 
 N_EPOCHS = 8
 RATES = {"adam": 0.3, "sgd": 0.4, "lbfgs": 1.0}
@@ -342,3 +343,48 @@ class Malicious:
 
 if __name__ == "__main__":
     regression("adam", Path(sys.argv[1]), max_epochs=100, before_epoch=lambda epoch: time.sleep(0.05))
+
+
+class Counting(nn.Module):
+    def __init__(self, margin):
+        super().__init__()
+        self.margin, self.layer = margin, nn.Linear(2, 2)
+
+    def loss(self, Z, y):
+        return self.margin * Z.sum()
+
+
+def test_modules_are_told_apart_by_their_classes_attributes_and_weights():
+    torch.manual_seed(0)
+    module = Counting(0.5)
+    name = fingerprint({"loss": module}, [])
+    # What comes out of a notebook has another class object in every process.
+    again = cloudpickle.loads(cloudpickle.dumps(module))
+    assert fingerprint({"loss": again.eval()}, []) == name
+    again.margin = 0.6
+    assert fingerprint({"loss": again}, []) != name
+    again.margin = 0.5
+    with torch.no_grad():
+        again.layer.bias += 1
+    assert fingerprint({"loss": again}, []) != name
+    assert fingerprint({"loss": nn.Sequential(module)}, []) != name
+
+
+def test_methods_are_told_apart_by_their_objects():
+    torch.manual_seed(0)
+    module = Counting(0.5)
+    name = fingerprint({"loss": module.loss}, [])
+    assert fingerprint({"loss": module.loss}, []) == name
+    module.margin = 0.6
+    assert fingerprint({"loss": module.loss}, []) != name
+
+
+def test_a_class_of_a_script_has_one_name_in_every_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\nfrom skrelmetric.training import fingerprint\n"
+        "class Own(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
+        "print(fingerprint({'trunk': Own()}, []))\n"
+    )
+    names = {subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout for _ in "ab"}
+    assert len(names) == 1

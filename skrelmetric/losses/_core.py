@@ -6,7 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import one_hot
+
+from skrelmetric._torch import unit
 
 __all__ = ["Batch", "LossSpec"]
 
@@ -155,7 +157,7 @@ class Stateless(nn.Module):
         self.loss = loss
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
-        return self.loss(normalize(Z, dim=1), batch, generator).to(Z.dtype)
+        return self.loss(unit(Z), batch, generator).to(Z.dtype)
 
 
 def grouped_mean(values: Tensor, counts: Tensor, batch: Batch) -> Tensor:

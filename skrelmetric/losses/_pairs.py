@@ -36,7 +36,7 @@ def distances(U: Tensor) -> Tensor:
     """Euclidean distances of rows; those that are rounding are 0, with a gradient of 0."""
     norms = U.square().sum(1)
     squared = norms[:, None] + norms - 2 * U @ U.T
-    apart = squared > 4 * torch.finfo(U.dtype).eps
+    apart = ~(squared <= 4 * torch.finfo(U.dtype).eps)  # so that NaN stays NaN
     return torch.where(apart, torch.where(apart, squared, 1).sqrt(), 0)
 
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize
 
+from skrelmetric._torch import unit
 from skrelmetric.losses._core import Batch, check, grouped_mean
 
 __all__ = ["ArcFace", "CosFace", "NormalizedSoftmax", "ProxyAnchor", "ProxyNCA", "SoftTriple"]
@@ -27,7 +27,7 @@ class _Proxies(nn.Module):
 
     def cosines(self, Z: Tensor, batch: Batch) -> Tensor:
         n_groups, n_proxies, width = self.proxies.shape
-        everywhere = normalize(Z, dim=1) @ normalize(self.proxies, dim=2).reshape(-1, width).T
+        everywhere = unit(Z) @ unit(self.proxies, dim=2).reshape(-1, width).T
         own = torch.arange(len(Z), device=Z.device)
         return everywhere.reshape(len(Z), n_groups, n_proxies)[own, batch.groups]  # (n, n_proxies)
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize
 
+from skrelmetric._torch import unit
 from skrelmetric.losses._core import Batch, check, grouped_mean
 from skrelmetric.losses._pairs import PairSpec, distances, drawn, pairs_of, similar_of_each
 
@@ -181,7 +181,7 @@ class _Margin(nn.Module):
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
         similar, dissimilar = pairs_of(batch)
-        d = distances(normalize(Z, dim=1))
+        d = distances(unit(Z))
         with torch.no_grad():
             weights = _distance_weights(d, dissimilar, Z.shape[1], self.spec.cutoff, self.spec.nonzero_loss_cutoff)
             p, present = similar_of_each(similar)

@@ -425,7 +425,12 @@ def _classes(y, name: str) -> np.ndarray:
         )
     if classes.dtype.kind == "f" and not np.isfinite(classes).all():
         raise ValueError(f"{name} contains NaN or infinity. Every sample needs a class.")
-    return column_or_1d(classes)
+    classes = column_or_1d(classes)
+    try:
+        np.unique(classes)
+    except TypeError as error:
+        raise ValueError(f"{name} holds classes that cannot be sorted: {error}. Every sample needs a class.") from error
+    return classes
 
 
 def _check_lengths(X, y: np.ndarray, name: str, name_of_classes: str) -> None:
