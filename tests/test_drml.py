@@ -438,3 +438,69 @@ def test_two_classes_are_trained_on_at_least(digits):
 
 def test_a_plain_embedding_may_have_any_width(digits):
     assert quick(n_components=6, relational=False).fit(*digits).transform(digits[0]).shape == (300, 6)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"n_features": 2},
+        {"activation": "tanh"},
+        {"loss": "cosface"},
+        {"embedding_loss": "cosface"},
+        {"ensemble_weight": 0.0},
+        {"reconstruction_weight": 0.0},
+        {"embedding_weight": 1.0},
+        {"stop_gradient": True},
+        {"normalize_nodes": False},
+        {"reconstruction": "mse"},
+        {"score_activation": "softmax"},
+        {"assignment": "balanced"},
+        {"assignment": "all"},
+        {"output": "embedding"},
+        {"batch_size": 40},
+        {"samples_per_class": 4},
+        {"optimizer": "adam"},
+        {"learning_rate": 1e-2},
+        {"trunk_learning_rate": 1e-2},
+        {"loss_learning_rate": 1e-4},
+        {"weight_decay": 10.0},
+        {"random_state": 1},
+    ],
+    ids=str,
+)
+def test_every_option_changes_what_is_learned(option, digits):
+    shared = {"hidden_layer_sizes": (16,), "early_stopping": False}
+    first, second = (quick(**{**shared, **options}).fit(*digits) for options in ({}, option))
+    decoders = [model.encoder_.head.decoders.weight.detach().mean() for model in (first, second)]
+    changes = [abs(first.transform(digits[0]) - second.transform(digits[0])).max(), abs(decoders[0] - decoders[1])]
+    assert max(changes) > 1e-5
+
+
+@pytest.mark.parametrize("option", [{"relation": "hamming"}, {"pair_thresholds": (0.1, 0.9)}], ids=str)
+def test_every_option_of_pairs_changes_what_is_learned(option, rng):
+    X = rng.standard_normal((60, 5))
+    Y = (X @ rng.standard_normal((5, 4)) > 0).astype(int)
+    first, second = (
+        quick(loss="triplet", early_stopping=False, **options).fit(X, Y).transform(X) for options in ({}, option)
+    )
+    assert abs(first - second).max() > 1e-5
+
+
+def test_parts_have_learning_rates_of_their_own(digits):
+    rates = {"learning_rate": "head", "trunk_learning_rate": "trunk", "loss_learning_rate": "loss"}
+    for moving in rates:
+        options = {**dict.fromkeys(rates, 1e-30), moving: 1e-2}
+        model = quick(**options, hidden_layer_sizes=(16,), early_stopping=False, weight_decay=0.0, max_epochs=1)
+        still = clone(model).set_params(**{moving: 1e-30})
+        trained, start = (each.fit(*digits).encoder_ for each in (model, still))
+        for part in ("trunk", "head"):
+            weights = [list(getattr(encoder, part).parameters()) for encoder in (trained, start)]
+            moved = any(not torch.allclose(a, b) for a, b in zip(*weights, strict=True))
+            assert moved == (part == rates[moving])
+
+
+def test_checkpoints_of_other_validation_samples_are_others(digits, tmp_path):
+    X, y = digits
+    for rows in (slice(100), slice(200)):
+        quick(max_epochs=1, checkpoint=tmp_path).fit(X, y, X_val=X[rows], y_val=y[rows])
+    assert len(list(tmp_path.iterdir())) == 2
