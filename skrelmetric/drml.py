@@ -167,6 +167,8 @@ class DRMLTransformer(ModuleTransformer):
     ``DRMLTransformer(**DRMLTransformer.PUBLISHED)`` is the method as the paper states it, and ``RELEASED`` as its
     authors' code has it; they differ in what the branches see and where gradients stop.
 
+    *Weights.* Losses over pairs and proxies are not sums over samples: there is no ``sample_weight``.
+
     *Targets.* Losses of pairs take pairs whose relation is small for similar and large for dissimilar ones; losses of
     proxies have a proxy for each class, or for each label of a label set or a distribution.
 

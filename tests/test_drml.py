@@ -292,9 +292,10 @@ def test_pickle_clone_warm_start_and_grid_search(digits):
     assert make_pipeline(quick(), MLkNN()).fit(X, Y).predict(X).shape == Y.shape
 
 
-def test_onnx_gives_the_same(digits, tmp_path):
+@pytest.mark.parametrize("options", [{"hidden_layer_sizes": (8,)}, {"trunk": nn.Linear(64, 8), "output": "embedding"}])
+def test_onnx_gives_the_same(options, digits, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = quick(hidden_layer_sizes=(8,)).fit(*digits)
+    model = quick(**options).fit(*digits)
     model.export_onnx(tmp_path / "metric.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "metric.onnx")
     for X in (digits[0], digits[0][:1]):
