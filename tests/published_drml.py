@@ -9,7 +9,13 @@ from numpy.testing import assert_allclose
 from skrelmetric.relational import RelationalEnsemble
 
 FIXTURES = Path(__file__).parent / "fixtures/drml"
-OFFICIAL = ["official_K2_f64", "official_K4_f64", "official_K4_authors_init_f64", "official_K4_f32"]
+OFFICIAL = [
+    "official_K2_f64",
+    "official_K4_f64",
+    "official_K4_authors_init_f64",
+    "official_K4_f32",
+    "official_K4_wide_f64",
+]
 PAPER = ["paper_K4_l2nodes_f64", "paper_K4_rawnodes_f64"]
 LAYERS = {"nodes": "node", "senders": "Aedge", "receivers": "Bedge", "decoders": "decoder"}
 
