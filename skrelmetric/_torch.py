@@ -107,8 +107,7 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     Theirs would be that of the loss divided by next to nothing.
     """
     norms = vectors.norm(dim=dim, keepdim=True)
-    there = ~(norms <= _TINY)  # so that NaN stays NaN
-    return torch.where(there, vectors / torch.where(there, norms, 1), 0)
+    return vectors * torch.where(norms <= _TINY, torch.inf, norms).reciprocal()
 
 
 def _namespace(X: Any) -> Any:

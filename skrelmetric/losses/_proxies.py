@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from skrelmetric._torch import unit
 from skrelmetric.losses._core import Batch, check, grouped_mean
@@ -27,6 +28,8 @@ class _Proxies(nn.Module):
 
     def cosines(self, Z: Tensor, batch: Batch) -> Tensor:
         n_groups, n_proxies, width = self.proxies.shape
+        if n_groups == 1:
+            return unit(Z) @ unit(self.proxies[0]).T
         everywhere = unit(Z) @ unit(self.proxies, dim=2).reshape(-1, width).T
         own = torch.arange(len(Z), device=Z.device)
         return everywhere.reshape(len(Z), n_groups, n_proxies)[own, batch.groups]  # (n, n_proxies)
@@ -173,13 +176,13 @@ class _Softmax(_Proxies):
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
         positive, negative = _labels_of(batch, Z)
         logits = self.spec._logits(self.cosines(Z, batch), positive > 0)
-        unknown = (positive == 0) & (negative == 0)
+        unknown = positive + negative == 0
         total = positive.sum(1)
         counts = total > 0
-        target = positive / torch.where(counts, total, 1)[:, None]
-        # The lowest number rather than -inf: a sample that knows no label has no gradient of nan.
-        above = logits.masked_fill(unknown, torch.finfo(logits.dtype).min).logsumexp(1)
-        return grouped_mean(torch.where(counts, above - (target * logits).sum(1), 0), counts, batch)
+        # A low number rather than -inf: times a target of 0 it is 0, and a sample that knows no label has a gradient.
+        logits = logits.masked_fill(unknown, torch.finfo(logits.dtype).min / 2)
+        entropies = cross_entropy(logits, positive, reduction="none") / torch.where(counts, total, 1)
+        return grouped_mean(entropies, counts, batch)
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ class CosFace(_SoftmaxSpec):
         check(self, 0, "scale")
 
     def _logits(self, cosines: Tensor, has: Tensor) -> Tensor:
-        return self.scale * (cosines - self.margin * has.to(cosines.dtype))
+        return self.scale * cosines.sub(has.to(cosines.dtype), alpha=self.margin)
 
 
 @dataclass(frozen=True)
