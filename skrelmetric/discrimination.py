@@ -110,10 +110,12 @@ class Discrimination(nn.Module):
         errors = self.ensemble.errors(y, nodes)
         assigned = ASSIGNMENTS[self.assignment](errors.detach())
         batch = self.supervision.batch(rows, uses=self.uses)
-        # Where a sample trains one branch, these are B nodes for all branches together.
+        # Where a sample trains one branch, these are B nodes for all branches together, in the order of the samples.
         samples, branches = assigned.nonzero(as_tuple=True)
-        own = batch.of(samples).divided(branches, self.ensemble.n_features)
-        of_branches = self.branch_loss(nodes[samples, branches], own, generator)
+        n_branches = self.ensemble.n_features
+        own = (batch if len(samples) == len(y) else batch.of(samples)).divided(branches, n_branches)
+        chosen = nodes.flatten(0, 1).index_select(0, samples * n_branches + branches)
+        of_branches = self.branch_loss(chosen, own, generator)
         of_embedding = self.embedding_loss(embedding, batch, generator)
         reconstruction = errors.mean() if len(y) else errors.sum()
         total = (

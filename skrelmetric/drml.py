@@ -565,7 +565,7 @@ class DRMLTransformer(ModuleTransformer):
         groups = [
             {"params": parameters, "lr": rates[name]} for name, parameters in trainer.parts().items() if parameters
         ]
-        return _OPTIMIZERS[self.optimizer](groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return _OPTIMIZERS[self.optimizer](groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
     def _attributes(self, encoder: Encoder, part: Part, X: Any) -> dict[str, Any]:
         """What `transform` needs, as if training on samples like X ended here."""

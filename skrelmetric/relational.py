@@ -218,7 +218,9 @@ class RelationalEnsemble(nn.Module):
         weights = SCORES[self.score](sent[:, :, None] - received[:, None, :] + self.offset)
         g = nodes.detach() if self.stop_gradient else nodes
         messages = weights.transpose(1, 2) @ g  # (B, K, d): the sum over senders
-        embedding = self.update(torch.cat([g, messages], 2)).flatten(1)
+        of_nodes, of_messages = self.update.weight.split(self.width, dim=1)
+        updated = functional.linear(g, of_nodes, self.update.bias) + functional.linear(messages, of_messages)
+        embedding = updated.flatten(1)
         return Ensemble(nodes, weights, messages, embedding)
 
     def errors(self, y: Tensor, nodes: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ class _Proxies(nn.Module):
         if n_groups == 1:
             return unit(Z) @ unit(self.proxies[0]).T
         everywhere = unit(Z) @ unit(self.proxies, dim=2).reshape(-1, width).T
-        own = torch.arange(len(Z), device=Z.device)
-        return everywhere.reshape(len(Z), n_groups, n_proxies)[own, batch.groups]  # (n, n_proxies)
+        own = n_groups * torch.arange(len(Z), device=Z.device) + batch.groups
+        return everywhere.reshape(-1, n_proxies).index_select(0, own)  # (n, n_proxies)
 
 
 def _labels_of(batch: Batch, Z: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,16 +139,19 @@ class _ProxyAnchor(_Proxies):
         alpha, margin = self.spec.alpha, self.spec.margin
         positive, negative = _labels_of(batch, Z)
         s = self.cosines(Z, batch)
-        pull = _grouped_log1p_sum_exp(-alpha * (s - margin), positive, batch)  # (n_groups, n_labels)
-        push = _grouped_log1p_sum_exp(alpha * (s + margin), negative, batch)
+        most = alpha * (1 + abs(margin))
+        pull = _grouped_log1p_sum_exp(-alpha * (s - margin), positive, batch, most)  # (n_groups, n_labels)
+        push = _grouped_log1p_sum_exp(alpha * (s + margin), negative, batch, most)
         present = (torch.zeros_like(pull).index_add(0, batch.groups, positive) > 0).sum(1).clamp(min=1)
         return (pull.sum(1) / present + push.sum(1) / push.shape[1]).sum()
 
 
-def _grouped_log1p_sum_exp(x: Tensor, weights: Tensor, batch: Batch) -> Tensor:
-    """log(1 + sum of weights e^x) over the samples of each group, of shape (n_groups, x.shape[1])."""
-    x = torch.where(weights > 0, x, 0)
+def _grouped_log1p_sum_exp(x: Tensor, weights: Tensor, batch: Batch, most: float) -> Tensor:
+    """log(1 + sum of weights e^x) over the samples of each group, for x up to `most`: (n_groups, x.shape[1])."""
     zeros = x.new_zeros(batch.n_groups, x.shape[1])
+    if most < math.log(torch.finfo(x.dtype).max) / 2:  # nothing overflows
+        return zeros.index_add(0, batch.groups, weights * x.exp()).log1p()
+    x = torch.where(weights > 0, x, 0)
     index = batch.groups[:, None].expand_as(x)
     shift = zeros.scatter_reduce(0, index, x.detach(), "amax")  # at least 0, for the 1
     terms = weights * (x - shift[batch.groups]).exp()
