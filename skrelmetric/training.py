@@ -235,7 +235,8 @@ def _identity(name: str, value: Any) -> Any:
     """What of a parameter can be compared between processes."""
     if isinstance(value, nn.Module):
         state = {name: _on_host(tensor) for name, tensor in value.state_dict().items()}
-        return [_parts(name, part) for name, part in value.named_modules()], state
+        frozen = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
+        return [_parts(name, part) for name, part in value.named_modules()], state, frozen
     qualified = getattr(value, "__qualname__", None)
     if qualified is None:
         return value

@@ -1301,11 +1301,24 @@ def test_memory_maps_have_the_key_of_their_samples(samples, tmp_path):
     ) == HRAMLTransformer()._fingerprint(X)
 
 
+class Built:
+    def __init__(self, module):
+        self.module = module
+
+    def build(self, X, weights, generator):
+        return self.module
+
+
 def test_encoders_that_write_into_their_input(samples):
     X, Y = samples
     before = X.copy()
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).double()
+    metric = HRAMLTransformer(encoder=module, **SHORT, random_state=0).fit(X, Y)
+    first = metric.transform(X)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(metric.transform(X), first)
     with pytest.raises(ValueError, match="The encoder writes into its input"):
-        HRAMLTransformer(encoder=nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).double()).fit(X, Y)
+        HRAMLTransformer(encoder=Built(module)).fit(X, Y)
     np.testing.assert_array_equal(X, before)
 
 

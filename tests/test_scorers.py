@@ -21,6 +21,7 @@ EMBEDDING = {
     "pair_f1",
     "r_precision",
     "recall_at_k",
+    "retrieval_report",
 }  # their scorers are tested in test_retrieval
 
 
