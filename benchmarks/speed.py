@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import speed_embeddings
 from benchmarks.tasks import label_powerset, load
-from benchmarks.timing import medians, record
+from benchmarks.timing import added, medians, record
 from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.encoders import MLP
 
@@ -66,7 +66,7 @@ def _epoch_seconds(X: np.ndarray, Y: np.ndarray, n_epochs: int) -> float:
         medians(lambda n=n: model.set_params(max_epochs=n).fit(X, Y), None, repeats=2, rounds=1)[0]
         for n in (1, 1 + n_epochs)
     )
-    return (many - few) / n_epochs
+    return added(few, many, n_epochs)
 
 
 def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]:
@@ -138,7 +138,10 @@ def _gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: in
         f"RAMLLinear fit, Gaussian ({n_samples:,} x {n_features}, {n_labels} labels)", seconds, "one X.T @ X", floor
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {**measured, "peak_over_X": 1 + (peak - before) / X.nbytes}  # X, and what fit adds to all that stood before
+    return {
+        **measured,
+        "peak_over_X": 1 + max(0, peak - before) / X.nbytes,
+    }  # X, and what fit adds to all that stood before
 
 
 def _resampled_fit(n_samples: int = 100_000) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.timing import medians, record
+from benchmarks.timing import added, medians, record
 from benchmarks.trunks import conv_trunk
 from skrelmetric import DRMLTransformer
 from skrelmetric.losses import LOSSES, Batch
@@ -59,7 +59,7 @@ def relational_step(
     # What more epochs add to a fit: reading and starting take their time in both.
     few = medians(lambda: fit(True, 1), lambda: fit(False, 1), repeats=1)
     many = medians(lambda: fit(True, 6), lambda: fit(False, 6), repeats=1)
-    step, plain = ((total - start) / (5 * n_batches) for start, total in zip(few, many, strict=True))
+    step, plain = (added(start, total, 5 * n_batches) for start, total in zip(few, many, strict=True))
     return record(f"DRML step, {loss}, batch of {batch_size}, {name}", step, "plain step", plain)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter
+from time import get_clock_info, perf_counter
 from typing import Any
 
 
@@ -21,6 +21,11 @@ def medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 
                 if timed:
                     times.append(perf_counter() - start)
     return median(seconds[0]), median(seconds[1] or [0.0])
+
+
+def added(few: float, many: float, n_steps: int) -> float:
+    """Seconds of each of the steps that `many` has and `few` has not; noise may exceed them, but not make them none."""
+    return max((many - few) / n_steps, get_clock_info("perf_counter").resolution)
 
 
 def record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:
