@@ -155,7 +155,7 @@ def _parser() -> ArgumentParser:
         "--profile",
         choices=PROFILES,
         default="default",
-        help="what to compare: default, the data sets that come with the package; full, all others too, and images",
+        help="; ".join(f"{profile}: {', '.join(names)}" for profile, names in PROFILES.items()),
     )
     parser.add_argument(
         "--datasets",

@@ -93,7 +93,8 @@ def retrieve(queries: Tensor, classes: Tensor, references: tuple[Tensor, Tensor]
             D[rows, a:b] = torch.inf
         blocks.append(_ranked(positives, D, n_positives[start:stop, None], x_squares[start:stop, None], x.shape[1]))
     found = (torch.cat(parts) for parts in zip(*blocks, strict=True)) if blocks else (x_squares.new_zeros(0),) * 3
-    return Retrieved(*(each[order.argsort()] for each in (n_positives, *found)))
+    back = order.argsort()
+    return Retrieved(*(each[back] for each in (n_positives, *found)))
 
 
 def _ranked(positives: Tensor, negatives: Tensor, n_positives: Tensor, squares: Tensor, n_features: int):

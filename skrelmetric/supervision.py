@@ -85,10 +85,11 @@ class Supervision:
         kind = relation_name(y)
         self._targets = read_targets(y, device)
         self.classes = self._class_codes() if kind == "discrete" and self._targets.values.shape[1] == 1 else None
-        self._G = pair_relation(y, relation, device)
+        relation = _named(y, relation)
+        self._G = make_relation(y, relation, device=device)
         self._kind = kind
         self.n_labels = int(self.classes.max()) + 1 if self.classes is not None else self._targets.values.shape[1]
-        self.thresholds = self._thresholds(_named(y, relation), thresholds)
+        self.thresholds = self._thresholds(relation, thresholds)
 
     def batch(
         self, rows: Tensor, groups: Tensor | None = None, n_groups: int = 1, uses: Any = ("pairs", "labels")
