@@ -18,6 +18,7 @@ from skrelmetric.datasets import (
     fetch_ldl,
     fetch_mulan,
     fetch_omniglot,
+    fetch_usps,
     load_emotions,
     load_yeast,
     make_label_distributions,
@@ -302,3 +303,18 @@ def test_generator_options():
     ):
         with pytest.raises(ValueError, match=message):
             make_label_distributions(**options)
+
+
+def test_usps(data_home, tmp_path):
+    digits = fetch_usps(data_home=data_home)
+    assert digits.data.shape == (2007, 256)
+    assert digits.data.min() == -1
+    assert digits.data.max() == 1
+    assert np.bincount(digits.target).tolist() == [359, 264, 198, 166, 200, 160, 170, 147, 166, 177]
+    one = digits.data[digits.target == 1].mean(0).reshape(16, 16)
+    assert (one > 0).any(1).sum() > 2 * (one > 0).any(0).sum(), "a one is taller than wide"
+    X, y = fetch_usps(data_home=data_home, return_X_y=True)
+    np.testing.assert_array_equal(X, digits.data)
+    np.testing.assert_array_equal(y, digits.target)
+    with pytest.raises(OSError, match=r"usps\.mat is not in the cache"):
+        fetch_usps(data_home=tmp_path, download_if_missing=False)
