@@ -1,29 +1,23 @@
 """Command line of the benchmarks."""
 
-import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import Any
 
 import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.experiment import OFFICIAL, Cell, cells, run, versions
-from benchmarks.table import comparison_tables
-from benchmarks.tasks import BUNDLED, DATASETS, TASKS
+from benchmarks import results
+from benchmarks.datasets import DATASETS, Source, own_source
+from benchmarks.experiment import OFFICIAL, Cell, Settings, cells, run, versions
+from benchmarks.profiles import PROFILES
+from benchmarks.table import comparison_tables, grid_table
+from benchmarks.tasks import TASKS
 
-_METHODS = [method for task in TASKS.values() for method in task.all_methods]
-
-
-PROFILES = {
-    "default": tuple(BUNDLED),
-    "full": ("emotions", "flags", "yeast", "scene", "enron", "medical", "Natural_Scene", "SBU_3DFE", "omniglot"),
-}
-"""Data sets that a profile compares methods on."""
+_SPEED = "speed"
+_METHODS = list(dict.fromkeys(method for task in TASKS.values() for method in task.methods))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,62 +28,98 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0, 1 if a cell failed, 2 if nothing could be run, 130 if interrupted.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.labels and not options.data:
+        parser.error("--labels names columns of --data, which is missing")
+    if options.scheduler and options.backend != "dask":
+        parser.error("--scheduler needs --backend dask")
     console = Console()
+    if options.grids:
+        console.print(grid_table(TASKS))
+        return 0
     try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.open("a").close()
+        for file in [options.out] + ([options.report] if options.report else []):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            results.mend(file) if file == options.out else file.open("a").close()
     except OSError as error:
-        _complain(console, f"Cannot write results: {error}. Name another file with --out.")
+        _complain(console, f"Cannot write results: {error}. Name another file with --out or --report.")
         return 2
-    return _speed(options, console) if options.speed else _compare(options, console)
+    try:
+        if options.profile == _SPEED:
+            return _speed(options, console)
+        return _compare(options, console)
+    except (ImportError, OSError, ValueError) as error:
+        _complain(console, str(error))
+        return 2
 
 
 def _compare(options: Namespace, console: Console) -> int:
-    names = dict.fromkeys(options.datasets or PROFILES[options.profile])
     comparison: list[Cell] = []
-    settings = {}
-    for name in names:
-        folds, repeats = _splitting(name, options)
-        settings[name] = {"folds": folds, "repeats": repeats, "jobs": options.jobs}
+    for source in _sources(options):
         try:
-            of_data_set = cells([name], options.methods, folds, repeats, options.seed)
+            of_data_set = cells(source, _methods(source, options), _settings(source, options))
         except (ImportError, OSError, ValueError) as error:
+            if options.datasets or options.data:
+                raise
             _complain(console, str(error))
-            if options.datasets:
-                return 2
             continue
         if not of_data_set:
-            _complain(console, f"{name} is left out: none of these methods is for {DATASETS[name]} targets.")
+            _complain(console, f"{source.name} is left out: none of these methods is for {source.task} targets.")
         comparison += of_data_set
     if not comparison:
         _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
         return 2
-    records = []
-    interrupted = False
+    records, missing = ([], comparison) if options.anew else results.done(comparison, results.read(options.out))
+    if records:
+        console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
+    n_new, interrupted = 0, False
     try:
         with _progress(console) as progress:
-            bar = progress.add_task("Folds x methods", total=len(comparison))
-            done = ({**record, **settings[record["dataset"]]} for record in run(comparison, options.jobs))
-            for record in _kept(done, options.out):
+            bar = progress.add_task("Folds x methods", total=len(comparison), completed=len(records))
+            new = run([] if options.no_run else missing, options.jobs, options.backend, options.scheduler)
+            for record in results.keep(({**record, "jobs": options.jobs} for record in new), options.out):
                 records.append(record)
+                n_new += 1
                 progress.advance(bar)
     except KeyboardInterrupt:
         interrupted = True
-    for table in comparison_tables(records):
+    from benchmarks.ranking import ranking_tables  # with libraries of statistics, which take a while to load
+
+    for table in [*comparison_tables(records, paper=options.profile == "paper"), *ranking_tables(records)]:
         console.print(table)
-    for error in {record["error"] for record in records if "error" in record}:
+    for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
         _complain(console, f"Failed: {error}")
     if interrupted:
-        console.print(f"Interrupted after {len(records)} of {len(comparison)} folds.")
-    console.print(f"{len(records)} records appended to {options.out}")
+        console.print(f"Interrupted after {len(records)} of {len(comparison)} folds x methods.")
+    console.print(f"{n_new} records appended to {options.out}")
+    if options.report:
+        from benchmarks.report import write_report  # draws, which takes a while to load
+
+        write_report(records, options.report, _command())
+        console.print(f"Report written to {options.report}")
     return 130 if interrupted else int(any("error" in record for record in records))
 
 
-def _splitting(name: str, options: Namespace) -> tuple[int | str, int]:
-    """Number of folds, or the official split, and of repeats: those asked for, or those that suit the task."""
-    folds, repeats = (OFFICIAL, 5) if DATASETS[name] == "retrieval" else (3, 2)
-    return options.folds or folds, options.repeats or repeats
+def _sources(options: Namespace) -> list[Source]:
+    if options.data:
+        return [own_source(options.data, _labels(options.labels))]
+    return [DATASETS[name] for name in dict.fromkeys(options.datasets or PROFILES[options.profile].datasets)]
+
+
+def _methods(source: Source, options: Namespace) -> list[str]:
+    return options.methods or TASKS[source.task].up_to(PROFILES[options.profile].tier)
+
+
+def _settings(source: Source, options: Namespace) -> Settings:
+    """Settings of the profile, but for what the command line says."""
+    said = {name: getattr(options, name) for name in Settings._fields}
+    of_profile = PROFILES[options.profile].settings(source)
+    return of_profile._replace(**{name: value for name, value in said.items() if value is not None})
+
+
+def _command() -> str:
+    return " ".join(["python -m benchmarks", *(f"'{word}'" if " " in word else word for word in sys.argv[1:])])
 
 
 def _speed(options: Namespace, console: Console) -> int:
@@ -99,21 +129,12 @@ def _speed(options: Namespace, console: Console) -> int:
         "Hot path", "Median ms", "Floor or peer", "Ratio", "Peak memory / X", title="Speed", title_justify="left"
     )
     with console.status("Measuring"):
-        for record in _kept(({**record, "versions": versions()} for record in measure()), options.out):
+        for record in results.keep(({**record, "versions": versions()} for record in measure()), options.out):
             peak = f"{record['peak_over_X']:.2f}" if "peak_over_X" in record else ""
             milliseconds, ratio = f"{1000 * record['seconds']:.1f}", f"{record['ratio']:.2f}"
             table.add_row(record["path"], milliseconds, record["floor"], ratio, peak)
     console.print(table)
     return 0
-
-
-def _kept(records: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
-    """Append each record to a file of JSON lines, at once, and pass it on."""
-    with path.open("a", encoding="utf-8") as lines:
-        for record in records:
-            lines.write(json.dumps(record) + "\n")
-            lines.flush()
-            yield record
 
 
 def _complain(console: Console, message: str) -> None:
@@ -139,57 +160,86 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _labels(words: list[str] | None) -> tuple[str, ...] | int | None:
+    """Names of target columns, or their number."""
+    if words is None:
+        return None
+    if len(words) == 1 and words[0].removeprefix("-").isdecimal():
+        return int(words[0])
+    return tuple(words)
+
+
 def _parser() -> ArgumentParser:
-    methods = "\n".join(
-        f"  {title}: {', '.join(task.methods)}; on request {', '.join(task.on_request)}"
-        for title, task in TASKS.items()
-    )
+    methods = "\n".join(f"  {title}: {', '.join(task.methods)}" for title, task in TASKS.items())
     parser = ArgumentParser(
         prog="python -m benchmarks",
-        description="Compare metrics by the neighbours they give, on the same folds, scaled inside them.\n"
-        "Methods that need classes get each label set, or each strongest label, as a class.",
+        description="Compare metrics by the neighbours they give, on the same folds. Scaling, and the choice of\n"
+        "hyper-parameters where there is a search, stay within each training part. Metrics that need classes get\n"
+        "each label set, or each strongest label, as a class, and at most 4000 samples and 100 principal components.\n"
+        "What --out already holds is not run again.",
         epilog=f"methods by task:\n{methods}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    what = parser.add_argument_group("what to compare")
+    what.add_argument(
         "--profile",
-        choices=PROFILES,
+        choices=[*PROFILES, _SPEED],
         default="default",
-        help="; ".join(f"{profile}: {', '.join(names)}" for profile, names in PROFILES.items()),
+        help="; ".join(f"{name}: {', '.join(profile.datasets)}" for name, profile in PROFILES.items())
+        + "; speed: hot paths against floors and peers (default: default)",
     )
-    parser.add_argument(
+    data = what.add_mutually_exclusive_group()
+    data.add_argument(
         "--datasets",
         nargs="+",
         choices=DATASETS,
         metavar="NAME",
         help=f"from {', '.join(DATASETS)} (default: those of the profile)",
     )
-    parser.add_argument(
-        "--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: all but those on request"
+    data.add_argument("--data", metavar="FILE", help="a file of your own: .arff, .csv or .parquet")
+    what.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help="its target columns: names, or one number, N for the last N and -N for the first N columns",
     )
-    parser.add_argument(
+    what.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: those of the profile")
+    what.add_argument("--grids", action="store_true", help="print all methods and what their search chooses from")
+    how = parser.add_argument_group("how")
+    how.add_argument(
         "--folds",
         type=_folds,
         metavar="N",
-        help=f"number of folds, or {OFFICIAL!r} for the official split (default: 3, or {OFFICIAL!r} for images)",
+        help=f"number of folds, or {OFFICIAL!r} for the official split (default: as the profile has it)",
     )
-    parser.add_argument(
-        "--repeats", type=_positive, metavar="N", help="repeats of the folds (default: 2, or 5 for images)"
+    how.add_argument("--repeats", type=_positive, metavar="N", help="repeats of the folds, with other seeds")
+    how.add_argument("--seed", type=int, help="seed of folds and methods (default: 0)")
+    how.add_argument(
+        "--search",
+        action=BooleanOptionalAction,
+        help="choose hyper-parameters by cross-validation within each training part (default: as the profile has it)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of folds and methods (default: 0)")
-    parser.add_argument(
+    how.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="give up a fold of a method after this time (not on Dask)"
+    )
+    how.add_argument(
         "--jobs",
         type=_positive,
         default=joblib.cpu_count(),
         metavar="N",
         help="parallel processes (default: the number of cores)",
     )
-    parser.add_argument(
+    how.add_argument("--backend", choices=("loky", "dask"), default="loky", help="what runs them (default: loky)")
+    how.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster (default: one on this machine)")
+    where = parser.add_argument_group("results")
+    where.add_argument(
         "--out",
         type=Path,
         default=Path("results.jsonl"),
         metavar="FILE",
-        help="file of JSON lines to append to (default: results.jsonl)",
+        help="file of JSON lines to take up and append to (default: results.jsonl)",
     )
-    parser.add_argument("--speed", action="store_true", help="measure the hot paths against floors and peers instead")
+    where.add_argument("--anew", action="store_true", help="run again what the file holds")
+    where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
+    where.add_argument("--report", type=Path, metavar="FILE", help="write a page of HTML with tables and pictures")
     return parser

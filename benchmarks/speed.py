@@ -12,7 +12,8 @@ from sklearn.neighbors import NearestNeighbors, NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import speed_embeddings
-from benchmarks.tasks import label_powerset, load
+from benchmarks.datasets import DATASETS, load
+from benchmarks.targets import as_classes
 from benchmarks.timing import added, medians, record
 from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.encoders import MLP
@@ -29,7 +30,7 @@ def measure() -> Iterator[dict[str, Any]]:
     yield _growth_of_epochs()
     for name in ("emotions", "yeast", "scene"):
         try:
-            load(name)
+            load(DATASETS[name])
         except OSError:  # not in the cache, and no network
             continue
         yield _against_nca(name, RAMLLinear())
@@ -39,13 +40,13 @@ def measure() -> Iterator[dict[str, Any]]:
 
 
 def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
-    X, Y, n_train = load(name)
+    X, Y, n_train = load(DATASETS[name])
     return StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
 
 
 def _against_nca(name: str, metric: RAMLLinear | HRAMLTransformer) -> dict[str, Any]:
     X, Y = _training_part(name)
-    peer, classes = NeighborhoodComponentsAnalysis(random_state=0), label_powerset(Y)
+    peer, classes = NeighborhoodComponentsAnalysis(random_state=0), as_classes(Y)
     seconds, floor = medians(lambda: metric.fit(X, Y), lambda: peer.fit(X, classes), repeats=1, rounds=1)
     path = f"{type(metric).__name__} fit, {name} ({X.shape[0]} x {X.shape[1]}, {Y.shape[1]} labels)"
     return record(path, seconds, "NCA on its label powerset", floor)
@@ -145,7 +146,7 @@ def _gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: in
 
 
 def _resampled_fit(n_samples: int = 100_000) -> dict[str, Any]:
-    X, Y, _ = load("emotions")
+    X, Y, _ = load(DATASETS["emotions"])
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(X), n_samples)
     X = StandardScaler().fit_transform(X)[rows] + 0.3 * rng.standard_normal((n_samples, X.shape[1]))

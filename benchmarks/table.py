@@ -1,69 +1,150 @@
-"""Tables of results in the terminal."""
+"""Results in numbers: means by data set and method, and tables of them in the terminal."""
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.tasks import DATASETS, TASKS, Criterion
+from benchmarks.datasets import DATASETS
+from benchmarks.published import PAPER
+from benchmarks.tasks import TASKS, Criterion
+
+Record = dict[str, Any]
 
 
-def comparison_tables(records: Iterable[dict[str, Any]]) -> list[Table]:
-    """Table of each data set: mean ± standard deviation over folds of each method, the best mean in bold."""
-    by_dataset: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+class Row(NamedTuple):
+    """What a method did on the folds of a data set.
+
+    Attributes
+    ----------
+    method : str
+        Its name.
+    values : dict of str to ndarray
+        Values of each criterion by its title, one for each fold that it came through.
+    seconds : float
+        Median time of a fit, without the search.
+    errors : tuple of str
+        What went wrong in other folds.
+    """
+
+    method: str
+    values: dict[str, np.ndarray]
+    seconds: float
+    errors: tuple[str, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each criterion; none where every fold failed."""
+        return {title: float(values.mean()) for title, values in self.values.items() if len(values)}
+
+
+class Result(NamedTuple):
+    """A table: the rows of the methods that were compared on a data set, in the order of the task."""
+
+    dataset: str
+    task: str
+    rows: tuple[Row, ...]
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Columns."""
+        return TASKS[self.task].criteria
+
+    @property
+    def n_folds(self) -> int:
+        """Most folds that a method was tried on."""
+        return max(len(row.errors) + len(next(iter(row.values.values()))) for row in self.rows)
+
+    def best(self, criterion: Criterion) -> float:
+        """Best mean of a column, NaN where there is none."""
+        means = [row.means[criterion.title] for row in self.rows if row.means]
+        return max(means, key=lambda mean: criterion.sign * mean, default=float("nan"))
+
+
+def results(records: Iterable[Record]) -> list[Result]:
+    """Table of each data set, those that have a name here first and in their order."""
+    by_dataset: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        by_dataset[record["dataset"]][record["method"]].append(record)
-    return [_table(name, by_dataset[name]) for name in DATASETS if name in by_dataset]
+        by_dataset[record["dataset"], record["task"]][record["method"]].append(record)
+    order = {name: place for place, name in enumerate(DATASETS)}
+    return [
+        Result(name, task, tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)))
+        for (name, task), of_method in sorted(by_dataset.items(), key=lambda item: order.get(item[0][0], len(order)))
+    ]
 
 
-def _table(name: str, by_method: dict[str, list]) -> Table:
-    task = TASKS[DATASETS[name]]
-    methods = {method: by_method[method] for method in task.all_methods if method in by_method}
-    n_folds = max(len(records) for records in methods.values())
-    measured = f"mean ± sd over {n_folds} test folds" if n_folds > 1 else "one test fold"
-    done = {method: [record for record in records if "scores" in record] for method, records in methods.items()}
-    means = {method: _means(task.criteria, records) for method, records in done.items() if records}
+def _in_order(task: str, methods: Iterable[str]) -> list[str]:
+    """Methods in the order of the task; those of older results that it no longer has at the end."""
+    known = list(TASKS[task].methods)
+    return sorted(methods, key=lambda method: known.index(method) if method in known else len(known))
+
+
+def _row(method: str, records: list[Record], task: str) -> Row:
+    scored = [record for record in records if "scores" in record]
+    values = {
+        criterion.title: np.array([record["scores"][criterion.title] for record in scored])
+        for criterion in TASKS[task].criteria
+    }
+    seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
+    return Row(method, values, seconds, tuple(record["error"] for record in records if "scores" not in record))
+
+
+def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
+    """Table of each data set: mean ± standard deviation over folds of each method, the best mean in bold.
+
+    With `paper`, the figures of the HRAML paper stand under those of the same method here.
+    """
+    return [_table(result, PAPER.get(result.dataset, {}) if paper else {}) for result in results(records)]
+
+
+def _table(result: Result, published: dict[str, dict[str, float]]) -> Table:
+    measured = f"mean ± sd over {result.n_folds} test folds" if result.n_folds > 1 else "one test fold"
     table = Table(
-        title=f"{name}: {DATASETS[name]}, {measured}",
+        title=f"{result.dataset}: {result.task}, {measured}",
         title_justify="left",
         box=SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,
     )
     table.add_column("", min_width=12)  # so that a name breaks between words
-    for *words, sign in (criterion.title.split() for criterion in task.criteria):
+    for *words, sign in (criterion.title.split() for criterion in result.criteria):
         table.add_column("\n".join([*words[:-1], f"{words[-1]} {sign}"]), justify="right")
     table.add_column("Fit, s", justify="right")
-    any_failed = any(len(done[method]) < len(methods[method]) for method in methods)
+    any_failed = any(row.errors for row in result.rows)
     if any_failed:
         table.add_column("Failed folds", justify="right")
-    best = [
-        max((criterion.sign * row[i] for row in means.values()), default=0.0)
-        for i, criterion in enumerate(task.criteria)
-    ]
-    for method, records in done.items():
-        failed = [str(len(methods[method]) - len(records))] if any_failed else []
-        cells = [_cell(records, criterion, bar) for criterion, bar in zip(task.criteria, best, strict=True)]
-        table.add_row(method, *cells, _median_seconds(records), *failed)
+    best = {criterion.title: result.best(criterion) for criterion in result.criteria}
+    for row in result.rows:
+        cells = [_cell(row.values[title], best[title]) for title in best]
+        seconds = f"{row.seconds:.2f}" if row.means else ""
+        table.add_row(row.method, *cells, seconds, *([str(len(row.errors))] if any_failed else []))
+        if row.method in published:
+            figures = [published[row.method].get(title) for title in best]
+            table.add_row("  in the paper", *(f"{figure:.4f}" if figure else "" for figure in figures), style="dim")
     return table
 
 
-def _means(criteria: tuple[Criterion, ...], records: list) -> list[float]:
-    return [np.mean([record["scores"][criterion.title] for record in records]) for criterion in criteria]
-
-
-def _cell(records: list, criterion: Criterion, best: float) -> Text:
+def _cell(values: np.ndarray, best: float) -> Text:
     """Mean, in bold where it is the best of its column, and under it the standard deviation of several values."""
-    if not records:
+    if not len(values):
         return Text("failed")
-    values = [record["scores"][criterion.title] for record in records]
-    mean = Text(f"{np.mean(values):.4f}", style="bold" if criterion.sign * np.mean(values) == best else "")
-    return mean.append(f"\n±{np.std(values):.4f}", style="not bold") if len(values) > 1 else mean
+    mean = Text(f"{values.mean():.4f}", style="bold" if values.mean() == best else "")
+    return mean.append(f"\n±{values.std():.4f}", style="not bold") if len(values) > 1 else mean
 
 
-def _median_seconds(records: list[dict[str, Any]]) -> str:
-    return f"{np.median([record['fit_seconds'] for record in records]):.2f}" if records else ""
+def grid_table(tasks: Iterable[str]) -> Table:
+    """Every method of some tasks, with the values that its hyper-parameters are chosen from."""
+    table = Table(
+        "Method", "Chosen from", "Profiles from", title="Methods and grids", title_justify="left", box=SIMPLE_HEAD
+    )
+    for task in tasks:
+        table.add_section()
+        table.add_row(Text(f"{task}, by {TASKS[task].searched}", style="bold"))
+        for name, method in TASKS[task].methods.items():
+            choices = "\n".join(f"{parameter}: {values}" for parameter, values in method.grid.items())
+            table.add_row(Text(name), Text(choices or "-"), method.tier)
+    return table

@@ -4,21 +4,46 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
 
-from benchmarks import experiment, images, speed, speed_embeddings
+from benchmarks import experiment, images, results, speed, speed_embeddings
 from benchmarks.cli import main
-from benchmarks.table import comparison_tables
-from benchmarks.tasks import DATASETS, TASKS, label_powerset, load
+from benchmarks.datasets import _CLASSES, DATASETS, load
+from benchmarks.experiment import OFFICIAL, Settings
+from benchmarks.methods import METRICS, TIERS, Method
+from benchmarks.published import PAPER, best
+from benchmarks.table import comparison_tables, grid_table
+from benchmarks.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
+from benchmarks.tasks import TASKS
 from benchmarks.timing import medians
 from benchmarks.trunks import conv_trunk
+from skrelmetric import MLkNN, RAMLLinear
 
 ROOT = Path(__file__).parents[1]
+EMOTIONS = DATASETS["emotions"]
 FAST = ["--datasets", "emotions", "--methods", "MLkNN", "RAMLLinear + MLkNN", "--folds", "2", "--repeats", "1"]
+
+
+class Broken(BaseEstimator):
+    def fit(self, X, y):
+        raise RuntimeError("it broke")
+
+
+class Watching(RAMLLinear):
+    sizes: ClassVar[list] = []
+
+    def fit(self, X, y):
+        self.sizes.append(len(X))
+        return super().fit(X, y)
 
 
 def records_of(path):
@@ -36,7 +61,8 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
         ("RAMLLinear + MLkNN", 0, 1),
     ]
     for record in records:
-        assert record["parameters"]["mlknn__n_neighbors"] == 10
+        assert record["parameters"]["predictor__n_neighbors"] == 10
+        assert record["grid"] == {}
         assert record["versions"].keys() >= {"python", "skrelmetric", "scikit-learn", "torch"}
         assert record["fit_seconds"] > 0
         assert record["seed"] == 0
@@ -46,9 +72,12 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
     for word in ("emotions", "RAMLLinear", "Hamming", "±"):
         assert word in printed
     main([*FAST, "--jobs", "1", "--out", str(out)])
+    assert records_of(out) == records, "what is there is not run again"
+    assert "4 of 4 records were in" in capsys.readouterr().out
+    main([*FAST, "--jobs", "1", "--anew", "--out", str(out)])
     again = records_of(out)
-    assert len(again) == 8, "results are appended, never overwritten"
-    assert [r["scores"] for r in again[4:]] == [r["scores"] for r in again[:4]]
+    assert again[:4] == records, "results are appended, never overwritten"
+    assert [r["scores"] for r in again[4:]] == [r["scores"] for r in records]
 
 
 def test_parallel_results_are_the_same(tmp_path):
@@ -63,9 +92,10 @@ def test_parallel_results_are_the_same(tmp_path):
 
 
 def test_folds_are_shared_stratified_and_disjoint():
-    cells = experiment.cells(["emotions"], None, 5, 2, 0)
-    assert len(cells) == 5 * 2 * len(TASKS["multilabel"].methods)
-    _, Y, _ = load("emotions")
+    methods = list(TASKS["multilabel"].methods)
+    cells = experiment.cells(EMOTIONS, methods, Settings(5, 2))
+    assert len(cells) == 5 * 2 * len(methods)
+    _, Y, _ = load(EMOTIONS)
     for repeat in range(2):
         tests = {cell.fold: cell.test for cell in cells if cell.repeat == repeat}
         assert sorted(np.concatenate(list(tests.values()))) == list(range(len(Y)))
@@ -77,7 +107,7 @@ def test_folds_are_shared_stratified_and_disjoint():
 
 
 def test_official_split():
-    cells = experiment.cells(["emotions"], ["MLkNN"], experiment.OFFICIAL, 1, 0)
+    cells = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
     assert [(len(cell.train), len(cell.test)) for cell in cells] == [(391, 202)]
     scores = experiment.run_cell(cells[0])["scores"]
     assert scores["Average precision ↑"] == pytest.approx(0.7839, abs=5e-5)
@@ -85,19 +115,21 @@ def test_official_split():
 
 def test_label_distributions_have_their_own_criteria(data_home, monkeypatch):
     monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
-    cells = experiment.cells(["Yeast_alpha"], ["AAKNN", "RAMLLinear + AAKNN"], 2, 1, 0)
+    source = DATASETS["Yeast_alpha"]
+    cells = experiment.cells(source, ["AAKNN", "RAMLLinear + AAKNN"], Settings(2, 1))
     records = [experiment.run_cell(cell) for cell in cells]
     assert all(len(record["scores"]) == 6 for record in records)
     assert len(comparison_tables(records)) == 1
     with pytest.raises(ValueError, match="Yeast_alpha has no official split"):
-        experiment.splits("Yeast_alpha", experiment.OFFICIAL, 1, 0)
+        experiment.splits(source, Settings(OFFICIAL, 1))
 
 
 def test_best_mean_is_bold():
     def record(method, fold, loss, precision):
         scores = dict.fromkeys([criterion.title for criterion in TASKS["multilabel"].criteria], loss)
         scores["Average precision ↑"] = precision
-        return {"dataset": "emotions", "method": method, "fold": fold, "scores": scores, "fit_seconds": 1.0}
+        identity = {"dataset": "emotions", "task": "multilabel", "method": method, "fold": fold}
+        return {**identity, "scores": scores, "fit_seconds": 1.0}
 
     records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.25, 0.9)]
     (table,) = comparison_tables(records)
@@ -110,29 +142,28 @@ def test_best_mean_is_bold():
 
 
 def test_failures_are_recorded(tmp_path, monkeypatch, capsys):
-    class Broken:
-        def get_params(self):
-            return {}
-
-        def fit(self, X, y):
-            raise RuntimeError("it broke")
-
-    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", lambda seed: Broken())
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Broken()))
     out = tmp_path / "results.jsonl"
     assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 1
     assert [r["error"] for r in records_of(out) if r["method"] == "MLkNN"] == ["RuntimeError: it broke"] * 2
     printed = capsys.readouterr().out
     assert "failed" in printed
-    assert "RuntimeError: it broke" in printed
+    assert "MLkNN: RuntimeError: it broke" in printed
+    monkeypatch.undo()
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0, "what failed is tried again"
+    assert [r["method"] for r in records_of(out)[4:]] == ["MLkNN"] * 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--datasets", "iris"], "invalid choice: 'iris'"),
-        (["--methods", "kNN"], "invalid choice: 'kNN'"),
+        (["--methods", "KNN"], "invalid choice: 'KNN'"),
         (["--folds", "1"], "neither a number of folds"),
         (["--repeats", "0"], "not a whole number from 1"),
+        (["--labels", "3"], "--labels names columns of --data"),
+        (["--scheduler", "tcp://localhost:1"], "--scheduler needs --backend dask"),
+        (["--data", "a.csv", "--datasets", "yeast"], "not allowed with argument"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
@@ -167,7 +198,7 @@ def test_missing_data_is_said(tmp_path, monkeypatch, capsys):
         raise OSError("flags could not be downloaded")
 
     load.cache_clear()
-    monkeypatch.setattr("benchmarks.tasks.fetch_mulan", missing)
+    monkeypatch.setattr("benchmarks.datasets.fetch_mulan", missing)
     assert main(["--datasets", "flags", "--out", str(tmp_path / "r.jsonl")]) == 2
     assert "could not be downloaded" in capsys.readouterr().out
 
@@ -213,19 +244,22 @@ def test_speed_measures_ratios_and_peaks():
 def test_the_plain_predictor_goes_last(monkeypatch):
     order = []
     monkeypatch.setattr(experiment, "run_cell", lambda cell: order.append(cell.method) or {})
-    list(experiment.run(experiment.cells(["emotions"], None, 2, 1, 0), n_jobs=1))
-    assert order == [method for method in reversed(TASKS["multilabel"].methods) for _ in range(2)]
-    assert order[-1] == "MLkNN"
+    methods = list(TASKS["multilabel"].methods)
+    list(experiment.run(experiment.cells(EMOTIONS, methods, Settings(2, 1)), n_jobs=1))
+    assert order == [method for method in reversed(methods) for _ in range(2)]
+    assert order[-1] == "MLkNN", "the cheapest of all stands first in the table"
 
 
-def test_label_powerset():
-    classes = label_powerset(np.array([[0, 1], [1, 1], [0, 1], [0, 0]]))
+def test_classes_of_targets():
+    classes = as_classes(np.array([[0, 1], [1, 1], [0, 1], [0, 0]]))
     assert classes[0] == classes[2]
     assert len(set(classes)) == 3
+    assert as_classes(np.array([[0.2, 0.8], [0.6, 0.4]])).tolist() == [1, 0]
+    assert as_classes(np.array([3, 1])).tolist() == [3, 1]
 
 
 def test_every_data_set_has_a_task():
-    assert set(DATASETS.values()) == set(TASKS)
+    assert {source.task for source in DATASETS.values()} == set(TASKS)
 
 
 def test_speed_of_the_deep_metric():
@@ -234,22 +268,25 @@ def test_speed_of_the_deep_metric():
 
 
 def test_the_official_split_is_repeated_with_other_seeds():
-    cells = experiment.cells(["emotions"], ["HRAML tuned + MLkNN"], experiment.OFFICIAL, 3, seed=5)
+    cells = experiment.cells(EMOTIONS, ["RAML-SVR + MLkNN"], Settings(OFFICIAL, 3, seed=5))
     assert [cell.seed for cell in cells] == [5, 6, 7]
+    assert [cell.model().get_params()["metric__random_state"] for cell in cells] == [5, 6, 7]
     assert {(len(cell.train), len(cell.test)) for cell in cells} == {(391, 202)}
 
 
-def test_methods_on_request_run_when_they_are_named():
-    by_default = {cell.method for cell in experiment.cells(["emotions"], None, 2, 1, seed=0)}
-    named = {cell.method for cell in experiment.cells(["emotions"], ["HRAML trained + MLkNN"], 2, 1, seed=0)}
-    assert by_default == set(TASKS["multilabel"].methods)
-    assert named == {"HRAML trained + MLkNN"}
+def test_tiers_add_methods():
+    for task in TASKS.values():
+        tiers = [set(task.up_to(tier)) for tier in TIERS]
+        assert all(fewer <= more for fewer, more in pairwise(tiers))
+        assert tiers[-1] == set(task.methods)
+        assert task.predictor in tiers[0]
+    assert "HRAML trained + MLkNN" not in TASKS["multilabel"].up_to("full")
 
 
 @pytest.mark.parametrize("method", ["Nystroem + RAMLLinear + MLkNN", "Splines + RAMLLinear + MLkNN", "HRAML + MLkNN"])
 def test_nonlinear_methods_beat_plain_neighbours_on_emotions(method):
     plain, nonlinear = (
-        experiment.run_cell(experiment.cells(["emotions"], [name], experiment.OFFICIAL, 1, seed=0)[0])["scores"]
+        experiment.run_cell(experiment.cells(EMOTIONS, [name], Settings(OFFICIAL, 1))[0])["scores"]
         for name in ("MLkNN", method)
     )
     assert nonlinear["Average precision ↑"] > plain["Average precision ↑"] + 0.01
@@ -266,13 +303,13 @@ def test_trunk_comes_from_its_seed_alone():
     assert not torch.equal(weights[0], weights[2])
 
 
-IMAGE_METHODS = TASKS["retrieval"].all_methods
+IMAGE_METHODS = TASKS["retrieval"].methods
 
 
 @pytest.mark.parametrize("name", IMAGE_METHODS)
 def test_methods_of_images_train(name, rng):
     images_, y = rng.random((24, 1, 28, 28), dtype=np.float32), np.arange(24) % 6
-    model = IMAGE_METHODS[name](0)
+    model = IMAGE_METHODS[name].build(0)
     if name != "Raw pixels":
         model.set_params(max_epochs=1)
     scores = images.scores(model.fit(images_, y), images_, y)
@@ -285,7 +322,7 @@ def test_methods_of_images_start_alike(name, rng):
     images_, y = rng.random((12, 1, 28, 28), dtype=np.float32), np.arange(12) % 3
     starts = []
     for method in (name, f"DRML-{name}", f"DRML-{name}, paper"):
-        model = IMAGE_METHODS[method](3).set_params(max_epochs=1, learning_rate=1e-30, loss_learning_rate=1e-30)
+        model = IMAGE_METHODS[method].build(3).set_params(max_epochs=1, learning_rate=1e-30, loss_learning_rate=1e-30)
         encoder = model.set_params(weight_decay=0.0).fit(images_, y).encoder_
         starts.append([encoder.trunk[0].weight, encoder.head.nodes.weight])
     for other in starts[1:]:
@@ -294,13 +331,14 @@ def test_methods_of_images_start_alike(name, rng):
 
 def test_images_of_unseen_classes(data_home, monkeypatch):
     monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
-    (official,) = experiment.cells(["omniglot"], ["Raw pixels"], experiment.OFFICIAL, 1, 0)
+    source = DATASETS["omniglot"]
+    (official,) = experiment.cells(source, ["Raw pixels"], Settings(OFFICIAL, 1))
     assert (len(official.train), len(official.test)) == (2200, 2640)
     scores = experiment.run_cell(official)["scores"]
     assert scores["R@1 ↑"] == pytest.approx(0.335, abs=0.001)
     assert scores["MAP@R ↑"] == pytest.approx(0.057, abs=0.001)
-    _, y, _ = load("omniglot")
-    for cell in experiment.cells(["omniglot"], ["Raw pixels"], 3, 2, 0):
+    _, y, _ = load(source)
+    for cell in experiment.cells(source, ["Raw pixels"], Settings(3, 2)):
         assert not set(y[cell.train]) & set(y[cell.test])
 
 
@@ -310,25 +348,36 @@ def test_data_of_a_profile_that_is_missing_is_left_out(tmp_path, monkeypatch, ca
 
     load.cache_clear()
     for fetch in ("fetch_mulan", "fetch_ldl", "fetch_omniglot"):
-        monkeypatch.setattr(f"benchmarks.tasks.{fetch}", missing)
-    arguments = ["--profile", "full", "--methods", "MLkNN", "--repeats", "1", "--folds", "2", "--jobs", "1"]
+        monkeypatch.setattr(f"benchmarks.datasets.{fetch}", missing)
+    monkeypatch.setitem(_CLASSES, "usps", missing)
+    arguments = [
+        "--profile",
+        "full",
+        "--no-search",
+        "--methods",
+        "MLkNN",
+        "--repeats",
+        "1",
+        "--folds",
+        "2",
+        "--jobs",
+        "1",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
     assert "not here" in capsys.readouterr().out
     records = records_of(tmp_path / "r.jsonl")
     assert {record["dataset"] for record in records} == {"emotions", "yeast"}
-    assert {(record["folds"], record["repeats"]) for record in records} == {(2, 1)}
+    assert {(record["folds"], record["repeat"]) for record in records} == {(2, 0)}
     load.cache_clear()
 
 
 def test_images_have_the_official_split_and_five_seeds_by_default(tmp_path, monkeypatch, data_home):
     monkeypatch.setenv("SKRELMETRIC_DATA", str(data_home))
     arguments = ["--datasets", "omniglot", "--methods", "Raw pixels", "--jobs", "1"]
-    monkeypatch.setattr(
-        experiment, "run_cell", lambda cell: {"dataset": cell.dataset, "method": cell.method, "error": "-"}
-    )
+    monkeypatch.setattr(experiment, "run_cell", lambda cell: cell.identity() | {"error": "-"})
     assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 1
     records = records_of(tmp_path / "r.jsonl")
-    assert [(record["folds"], record["repeats"]) for record in records] == [("official", 5)] * 5
+    assert [(record["folds"], record["repeat"]) for record in records] == [("official", n) for n in range(5)]
 
 
 def test_speed_of_embeddings():
@@ -338,3 +387,263 @@ def test_speed_of_embeddings():
     assert len(records) == 4
     assert all(record["seconds"] > 0 for record in records)
     assert speed_embeddings.retrieval(5, n_samples=60, width=8)["ratio"] > 0
+
+
+SEARCHED = [
+    "--datasets",
+    "emotions",
+    "--methods",
+    "RAMLLinear + MLkNN",
+    "--folds",
+    "official",
+    "--repeats",
+    "1",
+    "--search",
+]
+
+
+def test_search_stays_in_the_training_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(Watching, "sizes", seen := [])
+    grid = {"metric__alpha": [1.0, 1e6]}
+    build = lambda seed: Pipeline([("metric", Watching()), ("predictor", MLkNN())])  # noqa: E731
+    monkeypatch.setitem(TASKS["multilabel"].methods, "RAMLLinear + MLkNN", Method(build, grid))
+    (cell,) = experiment.cells(EMOTIONS, ["RAMLLinear + MLkNN"], Settings(OFFICIAL, 1, search=True))
+    record = experiment.run_cell(cell)
+    assert record["chosen"] in ({"metric__alpha": 1.0}, {"metric__alpha": 1e6})
+    assert record["grid"] == grid
+    assert 0 < record["fit_seconds"] < record["search_seconds"]
+    assert seen[-1] == 391
+    assert len(seen) == 1 + len(grid["metric__alpha"]) * experiment.INNER_FOLDS
+    assert all(len_inner < 391 for len_inner in seen[:-1])
+    X, Y, n_train = load(EMOTIONS)
+    expected = cell.model().fit(X[:n_train], Y[:n_train])
+    assert expected.best_params_ == record["chosen"]
+
+
+def test_search_fits_a_metric_once_for_all_numbers_of_neighbours(monkeypatch):
+    monkeypatch.setattr(Watching, "sizes", fits := [])
+    build = lambda seed: Pipeline([("metric", Watching()), ("predictor", MLkNN())])  # noqa: E731
+    grid = {"predictor__n_neighbors": [1, 5, 10, 20]}
+    monkeypatch.setitem(TASKS["multilabel"].methods, "RAMLLinear + MLkNN", Method(build, grid))
+    (cell,) = experiment.cells(EMOTIONS, ["RAMLLinear + MLkNN"], Settings(OFFICIAL, 1, search=True))
+    experiment.run_cell(cell)
+    assert len(fits) == experiment.INNER_FOLDS + 1
+
+
+def test_grids_are_of_parameters_that_there_are():
+    for task in TASKS.values():
+        for method in task.methods.values():
+            assert method.tier in TIERS
+            model = method.build(0)
+            for parameter, values in method.grid.items():
+                for value in values:
+                    model.set_params(**{parameter: value})
+    assert grid_table(TASKS).row_count == sum(1 + len(task.methods) for task in TASKS.values())
+
+
+@pytest.mark.filterwarnings("ignore:n_components > n_samples")  # of Nystroem, on fewer samples than it has components
+@pytest.mark.filterwarnings("ignore:Only one sample available")  # of LDA, in a class of one
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("dataset", ["wine", "emotions"])
+def test_every_metric_fits_every_kind_of_target(name, dataset):
+    X, Y, _ = load(DATASETS[dataset])
+    task = TASKS[DATASETS[dataset].task]
+    method = task.methods[f"{name} + {task.predictor}" if name else task.predictor]
+    model = method.build(0)
+    if "metric__max_epochs" in model.get_params():
+        model.set_params(metric__max_epochs=1)
+    predicted = model.fit(X[::2], Y[::2]).predict(X[1::2])
+    assert predicted.shape == Y[1::2].shape
+    assert (predicted == Y[1::2]).mean() > 0.5
+
+
+def test_a_timeout_is_a_failure(monkeypatch):
+    class Sleepy(BaseEstimator):
+        def fit(self, X, y):
+            time.sleep(30)
+
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Sleepy(), {"x": [1]}))
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1, timeout=0.2))
+    assert experiment.run_cell(cell)["error"] == "stopped after 0.2 s"
+    time.sleep(0.3)  # nothing is left that goes off later
+
+
+def test_a_timeout_ends_a_search_as_well(monkeypatch):
+    class Sleepy(BaseEstimator):
+        def __init__(self, x=0):
+            self.x = x
+
+        def fit(self, X, y):
+            time.sleep(30)
+
+        def set_params(self, **parameters):
+            return super().set_params(**{name: value for name, value in parameters.items() if name != "memory"})
+
+        def predict(self, X):
+            return X
+
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Sleepy(), {"x": [1, 2]}))
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1, search=True, timeout=0.2))
+    assert experiment.run_cell(cell)["error"] == "stopped after 0.2 s"
+
+
+def test_scores_that_are_no_numbers_are_failures(monkeypatch):
+    monkeypatch.setattr(
+        experiment,
+        "check_scoring",
+        lambda *args: (
+            lambda *args: dict.fromkeys([criterion.scorer for criterion in TASKS["multilabel"].criteria], float("nan"))
+        ),
+    )
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    assert "came out as no number" in experiment.run_cell(cell)["error"]
+
+
+def test_warnings_are_recorded():
+    (cell,) = experiment.cells(EMOTIONS, ["RBF-SVM"], Settings(OFFICIAL, 1))
+    _, Y, n_train = load(EMOTIONS)
+    Y[:n_train, 0], saved = 0, Y[:n_train, 0].copy()
+    try:
+        record = experiment.run_cell(cell)
+    finally:
+        Y[:n_train, 0] = saved
+    assert record["warnings"] == ["UserWarning: Label not 0 is present in all training examples."]
+
+
+def test_killed_in_the_middle_of_a_line(tmp_path):
+    out = tmp_path / "results.jsonl"
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0
+    scores = [(r["method"], r["fold"], r["scores"]) for r in records_of(out)]
+    assert sorted(map(str, scores)) == sorted(
+        str((r["method"], r["fold"], r["scores"])) for r in map(json.loads, lines)
+    )
+
+
+def test_resumes_after_a_kill(tmp_path):
+    out = tmp_path / "results.jsonl"
+    arguments = ["--datasets", "emotions", "--methods", "MLkNN", "PCA + MLkNN", "--folds", "5", "--jobs", "2"]
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--out", str(out)]
+    with subprocess.Popen([*command, "--repeats", "200"], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not (out.exists() and out.read_text().count("\n") > 2):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+    before = out.read_text()
+    n_before = before.count("\n")
+    assert main([*arguments[:-1], "1", "--repeats", "1", "--out", str(out)]) == 0
+    records = records_of(out)
+    assert out.read_text().startswith(before[: before.rfind("\n") + 1])
+    first = [(r["method"], r["fold"]) for r in records if r["repeat"] == 0]
+    assert len(first) == len(set(first)) == 10, "each fold once"
+    assert n_before <= len(records) <= n_before + 10
+
+
+def test_lines_that_are_no_records(tmp_path, capsys):
+    out = tmp_path / "results.jsonl"
+    out.write_text("no record\n")
+    assert main([*FAST, "--out", str(out)]) == 2
+    assert "Line 1 of" in capsys.readouterr().out
+    assert out.read_text() == "no record\n"
+
+
+def test_other_settings_are_other_results(tmp_path):
+    cells = {
+        settings: experiment.cells(EMOTIONS, ["MLkNN"], settings)
+        for settings in (Settings(2, 1), Settings(2, 1, seed=1), Settings(2, 1, search=True), Settings(OFFICIAL, 1))
+    }
+    done = [experiment.run_cell(cell) for cell in cells[Settings(2, 1)]]
+    for settings, of_settings in cells.items():
+        found, missing = results.done(of_settings, json.loads(json.dumps(done)))
+        assert (len(found), len(missing)) == ((2, 0) if settings == Settings(2, 1) else (0, len(of_settings)))
+    found, _ = results.done(experiment.cells(EMOTIONS, ["MLkNN"], Settings(2, 3, timeout=9)), done)
+    assert len(found) == 2, "more repeats and another timeout leave what is done as it is"
+
+
+def test_results_are_shown_without_running(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "results.jsonl"
+    main([*FAST, "--jobs", "1", "--out", str(out)])
+    monkeypatch.setattr(experiment, "run_cell", None)
+    capsys.readouterr()
+    assert main([*FAST, "--jobs", "1", "--repeats", "5", "--no-run", "--out", str(out)]) == 0
+    assert "RAMLLinear" in capsys.readouterr().out
+
+
+def test_dask(tmp_path):
+    pytest.importorskip("distributed")
+    scores = []
+    for backend in ("loky", "dask"):
+        out = tmp_path / f"{backend}.jsonl"
+        assert main([*FAST, "--jobs", "2", "--backend", backend, "--out", str(out)]) == 0
+        scores.append(sorted((r["method"], r["fold"], *r["scores"].values()) for r in records_of(out)))
+    assert np.allclose([row[2:] for row in scores[0]], [row[2:] for row in scores[1]])
+    assert [row[:2] for row in scores[0]] == [row[:2] for row in scores[1]]
+
+
+def test_dask_elsewhere(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    out = tmp_path / "r.jsonl"
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        arguments = ["--backend", "dask", "--scheduler", cluster.scheduler_address, "--out", str(out)]
+        assert main([*FAST, *arguments]) == 0
+    assert len(records_of(out)) == 4
+
+
+def test_a_scheduler_that_is_not_there(tmp_path, capsys):
+    pytest.importorskip("distributed")
+    arguments = ["--backend", "dask", "--scheduler", "tcp://127.0.0.1:9", "--out", str(tmp_path / "r.jsonl")]
+    assert main([*FAST, *arguments]) == 2
+    assert "tcp://127.0.0.1:9" in capsys.readouterr().out
+
+
+def test_the_paper_stands_beside():
+    cells = experiment.cells(EMOTIONS, ["MLkNN", "RAMLLinear + MLkNN"], Settings(OFFICIAL, 1))
+    records = [experiment.run_cell(cell) for cell in cells]
+    (table,) = comparison_tables(records, paper=True)
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
+    assert columns[0] == ["MLkNN", "  in the paper", "RAMLLinear + MLkNN"]
+    assert columns[5] == ["0.7839", "0.7808", "0.8221"]
+    (table,) = comparison_tables(records)
+    assert len(table.columns[0]._cells) == 2
+    assert best("emotions") == dict(
+        zip(PAPER["emotions"]["MLkNN"], (0.2046, 0.1382, 0.2376, 1.7327, 0.8225), strict=True)
+    )
+    assert best("flags") == dict(zip(PAPER["flags"]["MLkNN"], (0.2791, 0.2021, 0.2, 3.6769, 0.8244), strict=True))
+    scene = (0.2907, 1.6865, 3.8419, 0.7321, 0.5929)
+    assert best("Natural_Scene") == dict(zip(PAPER["Natural_Scene"]["AAKNN"], scene, strict=True))
+    assert best("yeast") == {}
+
+
+def test_metrics_on_classes_have_bounds(rng):
+    X, Y = rng.normal(size=(60, 12)), (rng.random((60, 3)) < 0.5).astype(int)
+
+    class Principal(PCA):
+        def fit(self, X, y):
+            self.shape_, self.classes_ = X.shape, y
+            return super().fit(X)
+
+    metric = OnClasses(Principal(), max_samples=20, max_features=5, random_state=0).fit(X, Y)
+    assert metric.pipeline_["metric"].shape_ == (20, 5)
+    assert metric.transform(X).shape == (60, 5)
+    assert OnClasses(Principal()).fit(X, Y).pipeline_["metric"].shape_ == (60, 12)
+
+
+def test_softmax_regression_has_the_least_divergence(rng):
+    X = rng.normal(size=(80, 3))
+    D = rng.dirichlet(np.ones(4), 80)
+    model = MaximumEntropy(C=1e6).fit(X, D)
+    W, b = model.model_.coef_, model.model_.intercept_
+
+    def divergence(W, b):
+        scores = X @ W.T + b
+        return -(D * (scores - np.log(np.exp(scores).sum(1, keepdims=True)))).sum()
+
+    least = divergence(W, b)
+    for _ in range(20):
+        assert divergence(W + 0.01 * rng.normal(size=W.shape), b + 0.01 * rng.normal(size=b.shape)) > least
+    assert model.predict(X).sum(1) == pytest.approx(np.ones(80))
+    assert positive_parts(np.array([[-1.0, 1.0, 3.0]])) == pytest.approx(np.array([[2.5e-7, 0.25, 0.75]]), abs=1e-6)

@@ -1,0 +1,115 @@
+"""Which method is better across data sets, and whether that could be chance (Demšar, 2006)."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scikit_posthocs
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy.stats import friedmanchisquare, wilcoxon
+from statsmodels.stats.multitest import multipletests
+
+from benchmarks.table import Result, results
+from benchmarks.tasks import TASKS
+
+
+class Ranking(NamedTuple):
+    """Methods ranked on the same data sets.
+
+    Attributes
+    ----------
+    task : str
+        What they were compared on.
+    ranks : DataFrame of shape (n_datasets, n_methods)
+        Rank of each method on each data set, 1 for the best, by its mean rank over the criteria of the task.
+    left_out : tuple of str
+        Methods that failed on, or were not run on, one of the data sets.
+    """
+
+    task: str
+    ranks: pd.DataFrame
+    left_out: tuple[str, ...]
+
+    @property
+    def average(self) -> pd.Series:
+        """Average rank of each method, best first."""
+        return self.ranks.mean().sort_values(kind="stable")
+
+    @property
+    def friedman(self) -> float:
+        """p-value of Friedman's test that all methods are alike; NaN for fewer than three, or two data sets."""
+        n_datasets, n_methods = self.ranks.shape
+        if n_methods < 3 or n_datasets < 2:
+            return float("nan")
+        if (self.ranks.nunique(axis=1) == 1).all():
+            return 1.0
+        return float(friedmanchisquare(*self.ranks.T.to_numpy()).pvalue)
+
+    @property
+    def nemenyi(self) -> pd.DataFrame:
+        """p-values of Nemenyi's test of all pairs of methods."""
+        return scikit_posthocs.posthoc_nemenyi_friedman(self.ranks)
+
+    def against(self, method: str) -> pd.Series:
+        """p-values of Wilcoxon's signed-rank test, two-sided, of a method against each other, corrected after Holm."""
+        others = [other for other in self.ranks if other != method]
+        raw = [_wilcoxon(self.ranks[method] - self.ranks[other]) for other in others]
+        return pd.Series(multipletests(raw, method="holm")[1] if raw else [], others, dtype=float)
+
+
+def _wilcoxon(differences: pd.Series) -> float:
+    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def rankings(records: Iterable[dict[str, Any]]) -> list[Ranking]:
+    """Ranking of the methods of each task that was run on two data sets or more."""
+    by_task: dict[str, list[Result]] = {}
+    for result in results(records):
+        by_task.setdefault(result.task, []).append(result)
+    return [_ranking(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+
+
+def _ranking(task: str, of_task: list[Result]) -> Ranking:
+    everywhere = [
+        method
+        for method in dict.fromkeys(row.method for result in of_task for row in result.rows)
+        if all(any(row.method == method and not row.errors for row in result.rows) for result in of_task)
+    ]
+    everyone = dict.fromkeys(row.method for result in of_task for row in result.rows)
+    ranks = pd.DataFrame({result.dataset: _ranks(result, everywhere) for result in of_task}, index=everywhere).T
+    return Ranking(task, ranks, tuple(method for method in everyone if method not in everywhere))
+
+
+def _ranks(result: Result, methods: list[str]) -> np.ndarray:
+    means = {row.method: row.means for row in result.rows}
+    columns = [
+        pd.Series([-criterion.sign * means[method][criterion.title] for method in methods]).rank()
+        for criterion in result.criteria
+    ]
+    return pd.Series(np.mean(columns, axis=0)).rank().to_numpy()
+
+
+def ranking_tables(records: Iterable[dict[str, Any]]) -> list[Table]:
+    """Table of each ranking: average ranks, and how sure the best is of each other."""
+    return [_table(ranking) for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
+
+
+def _table(ranking: Ranking) -> Table:
+    average = ranking.average
+    best = average.index[0]
+    n_datasets = len(ranking.ranks)
+    title = f"{ranking.task}: ranks over {n_datasets} data sets by {len(TASKS[ranking.task].criteria)} criteria"
+    if np.isfinite(ranking.friedman):
+        title += f" (Friedman p = {ranking.friedman:.2g})"
+    caption = f"Left out, for a failure or a data set not run: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for heading in ("Rank", f"p against {best}\nWilcoxon, Holm", "Nemenyi"):
+        table.add_column(heading, justify="right")
+    holm, nemenyi = ranking.against(best), ranking.nemenyi[best]
+    for method, rank in average.items():
+        p_values = ("", "") if method == best else (f"{holm[method]:.3g}", f"{nemenyi[method]:.3g}")
+        table.add_row(str(method), f"{rank:.2f}", *p_values)
+    return table
