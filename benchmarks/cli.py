@@ -1,19 +1,20 @@
 """Command line of the benchmarks."""
 
+import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks import results
 from benchmarks.datasets import DATASETS, Source, own_source
 from benchmarks.experiment import OFFICIAL, Cell, Settings, cells, run, versions
 from benchmarks.profiles import PROFILES
-from benchmarks.table import comparison_tables, grid_table
+from benchmarks.table import comparison_tables, grid_table, speed_table
 from benchmarks.tasks import TASKS
 
 _SPEED = "speed"
@@ -125,16 +126,21 @@ def _command() -> str:
 def _speed(options: Namespace, console: Console) -> int:
     from benchmarks.speed import measure  # reads memory as only Linux tells it
 
-    table = Table(
-        "Hot path", "Median ms", "Floor or peer", "Ratio", "Peak memory / X", title="Speed", title_justify="left"
-    )
+    before = {record["path"]: record for record in results.read(options.out) if "path" in record}
+    origin = {"commit": _commit(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions()}
     with console.status("Measuring"):
-        for record in results.keep(({**record, "versions": versions()} for record in measure()), options.out):
-            peak = f"{record['peak_over_X']:.2f}" if "peak_over_X" in record else ""
-            milliseconds, ratio = f"{1000 * record['seconds']:.1f}", f"{record['ratio']:.2f}"
-            table.add_row(record["path"], milliseconds, record["floor"], ratio, peak)
-    console.print(table)
+        records = list(results.keep((record | origin for record in measure()), options.out))
+    console.print(speed_table(records, before))
     return 0
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this is, with a sign if it has changes; None outside of one."""
+    described = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _complain(console: Console, message: str) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors, NeighborhoodComponentsAnalysis
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import speed_embeddings
+from benchmarks import speed_embeddings, speed_neighbors
 from benchmarks.datasets import DATASETS, load
 from benchmarks.targets import as_classes
-from benchmarks.timing import added, medians, record
-from skrelmetric import AAKNN, HRAMLTransformer, MLkNN, RAMLLinear
+from benchmarks.timing import added, growth, medians, record
+from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.encoders import MLP
 
 
@@ -35,7 +35,7 @@ def measure() -> Iterator[dict[str, Any]]:
             continue
         yield _against_nca(name, RAMLLinear())
         yield _against_nca(name, HRAMLTransformer())
-    yield from _neighbours()
+    yield from speed_neighbors.measure()
     yield from speed_embeddings.measure()
 
 
@@ -94,24 +94,17 @@ def _all_pairs_step(n_samples: int = 100_000, rounds: int = 5) -> dict[str, Any]
 def _growth_of_epochs(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228)) -> dict[str, Any]:
     X, Y = _gaussian(sizes[-1])
     X = X.astype(np.float32)
-    seconds = np.array([_epoch_seconds(X[:n], Y[:n], n_epochs=5) for n in sizes])
-    return {
-        "path": f"HRAMLTransformer epoch over all pairs, {sizes[0]:,} to {sizes[-1]:,} samples",
-        "seconds": float(seconds[-1]),
-        "floor": "growth: exponent of n",
-        "ratio": float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]),
-    }
+    seconds = [_epoch_seconds(X[:n], Y[:n], n_epochs=5) for n in sizes]
+    return growth("HRAMLTransformer epoch over all pairs", sizes, seconds)
 
 
 def _growth(sizes: tuple[int, ...] = (10_000, 31_623, 100_000, 316_228, 1_000_000)) -> Iterator[dict[str, Any]]:
-    """Exponent e of time ~ n^e by least squares on logarithms, in all and for one iteration: few samples take more."""
+    """In all, and for one iteration: few samples take more of them."""
     X, Y = _gaussian(sizes[-1])
     seconds = np.array([medians(lambda n=n: RAMLLinear().fit(X[:n], Y[:n]), None, 3, rounds=1)[0] for n in sizes])
     iterations = np.array([RAMLLinear().fit(X[:n], Y[:n]).n_iter_ for n in sizes])
-    path = f"RAMLLinear fit, Gaussian, {sizes[0]:,} to {sizes[-1]:,} samples"
-    for what, times in (("", seconds), (", per iteration", seconds / iterations)):
-        exponent = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
-        yield {"path": path + what, "seconds": float(times[-1]), "floor": "growth: exponent of n", "ratio": exponent}
+    yield growth("RAMLLinear fit, Gaussian", sizes, seconds)
+    yield growth("RAMLLinear fit, Gaussian, per iteration", sizes, seconds / iterations)
 
 
 def _real_labels(n_samples: int = 1_000_000, n_labels: int = 9) -> dict[str, Any]:
@@ -153,27 +146,6 @@ def _resampled_fit(n_samples: int = 100_000) -> dict[str, Any]:
     seconds, floor = medians(lambda: RAMLLinear().fit(X, Y[rows]), lambda: X.T @ X, repeats=2)
     path = f"RAMLLinear fit, resampled emotions with noise ({n_samples:,} x 72, 6 labels)"
     return record(path, seconds, "one X.T @ X", floor)
-
-
-def _neighbours(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) -> Iterator[dict[str, Any]]:
-    rng = np.random.default_rng(0)
-    X, queries = rng.standard_normal((n_train, 50)), rng.standard_normal((n_queries, 50))
-    Y = (rng.random((n_train, n_labels)) < 0.2).astype(np.int64)
-    D = rng.dirichlet(np.ones(n_labels), n_train)
-
-    def leave_one_out_and_query():
-        search = NearestNeighbors(n_neighbors=10).fit(X)
-        search.kneighbors(return_distance=False)
-        search.kneighbors(queries, return_distance=False)
-
-    def query():
-        NearestNeighbors(n_neighbors=5).fit(X).kneighbors(queries, return_distance=False)
-
-    size = f"({n_train} x 50, {n_labels} labels, {n_queries} queries)"
-    seconds, floor = medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=4)
-    yield record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
-    seconds, floor = medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
-    yield record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
 
 
 def _resident_bytes() -> int:

@@ -1,7 +1,7 @@
 """Results in numbers: means by data set and method, and tables of them in the terminal."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,4 +147,28 @@ def grid_table(tasks: Iterable[str]) -> Table:
         for name, method in TASKS[task].methods.items():
             choices = "\n".join(f"{parameter}: {values}" for parameter, values in method.grid.items())
             table.add_row(Text(name), Text(choices or "-"), method.tier)
+    return table
+
+
+def speed_table(records: Iterable[Record], before: Mapping[str, Record]) -> Table:
+    """Table of hot paths, with the ratio that each had in an earlier run, by its path, if it was measured then."""
+    table = Table(title="Speed", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("Hot path", "Floor or peer"):
+        table.add_column(heading)
+    for heading in ("Median ms", "Ratio", "Before", "Peak memory / X"):
+        table.add_column(heading, justify="right")
+    for record in records:
+        earlier = before.get(record["path"])
+        peak = f"{record['peak_over_X']:.2f}" if "peak_over_X" in record else ""
+        table.add_row(
+            record["path"],
+            record["floor"],
+            f"{1000 * record['seconds']:.1f}",
+            f"{record['ratio']:.2f}",
+            f"{earlier['ratio']:.2f}" if earlier else "",
+            peak,
+        )
+    commits = {record.get("commit") or "an unknown commit" for record in before.values()}
+    if commits:
+        table.caption = f"Before: at {', '.join(sorted(commits))}."
     return table

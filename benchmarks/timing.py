@@ -1,9 +1,11 @@
 """Times of work beside those of a floor or a peer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import get_clock_info, perf_counter
 from typing import Any
+
+import numpy as np
 
 
 def medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 3) -> tuple[float, float]:
@@ -31,3 +33,13 @@ def added(few: float, many: float, n_steps: int) -> float:
 def record(path: str, seconds: float, floor_name: str, floor: float) -> dict[str, Any]:
     """Row of the table of hot paths."""
     return {"path": path, "seconds": seconds, "floor": floor_name, "floor_seconds": floor, "ratio": seconds / floor}
+
+
+def growth(path: str, sizes: Sequence[int], seconds: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    """Row of the table for the exponent e of time ~ n^e, by least squares on logarithms."""
+    return {
+        "path": f"{path}, {sizes[0]:,} to {sizes[-1]:,} samples",
+        "seconds": float(seconds[-1]),
+        "floor": "growth: exponent of n",
+        "ratio": float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]),
+    }

@@ -1,5 +1,6 @@
 import os
 
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a screen
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported; scikit-learn's array API checks need it
 
 from pathlib import Path

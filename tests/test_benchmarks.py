@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 
-from benchmarks import experiment, images, results, speed, speed_embeddings
+from benchmarks import experiment, images, results, speed, speed_embeddings, speed_neighbors
 from benchmarks.cli import main
 from benchmarks.datasets import _CLASSES, DATASETS, load
 from benchmarks.experiment import OFFICIAL, Settings
@@ -24,7 +24,7 @@ from benchmarks.published import PAPER, best
 from benchmarks.table import comparison_tables, grid_table
 from benchmarks.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
 from benchmarks.tasks import TASKS
-from benchmarks.timing import medians
+from benchmarks.timing import growth, medians
 from benchmarks.trunks import conv_trunk
 from skrelmetric import MLkNN, RAMLLinear
 
@@ -647,3 +647,33 @@ def test_softmax_regression_has_the_least_divergence(rng):
         assert divergence(W + 0.01 * rng.normal(size=W.shape), b + 0.01 * rng.normal(size=b.shape)) > least
     assert model.predict(X).sum(1) == pytest.approx(np.ones(80))
     assert positive_parts(np.array([[-1.0, 1.0, 3.0]])) == pytest.approx(np.array([[2.5e-7, 0.25, 0.75]]), abs=1e-6)
+
+
+def test_speed_of_neighbours():
+    assert [record["floor"] for record in speed_neighbors.against_search(300, 100)] == [
+        "its bare neighbour searches",
+        "its bare neighbour search",
+    ]
+    peers = {record["floor"]: record["ratio"] for record in speed_neighbors.against_peers(300, 100)}
+    assert 0 < peers["scikit-multilearn-ng"] < 1
+    assert -1 < speed_neighbors.growing((100, 200, 400))["ratio"] < 3
+
+
+def test_exponents():
+    sizes = (100, 200, 400)
+    assert growth("cubic", sizes, [n**3 for n in sizes])["ratio"] == pytest.approx(3)
+
+
+def test_speed_of_two_commits(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "speed.jsonl"
+    for ratio in (1.25, 2.5):
+        measured = {"path": "fit", "seconds": 0.1, "floor": "X.T @ X", "floor_seconds": 0.1, "ratio": ratio}
+        monkeypatch.setattr(speed, "measure", lambda measured=measured: iter([measured]))
+        assert main(["--profile", "speed", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("1.25") == 2
+    assert "Before: at" in printed
+    first, second = records_of(out)
+    assert (first["ratio"], second["ratio"]) == (1.25, 2.5)
+    assert first["commit"] == second["commit"] != ""
+    assert first["versions"]["skrelmetric"]

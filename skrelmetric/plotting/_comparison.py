@@ -1,0 +1,232 @@
+"""Methods against one another, over data sets and over time."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata, studentized_range
+from sklearn.utils import check_array, column_or_1d
+
+from skrelmetric.plotting._axes import GREY, PALETTE, axes_or_new, check_names, optional, text_color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+
+__all__ = ["plot_critical_difference", "plot_quality_against_time"]
+
+_TESTS = ("nemenyi", "wilcoxon-holm")
+
+# Offset of a name from its point, and where in the name that is; the first is the best to read.
+_SIDES = [
+    ((6, 0), "left", "center"),
+    ((-6, 0), "right", "center"),
+    ((0, 6), "center", "bottom"),
+    ((0, -6), "center", "top"),
+    ((5, 5), "left", "bottom"),
+    ((5, -5), "left", "top"),
+    ((-5, 5), "right", "bottom"),
+    ((-5, -5), "right", "top"),
+]
+
+
+def plot_critical_difference(
+    scores: ArrayLike,
+    *,
+    names: ArrayLike | None = None,
+    higher_is_better: bool = True,
+    test: str = "nemenyi",
+    alpha: float = 0.05,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Critical-difference diagram: average ranks of methods over data sets, and which of them do not differ.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_datasets, n_methods)
+        One score for each data set and method, such as the mean over folds.
+    names : array-like of str of shape (n_methods,), default=None
+        Names of the methods, all different. None takes the columns of a data frame.
+    higher_is_better : bool, default=True
+        Whether the highest score has rank 1. Equal scores share the mean of their ranks.
+    test : {"nemenyi", "wilcoxon-holm"}, default="nemenyi"
+        "nemenyi" compares average ranks, and draws the difference from which on two differ. "wilcoxon-holm" is the
+        signed-rank test of each pair of methods, zero differences split evenly, with Holm's correction. It does not
+        depend on what else is compared, and can find nothing at level 0.05 with five data sets or fewer.
+    alpha : float, default=0.05
+        Level of the test, above 0 and below 1.
+    ax : matplotlib Axes, default=None
+        Where to draw. None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        With a marker at the average rank of each method, the best at the left, and a bar across each largest set of
+        methods of which no two differ.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two methods or data sets, a score is not finite, names do not fit or repeat, or `test`
+        or `alpha` is unknown.
+    ImportError
+        If matplotlib or scikit-posthocs is missing.
+
+    Notes
+    -----
+    Demšar asks for a Friedman test first, :func:`scipy.stats.friedmanchisquare`. A bar of "wilcoxon-holm" may pass the
+    rank of a method outside its set, as p-values need not follow ranks.
+
+    References
+    ----------
+    .. [1] J. Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006.
+
+    Examples
+    --------
+    >>> from skrelmetric.plotting import plot_critical_difference
+    >>> scores = [[0.7, 0.8, 0.9], [0.5, 0.6, 0.6], [0.4, 0.6, 0.7], [0.8, 0.8, 0.9]]
+    >>> ax = plot_critical_difference(scores, names=["plain", "linear", "deep"])
+    >>> [text.get_text() for text in ax.texts]
+    ['deep (1.12)', 'linear (2.00)', '(2.88) plain', 'critical difference 1.66']
+    """
+    names = getattr(scores, "columns", None) if names is None else names
+    scores = check_array(scores, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2, input_name="scores")
+    n_datasets, n_methods = scores.shape
+    names = check_names(range(n_methods) if names is None else names, n_methods, "names", "methods")
+    if len(set(names)) < n_methods:
+        raise ValueError(f"names repeats some of {names}. Pass a name of its own for each method.")
+    if test not in _TESTS:
+        raise ValueError(f"test={test!r} is not known. Choose one of {list(_TESTS)}.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha!r} must be between 0 and 1: it is the level of the test.")
+    posthocs = optional("scikit_posthocs")
+
+    ranks = rankdata(-scores if higher_is_better else scores, axis=1).mean(0)
+    if test == "nemenyi":
+        p_values = posthocs.posthoc_nemenyi_friedman(scores)
+        studentized = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
+        difference = studentized * np.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
+    else:
+        p_values = posthocs.posthoc_wilcoxon(list(scores.T), zero_method="zsplit", p_adjust="holm")
+        difference = None
+    p_values.index = p_values.columns = names
+
+    ax = axes_or_new(ax, figsize=(7, 1.4 + 0.25 * n_methods))
+    text = text_color()
+    posthocs.critical_difference_diagram(
+        dict(zip(names, ranks, strict=True)),
+        p_values,
+        alpha=alpha,
+        ax=ax,
+        label_fmt_left="{label} ({rank:.2f})",
+        label_fmt_right="({rank:.2f}) {label}",
+        text_h_margin=0.05 * np.ptp(ranks) or 0.05,
+        elbow_props={"color": text, "linewidth": 1},
+        marker_props={"color": PALETTE[0]},
+        crossbar_props={"color": PALETTE[3], "linewidth": 4, "solid_capstyle": "round"},
+    )
+    if difference is not None:
+        start = ranks.min()
+        ax.plot([start, start + difference], [1.4, 1.4], color=text, marker="|")
+        ax.text(start + difference / 2, 1.6, f"critical difference {difference:.2f}", ha="center", va="bottom")
+    ax.set_xticks(np.arange(np.floor(ranks.min()), np.ceil(ranks.max()) + 1))
+    return ax
+
+
+def plot_quality_against_time(
+    times: ArrayLike,
+    quality: ArrayLike,
+    names: ArrayLike,
+    *,
+    higher_is_better: bool = True,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Picture of the quality of methods against the time that they take.
+
+    Parameters
+    ----------
+    times : array-like of shape (n_methods,)
+        Seconds, above 0.
+    quality : array-like of shape (n_methods,)
+        Quality of each method.
+    names : array-like of str of shape (n_methods,)
+        Names of the methods.
+    higher_is_better : bool, default=True
+        Whether the highest quality is the best.
+    ax : matplotlib Axes, default=None
+        Where to draw. None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        With a point for each method, and a line along those than which no other is both faster and better.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a time is not positive, or a value is not finite.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
+    >>> from skrelmetric.plotting import plot_quality_against_time
+    >>> ax = plot_quality_against_time([0.1, 2, 30], [0.78, 0.82, 0.81], ["plain", "linear", "deep"])
+    >>> ax.get_lines()[0].get_xdata()
+    array([0.1, 2. ])
+    """
+    times, quality = (column_or_1d(np.asarray(values, dtype=np.float64)) for values in (times, quality))
+    names = check_names(names, len(times), "names", "methods")
+    if len(quality) != len(times):
+        raise ValueError(f"quality holds {len(quality)} values, but times {len(times)}. Pass one of each for a method.")
+    if not (np.isfinite(times).all() and np.isfinite(quality).all() and (times > 0).all()):
+        raise ValueError("times and quality must be finite, and times above 0. Leave out methods that did not end.")
+    front = _front(times, quality if higher_is_better else -quality)
+
+    ax = axes_or_new(ax)
+    ax.set_xscale("log")
+    ax.plot(times[front], quality[front], color=PALETTE[3], drawstyle="steps-post", linewidth=1, zorder=1)
+    on_front = np.isin(np.arange(len(times)), front)
+    ax.scatter(times, quality, c=np.where(on_front, PALETTE[3], GREY), zorder=2)
+    ax.set(xlabel="seconds", ylabel="quality")
+    ax.margins(0.15)
+    _label_points(ax, times, quality, names, front)
+    return ax
+
+
+def _front(times: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    """Methods than which no other is as fast and better, or faster and as good; the fastest first."""
+    order = np.lexsort((-quality, times))
+    best_before = np.maximum.accumulate(np.r_[-np.inf, quality[order]])[:-1]
+    return order[quality[order] > best_before]
+
+
+def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
+    """A name beside each point, on the side where it covers least of what is there already."""
+    ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
+    points = ax.transData.transform(np.column_stack([x, y]))
+    corners = [(b[0], a[1]) for a, b in pairwise(points[front])]
+    turns = [point for both in zip(points[front], [*corners, points[front[-1]]], strict=True) for point in both]
+    bbox = optional("matplotlib.transforms").Bbox
+    spans = [*((point, point) for point in points), *pairwise(turns)]
+    taken = [bbox([np.minimum(a, b) - 3, np.maximum(a, b) + 3]) for a, b in spans]
+    for place, name in zip(zip(x, y, strict=True), names, strict=True):
+        annotation = ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize="small")
+        boxes = [_placed(annotation, side) for side in _SIDES]
+        outside = [box.width * box.height - _shared_area(box, ax.bbox) for box in boxes]
+        covered = [sum(_shared_area(box, other) for other in taken) for box in boxes]
+        best = int(np.argmin(np.add(covered, outside)))
+        taken.append(_placed(annotation, _SIDES[best]))
+
+
+def _placed(annotation: "Annotation", side: tuple) -> Any:
+    """Box in pixels of an annotation moved to a side of its point."""
+    offset, horizontal, vertical = side
+    annotation.set(position=offset, ha=horizontal, va=vertical)
+    return annotation.get_window_extent()
+
+
+def _shared_area(a: Any, b: Any) -> float:
+    width, height = np.minimum(a.max, b.max) - np.maximum(a.min, b.min)
+    return max(width, 0.0) * max(height, 0.0)

@@ -1,0 +1,225 @@
+"""What a distance has learned: its agreement with the relation, and its matrix."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skrelmetric._arrays import as_host
+from skrelmetric._torch import as_tensor
+from skrelmetric.plotting._axes import PALETTE, axes_or_new, check_names, optional, samples, sequential, text_color
+from skrelmetric.relations import make_relation, relation_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_metric", "plot_relation"]
+
+_MOST_BOXES = 20
+
+
+def plot_relation(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    relation: Any = "auto",
+    max_pairs: int = 20_000,
+    random_state: Any = 0,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Picture of squared distances of pairs of samples against the relation of their targets.
+
+    A metric that is well aligned puts pairs the farther apart the farther apart their targets are.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_components)
+        Transformed samples, whose Euclidean distance is the learned one; or any others, to compare with.
+    Y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    relation : str, callable or object, default="auto"
+        Relation of the targets; see :func:`skrelmetric.relations.make_relation`.
+    max_pairs : int, default=20000
+        Most pairs of different samples to look at; where there are more, as many are drawn with replacement.
+    random_state : int, RandomState or None, default=0
+        Seed of that.
+    ax : matplotlib Axes, default=None
+        Where to draw. None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        With a box for each value of the relation, from the first to the third quartile with whiskers from 5 to 95 %, as
+        wide as the root of the number of its pairs; or where there are more than 20 values, counts in hexagons and the
+        median over tenths of the pairs. The title has Spearman's rank correlation.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, lengths differ, or the targets do not suit `relation`.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
+    >>> from skrelmetric.datasets import load_emotions
+    >>> from skrelmetric.plotting import plot_relation
+    >>> X, Y = load_emotions(return_X_y=True)
+    >>> ax = plot_relation(X, Y, max_pairs=1000)
+    >>> ax.get_xlabel()
+    'relation of targets (hamming)'
+    """
+    X = samples(X)
+    G = make_relation(Y, relation)
+    if len(X) != G.n_samples or len(X) < 2:
+        raise ValueError(f"X has {len(X)} samples and Y {G.n_samples}, but two or more are needed, of each the same.")
+    i, j = _pairs(len(X), max_pairs, check_random_state(random_state))
+    distances = ((X[i] - X[j]) ** 2).sum(1)
+    relations = G.pairs(as_tensor(i).to(G.device), as_tensor(j).to(G.device)).cpu().numpy().astype(np.float64)
+    values, group = np.unique(relations.round(9), return_inverse=True)  # sums of products have a last digit
+
+    ax = axes_or_new(ax)
+    if len(values) <= _MOST_BOXES:
+        _draw_boxes(ax, values, [distances[group == k] for k in range(len(values))])
+    else:
+        _draw_density(ax, relations, distances)
+    name = relation_name(Y) if isinstance(relation, str) and relation == "auto" else relation
+    ax.set(xlabel="relation of targets" + (f" ({name})" if isinstance(name, str) else ""), ylabel="squared distance")
+    varies = len(values) > 1 and np.ptp(distances) > 0
+    correlation = f"{spearmanr(distances, relations).statistic:.2f}" if varies else "undefined"
+    ax.set_title(f"Spearman correlation {correlation}, {len(i):,} pairs")
+    return ax
+
+
+def _pairs(n: int, max_pairs: int, generator: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of pairs of different samples."""
+    if n * (n - 1) // 2 <= max_pairs:
+        i, j = np.triu_indices(n, 1)
+        return i, j
+    i = generator.randint(n, size=max_pairs)
+    return i, (i + generator.randint(1, n, size=max_pairs)) % n
+
+
+def _draw_boxes(ax: "Axes", values: np.ndarray, groups: list[np.ndarray]) -> None:
+    sizes = np.array([len(group) for group in groups])
+    widest = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
+    text = text_color()
+    ax.boxplot(
+        groups,
+        positions=values,
+        widths=widest * np.sqrt(np.maximum(sizes / sizes.max(), 0.01)),
+        whis=(5, 95),
+        showfliers=False,
+        manage_ticks=False,
+        patch_artist=True,
+        boxprops={"facecolor": PALETTE[4], "edgecolor": text},
+        medianprops={"color": "black", "linewidth": 2},  # on the box, not on the background
+        whiskerprops={"color": text},
+        capprops={"color": text},
+    )
+    ax.set_xticks(values, [f"{value:.3g}" for value in values])
+
+
+def _draw_density(ax: "Axes", relations: np.ndarray, distances: np.ndarray) -> None:
+    # A few far pairs would press all others into a corner.
+    top = np.quantile(distances, 0.995)
+    near = distances <= top
+    counts = ax.hexbin(relations[near], distances[near], gridsize=40, mincnt=1, bins="log", cmap=sequential())
+    ax.figure.colorbar(counts, ax=ax, label="pairs")
+    tenths = np.array_split(np.argsort(relations, kind="stable"), 10)
+    medians = [[np.median(part) for part in (relations[tenth], distances[tenth])] for tenth in tenths]
+    effects = optional("matplotlib.patheffects")
+    halo = [effects.withStroke(linewidth=4, foreground="white")]
+    ax.plot(*np.transpose(medians), color="black", marker="o", markersize=4, path_effects=halo, label="median")
+    ax.legend(loc="upper left")
+
+
+def plot_metric(
+    transformer: Any,
+    *,
+    feature_names: ArrayLike | None = None,
+    max_features: int = 30,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Picture of the matrix of a linear metric as a heat map.
+
+    An entry M_kl says what differences of features k and l, taken together, add to the squared distance
+    sum_kl M_kl (u_k - v_k) (u_l - v_l). Weights compare where features were standardised.
+
+    Parameters
+    ----------
+    transformer : estimator
+        Fitted linear metric: it has ``get_mahalanobis_matrix``, or ``components_`` that are multiplied with samples, as
+        :class:`skrelmetric.RAMLLinear` and :class:`sklearn.neighbors.NeighborhoodComponentsAnalysis` have.
+    feature_names : array-like of str of shape (n_features,), default=None
+        Names of the features. None takes ``feature_names_in_``, or their numbers from 0.
+    max_features : int, default=30
+        Most features to draw: those of the largest weights M_kk, the largest first.
+    ax : matplotlib Axes, default=None
+        Where to draw. None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        With the heat map as an image, white where an entry is 0.
+
+    Raises
+    ------
+    TypeError
+        If `transformer` is no linear metric.
+    ValueError
+        If `feature_names` are not those of the features.
+    sklearn.exceptions.NotFittedError
+        If `transformer` is not fitted.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skrelmetric import RAMLLinear
+    >>> from skrelmetric.plotting import plot_metric
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> ax = plot_metric(RAMLLinear().fit(X, y), max_features=2)
+    >>> ax.images[0].get_array().shape
+    (2, 2)
+    """
+    M = _matrix(transformer)
+    if feature_names is None:
+        feature_names = getattr(transformer, "feature_names_in_", range(len(M)))
+    names = check_names(feature_names, len(M), "feature_names", "features")
+    first = np.argsort(-M.diagonal(), kind="stable")[:max_features]
+    shown = M[np.ix_(first, first)]
+
+    side = max(4.8, 0.16 * len(first))  # inches, so that names do not touch
+    ax = axes_or_new(ax, figsize=(side + 1.6, side))
+    limit = np.abs(shown).max() or 1.0
+    image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="weight in squared distance")
+    ax.set_yticks(range(len(first)), [names[k] for k in first], fontsize="small")
+    ax.set_xticks([])  # names twice would take the room that the picture needs
+    number = f"{len(first)} of {len(M)}" if len(first) < len(M) else str(len(M))
+    ax.set_xlabel(f"{number} features, in the order of the rows")
+    return ax
+
+
+def _matrix(transformer: Any) -> np.ndarray:
+    if not hasattr(transformer, "fit"):
+        raise TypeError(
+            f"{type(transformer).__name__} is no estimator. Pass a fitted linear metric such as RAMLLinear."
+        )
+    if hasattr(transformer, "steps"):
+        raise TypeError("transformer is a Pipeline. Pass its step that holds the metric, such as pipeline[-2].")
+    check_is_fitted(transformer)
+    if hasattr(transformer, "get_mahalanobis_matrix"):
+        return np.asarray(as_host(transformer.get_mahalanobis_matrix()), dtype=np.float64)
+    if not hasattr(transformer, "components_") or hasattr(transformer, "encoder_"):
+        raise TypeError(
+            f"{type(transformer).__name__} is no linear metric of its samples: it has no get_mahalanobis_matrix, nor "
+            "components_ of their features. Pass one such as RAMLLinear."
+        )
+    components = np.asarray(as_host(transformer.components_), dtype=np.float64)
+    return components.T @ components
