@@ -21,7 +21,7 @@ class Ranking(NamedTuple):
     Attributes
     ----------
     task : str
-        What they were compared on.
+        What they were compared on; "all targets" for metrics behind whichever predictor a kind of target has.
     ranks : DataFrame of shape (n_datasets, n_methods)
         Rank of each method on each data set, 1 for the best, by its mean rank over the criteria of the task.
     left_out : tuple of str
@@ -52,11 +52,15 @@ class Ranking(NamedTuple):
         """p-values of Nemenyi's test of all pairs of methods."""
         return scikit_posthocs.posthoc_nemenyi_friedman(self.ranks)
 
-    def against(self, method: str) -> pd.Series:
-        """p-values of Wilcoxon's signed-rank test, two-sided, of a method against each other, corrected after Holm."""
+    def against(self, method: str) -> pd.DataFrame:
+        """p-values of Wilcoxon's signed-rank test, two-sided, of a method against each other.
+
+        Column "p" has those of each test by itself, column "holm" those corrected for their number.
+        """
         others = [other for other in self.ranks if other != method]
         raw = [_wilcoxon(self.ranks[method] - self.ranks[other]) for other in others]
-        return pd.Series(multipletests(raw, method="holm")[1] if raw else [], others, dtype=float)
+        holm = multipletests(raw, method="holm")[1] if raw else []
+        return pd.DataFrame({"p": raw, "holm": holm}, others, dtype=float)
 
 
 def _wilcoxon(differences: pd.Series) -> float:
@@ -64,11 +68,27 @@ def _wilcoxon(differences: pd.Series) -> float:
 
 
 def rankings(records: Iterable[dict[str, Any]]) -> list[Ranking]:
-    """Ranking of the methods of each task that was run on two data sets or more."""
+    """Ranking of the methods of each task that was run on two data sets or more, and of the metrics over all tasks."""
     by_task: dict[str, list[Result]] = {}
     for result in results(records):
         by_task.setdefault(result.task, []).append(result)
+    tables = [_by_metric(result) for task, of_task in by_task.items() if task in _TABLES for result in of_task]
+    if len({result.task for result in tables}) > 1:
+        by_task["all targets"] = tables
     return [_ranking(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+
+
+_TABLES = {task: TASKS[task].predictor for task in ("multilabel", "label distribution", "classification")}
+
+
+def _by_metric(result: Result) -> Result:
+    """The table with its rows named by their metrics, which are the same for every kind of target."""
+    predictor = _TABLES[result.task]
+
+    def metric(method: str) -> str:
+        return "no metric" if method == predictor else method.removesuffix(f" + {predictor}")
+
+    return result._replace(rows=tuple(row._replace(method=metric(row.method)) for row in result.rows))
 
 
 def _ranking(task: str, of_task: list[Result]) -> Ranking:
@@ -100,16 +120,16 @@ def _table(ranking: Ranking) -> Table:
     average = ranking.average
     best = average.index[0]
     n_datasets = len(ranking.ranks)
-    title = f"{ranking.task}: ranks over {n_datasets} data sets by {len(TASKS[ranking.task].criteria)} criteria"
+    title = f"{ranking.task}: ranks over {n_datasets} data sets, on each by the mean rank over its criteria"
     if np.isfinite(ranking.friedman):
         title += f" (Friedman p = {ranking.friedman:.2g})"
     caption = f"Left out, for a failure or a data set not run: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
-    for heading in ("Rank", f"p against {best}\nWilcoxon, Holm", "Nemenyi"):
+    for heading in ("Rank", f"Against {best}:\nWilcoxon p", "after Holm", "Nemenyi p"):
         table.add_column(heading, justify="right")
-    holm, nemenyi = ranking.against(best), ranking.nemenyi[best]
+    p_values = ranking.against(best).assign(nemenyi=ranking.nemenyi[best])
     for method, rank in average.items():
-        p_values = ("", "") if method == best else (f"{holm[method]:.3g}", f"{nemenyi[method]:.3g}")
-        table.add_row(str(method), f"{rank:.2f}", *p_values)
+        row = [] if method == best else [f"{p:.3g}" for p in p_values.loc[method]]
+        table.add_row(str(method), f"{rank:.2f}", *row)
     return table

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
+    from skrelmetric.voting import MultilabelVotingClassifier, MultioutputVotingRegressor
 
 __version__ = version("skrelmetric")
 
@@ -18,6 +19,8 @@ __all__ = [
     "DRMLTransformer",
     "HRAMLTransformer",
     "MLkNN",
+    "MultilabelVotingClassifier",
+    "MultioutputVotingRegressor",
     "RAMLLinear",
     "datasets",
     "encoders",
@@ -33,6 +36,8 @@ _ROOMS = {
     "DRMLTransformer": "drml",
     "HRAMLTransformer": "deep",
     "MLkNN": "neighbors",
+    "MultilabelVotingClassifier": "voting",
+    "MultioutputVotingRegressor": "voting",
     "RAMLLinear": "linear",
 }
 

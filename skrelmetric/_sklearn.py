@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import _fit_context as fit_context
+from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -36,12 +38,14 @@ __all__ = [
     "HasMethods",
     "Interval",
     "LabelScorer",
+    "NamedMembers",
     "StrOptions",
     "check_not_ragged",
     "check_same_namespace",
     "check_sample_weight",
     "fit_context",
     "get_chunk_n_rows",
+    "label_columns",
     "positive_columns",
     "stays_on_device",
     "with_callbacks",
@@ -110,10 +114,21 @@ class LabelScorer(_Scorer):
 
     def _score(self, method_caller, estimator, X, y_true, **kwargs):
         def call(*args, **options):
-            scores = method_caller(*args, **options)
-            return positive_columns(scores, estimator.classes_) if isinstance(scores, list) else scores
+            return label_columns(method_caller(*args, **options), estimator)
 
         return super()._score(call, estimator, X, y_true, **kwargs)
+
+
+class NamedMembers(_BaseHeterogeneousEnsemble):
+    """An ensemble of named estimators: parameters by name, tags, routing of metadata to `fit`, and its picture."""
+
+    get_metadata_routing = VotingClassifier.get_metadata_routing
+    _sk_visual_block_ = VotingClassifier._sk_visual_block_
+
+
+def label_columns(scores, estimator):
+    """Scores of an estimator in either multi-label format, as one array of shape (n_samples, n_labels)."""
+    return positive_columns(scores, estimator.classes_) if isinstance(scores, list) else scores
 
 
 def positive_columns(probabilities, classes):

@@ -13,7 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
+from skrelmetric import (
+    AAKNN,
+    DRMLTransformer,
+    HRAMLTransformer,
+    MLkNN,
+    MultilabelVotingClassifier,
+    MultioutputVotingRegressor,
+    RAMLLinear,
+)
 from skrelmetric.scorers import MULTILABEL_SCORERS
 
 ESTIMATORS = [
@@ -25,6 +33,8 @@ ESTIMATORS = [
     DRMLTransformer(16, max_epochs=5, loss="triplet"),
     MLkNN(),
     AAKNN(),
+    MultilabelVotingClassifier([("a", MLkNN()), ("b", MLkNN(3))]),
+    MultioutputVotingRegressor([("a", AAKNN()), ("b", AAKNN(3))]),
 ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skrelmetric
+import skrelmetric.plotting
 
 PACKAGE = Path(skrelmetric.__file__).parent
 
@@ -45,6 +46,8 @@ LAYERS = {
     "deep": 9,
     "drml": 9,
     "neighbors": 3,
+    "plotting": 5,
+    "voting": 3,
     "__init__": 10,
 }
 
@@ -56,7 +59,7 @@ def run(code):
 def test_import_leaves_torch_alone_until_a_torch_estimator_is_touched():
     code = """
 import sys, skrelmetric
-from skrelmetric import MLkNN, AAKNN, metrics, scorers, datasets
+from skrelmetric import MLkNN, AAKNN, MultilabelVotingClassifier, MultioutputVotingRegressor, metrics, scorers, datasets
 assert "torch" not in sys.modules
 skrelmetric.RAMLLinear
 assert "torch" in sys.modules
@@ -71,6 +74,8 @@ def test_public_names():
         "DRMLTransformer",
         "HRAMLTransformer",
         "MLkNN",
+        "MultilabelVotingClassifier",
+        "MultioutputVotingRegressor",
         "RAMLLinear",
         "datasets",
         "encoders",
@@ -87,7 +92,7 @@ def test_public_names():
 
 
 def test_submodules_export_what_they_have():
-    for name in ("datasets", "encoders", "losses", "metrics", "relations", "scorers"):
+    for name in ("datasets", "encoders", "losses", "metrics", "plotting", "relations", "scorers"):
         module = getattr(skrelmetric, name)
         assert all(hasattr(module, public) for public in module.__all__)
 
@@ -116,12 +121,12 @@ def test_the_package_never_imports_its_benchmarks():
 
 
 def public_objects():
-    for name in ("AAKNN", "DRMLTransformer", "HRAMLTransformer", "MLkNN", "RAMLLinear"):
+    for name in (name for name in skrelmetric.__all__ if name[0].isupper()):
         yield f"skrelmetric.{name}"
         ours = [vars(c) for c in getattr(skrelmetric, name).__mro__ if c.__module__.startswith("skrelmetric")]
         methods = {m: value for members in ours for m, value in members.items() if m[0] != "_" and callable(value)}
         yield from (f"skrelmetric.{name}.{method}" for method in methods)
-    for room in ("datasets", "encoders", "losses", "metrics", "relations"):
+    for room in ("datasets", "encoders", "losses", "metrics", "plotting", "relations"):
         module = getattr(skrelmetric, room)
         callables = [name for name in module.__all__ if callable(getattr(module, name)) and name != "LossSpec"]
         yield from (f"skrelmetric.{room}.{name}" for name in callables)

@@ -58,7 +58,7 @@ def test_p_values(rng):
     order = np.argsort(raw)
     holm = np.empty(3)
     holm[order] = np.minimum(1, np.maximum.accumulate(raw[order] * (3 - np.arange(3))))
-    np.testing.assert_allclose(ranking.against("RBF-SVM").to_numpy(), holm)
+    np.testing.assert_allclose(ranking.against("RBF-SVM").to_numpy(), np.column_stack([raw, holm]))
     assert (holm < 0.05).all()
 
 
@@ -77,7 +77,7 @@ def test_methods_that_are_all_alike():
     records = [record(f"d{i}", method, 0, [0.1] * 5) for i in range(4) for method in METHODS]
     (ranking,) = rankings(records)
     assert ranking.friedman == 1
-    assert (ranking.against("MLkNN") == 1).all()
+    assert (ranking.against("MLkNN") == 1).all(axis=None)
     assert (ranking.average == 2.5).all()
     assert ranking_tables(records)
 
@@ -91,3 +91,17 @@ def test_nothing_to_rank(rng):
     two = [record(f"d{i}", method, 0, rng.random(5)) for i in range(3) for method in METHODS[:2]]
     assert np.isnan(rankings(two)[0].friedman)
     assert ranking_tables(two)[0].row_count == 2
+
+
+def test_metrics_over_all_kinds_of_targets(rng):
+    records = []
+    for task, dataset in [("multilabel", "a"), ("multilabel", "b"), ("classification", "c")]:
+        predictor = TASKS[task].predictor
+        for quality, method in enumerate([predictor, f"PCA + {predictor}", "RBF-SVM"]):
+            scores = {criterion.title: criterion.sign * float(quality) for criterion in TASKS[task].criteria}
+            identity = {"dataset": dataset, "task": task, "method": method, "fold": 0}
+            records.append({**identity, "scores": scores, "fit_seconds": 1.0})
+    by_task = {ranking.task: ranking for ranking in rankings(records)}
+    assert by_task.keys() == {"multilabel", "all targets"}
+    assert by_task["all targets"].average.to_dict() == {"RBF-SVM": 1.0, "PCA": 2.0, "no metric": 3.0}
+    assert list(by_task["all targets"].ranks.index) == ["a", "b", "c"]
