@@ -33,7 +33,7 @@ class ClassMetric:
         return X @ self.components_.T
 
     def _check(self, X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Samples in float64, and the index of the class of each of them."""
+        """Samples in float64 less their mean, which distances do not see, and the index of the class of each."""
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         # Not scikit-learn's check of classes, which warns where there are many, as there are of label sets.
         if y.dtype.kind == "f" and (y != np.round(y)).any():
@@ -51,7 +51,7 @@ class ClassMetric:
                 f"All {len(counts)} classes have one sample only, but {type(self).__name__} needs similar pairs: "
                 "pass two samples of a class or more, or fewer and wider classes."
             )
-        return X, classes.ravel()
+        return X - X.mean(axis=0), classes.ravel()
 
     def _set_metric(self, M: np.ndarray) -> None:
         """Factor the positive semi-definite matrix nearest to M; a metric of 0 has one component, of zeros."""

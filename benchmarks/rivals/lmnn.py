@@ -31,7 +31,7 @@ class LMNN(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Weight of the push, between 0 and 1; the pull has weight 1 - mu.
     max_impostors : int, default=50
         Candidates for impostors that each sample gains in a search, every 20 steps: its nearest of other classes.
-        With as many as there are samples, the loss is that of the paper at once.
+        With as many as there are samples, the loss is that of the paper; fewer leave out impostors behind others.
     max_iter : int, default=100
         Most steps of L-BFGS.
     tol : float, default=1e-4
@@ -93,7 +93,6 @@ class LMNN(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             If there are no similar or no dissimilar pairs.
         """
         X, classes = self._check(X, y)
-        X = X - X.mean(axis=0)
         targets = nearest(X, classes, np.arange(len(X)), self.n_neighbors, similar=True)
         unit = np.sqrt(np.square(targets.differences(X)).sum(axis=1).mean()) or 1.0
         metric = large_margin(
