@@ -56,7 +56,7 @@ def as_classes(y: np.ndarray) -> np.ndarray:
 
 
 class MaximumEntropy(RegressorMixin, BaseEstimator):
-    """Softmax regression of label distributions: least Kullback-Leibler divergence (Geng, 2016, Eq. 12).
+    """Softmax regression of label distributions: least Kullback-Leibler divergence.
 
     Parameters
     ----------

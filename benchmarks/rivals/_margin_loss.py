@@ -10,7 +10,7 @@ _BLOCK = 2**18  # numbers of the samples of pairs held at once, few enough to st
 
 
 def margin_loss(L: np.ndarray, X: np.ndarray, targets: Pairs, impostors: Pairs, mu: float) -> tuple[float, np.ndarray]:
-    """Loss (1 - mu) pull + mu push (Eq. 13), divided by the number of targets, and its gradient in L.
+    """Loss (1 - mu) pull + mu push, divided by the number of targets, and its gradient in L.
 
     Parameters
     ----------

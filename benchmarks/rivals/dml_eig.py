@@ -117,7 +117,7 @@ def inverse_root(differences: np.ndarray, reg: float) -> np.ndarray:
 
 
 def smooth_minimum(distances: np.ndarray, mu: float) -> float:
-    """-mu log sum exp(-distances / mu), below the minimum by at most mu log n (Eq. 15)."""
+    """-mu log sum exp(-distances / mu), below the minimum by at most mu log n."""
     return float(-mu * logsumexp(-distances / mu))
 
 

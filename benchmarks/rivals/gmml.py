@@ -90,7 +90,7 @@ def second_moment(differences: np.ndarray) -> np.ndarray:
 
 
 def inverse_geodesic(S: np.ndarray, D: np.ndarray, t: float) -> np.ndarray:
-    """S^-1 #_t D = S^-1/2 (S^1/2 D S^1/2)^t S^-1/2 (GMML, Eq. 13), symmetric.
+    """S^-1 #_t D = S^-1/2 (S^1/2 D S^1/2)^t S^-1/2, symmetric.
 
     Raises
     ------
