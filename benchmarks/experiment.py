@@ -1,5 +1,6 @@
 """One cell of a comparison, and all of them: the same folds for every method, one record a fold."""
 
+import logging
 import platform
 import re
 import signal
@@ -263,7 +264,8 @@ def _cluster(n_jobs: int, scheduler: str | None) -> Iterator[int]:
         with Client(scheduler, timeout="10s") as client:
             yield sum(client.nthreads().values())
     else:
-        with LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR)
+        with local as cluster, Client(cluster):
             yield n_jobs
 
 

@@ -68,7 +68,7 @@ def _raml(tier: str = "full", **options) -> _Metric:
 def _features(features: Callable[[int], BaseEstimator], grid: Grid) -> _Metric:
     """Fixed features before the linear metric: HRAML in two lines of scikit-learn."""
     return _Metric(
-        lambda seed: {"features": features(seed), "metric": RAMLLinear(64, alpha=3.0)},
+        lambda seed: {"features": features(seed), "metric": RAMLLinear(alpha=3.0)},
         {"metric__alpha": [1.0, 3.0, 10.0], **grid},
         "quick",
     )
