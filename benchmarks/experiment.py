@@ -35,6 +35,8 @@ OFFICIAL = "official"
 INNER_FOLDS = 3
 """Folds of the training part that hyper-parameters are chosen by."""
 
+_PATIENCE = "10s"  # with a scheduler that does not answer
+
 _REPEATED = {
     "multilabel": RepeatedMultilabelStratifiedKFold,
     "classification": RepeatedStratifiedKFold,
@@ -261,7 +263,7 @@ def _cluster(n_jobs: int, scheduler: str | None) -> Iterator[int]:
     except ImportError as error:
         raise ImportError("--backend dask needs Dask: pip install 'skrelmetric[dask]'") from error
     if scheduler is not None:
-        with Client(scheduler, timeout="10s") as client:
+        with Client(scheduler, timeout=_PATIENCE) as client:
             yield sum(client.nthreads().values())
     else:
         local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR)

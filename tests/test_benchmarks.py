@@ -207,7 +207,7 @@ def test_interrupt_keeps_what_is_done(tmp_path):
     out = tmp_path / "results.jsonl"
     command = [sys.executable, "-m", "benchmarks", "--datasets", "emotions", "--folds", "10", "--out", str(out)]
     with subprocess.Popen(
-        [*command, "--repeats", "20", "--jobs", "1"],
+        [*command, "--repeats", "3", "--jobs", "1"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -524,9 +524,9 @@ def test_killed_in_the_middle_of_a_line(tmp_path):
 
 def test_resumes_after_a_kill(tmp_path):
     out = tmp_path / "results.jsonl"
-    arguments = ["--datasets", "emotions", "--methods", "MLkNN", "PCA + MLkNN", "--folds", "5", "--jobs", "2"]
+    arguments = ["--datasets", "emotions", "--methods", "MLkNN", "HRAML + MLkNN", "--folds", "5", "--jobs", "1"]
     command = [sys.executable, "-m", "benchmarks", *arguments, "--out", str(out)]
-    with subprocess.Popen([*command, "--repeats", "200"], cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*command, "--repeats", "10"], cwd=ROOT, stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not (out.exists() and out.read_text().count("\n") > 2):
             assert process.poll() is None
@@ -535,7 +535,7 @@ def test_resumes_after_a_kill(tmp_path):
         process.kill()
     before = out.read_text()
     n_before = before.count("\n")
-    assert main([*arguments[:-1], "1", "--repeats", "1", "--out", str(out)]) == 0
+    assert main([*arguments, "--repeats", "1", "--out", str(out)]) == 0
     records = records_of(out)
     assert out.read_text().startswith(before[: before.rfind("\n") + 1])
     first = [(r["method"], r["fold"]) for r in records if r["repeat"] == 0]
@@ -576,9 +576,9 @@ def test_results_are_shown_without_running(tmp_path, capsys, monkeypatch):
 def test_dask(tmp_path):
     pytest.importorskip("distributed")
     scores = []
-    for backend in ("loky", "dask"):
+    for jobs, backend in (("1", "loky"), ("2", "dask")):
         out = tmp_path / f"{backend}.jsonl"
-        assert main([*FAST, "--jobs", "2", "--backend", backend, "--out", str(out)]) == 0
+        assert main([*FAST, "--jobs", jobs, "--backend", backend, "--out", str(out)]) == 0
         scores.append(sorted((r["method"], r["fold"], *r["scores"].values()) for r in records_of(out)))
     assert np.allclose([row[2:] for row in scores[0]], [row[2:] for row in scores[1]])
     assert [row[:2] for row in scores[0]] == [row[:2] for row in scores[1]]
@@ -593,8 +593,9 @@ def test_dask_elsewhere(tmp_path):
     assert len(records_of(out)) == 4
 
 
-def test_a_scheduler_that_is_not_there(tmp_path, capsys):
+def test_a_scheduler_that_is_not_there(tmp_path, capsys, monkeypatch):
     pytest.importorskip("distributed")
+    monkeypatch.setattr(experiment, "_PATIENCE", "1s")
     arguments = ["--backend", "dask", "--scheduler", "tcp://127.0.0.1:9", "--out", str(tmp_path / "r.jsonl")]
     assert main([*FAST, *arguments]) == 2
     assert "tcp://127.0.0.1:9" in capsys.readouterr().out
