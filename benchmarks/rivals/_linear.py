@@ -1,19 +1,50 @@
 """What all linear metrics learned from classes share: what they accept, and how they transform."""
 
+from abc import abstractmethod
+from typing import Self
 from warnings import warn
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrelmetric._sklearn import fit_context
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 
 
-class ClassMetric:
-    """Mixin of an estimator that learns a Mahalanobis distance from the class of each sample."""
+class ClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Estimator that learns a Mahalanobis distance from the class of each sample."""
 
     components_: np.ndarray
+
+    @abstractmethod
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Matrix of the metric, of centred samples and the index of the class of each."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Learn the metric.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,)
+            Class of each sample.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If there are no similar or no dissimilar pairs, or if they leave the metric undefined.
+        """
+        self._set_metric(self._learn(*self._check(X, y)))
+        return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map samples so that Euclidean distance is the learned metric.
@@ -66,6 +97,6 @@ class ClassMetric:
         return self.components_.shape[0]
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags

@@ -1,21 +1,19 @@
 """Metric learning by eigenvalue optimisation."""
 
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from scipy.special import logsumexp, softmax
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._sklearn import Interval, fit_context
+from skrelmetric._sklearn import Interval
 
 
-class DMLEig(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DMLEig(ClassMetric):
     """DML-eig: the largest minimal distance of dissimilar pairs, while similar ones stay near.
 
     Maximises the least squared distance over dissimilar pairs subject to a mean of at most 1 over similar ones. With
@@ -67,27 +65,7 @@ class DMLEig(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         self.tol = tol
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Class of each sample.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If there are no similar or no dissimilar pairs, or if no dissimilar samples differ.
-        """
-        X, classes = self._check(X, y)
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         random_state = check_random_state(self.random_state)
         similar, dissimilar = (kind.differences(X) for kind in draw_pairs(classes, self.n_pairs // 2, random_state))
         dissimilar = dissimilar[dissimilar.any(axis=1)]  # no metric parts equal samples
@@ -97,8 +75,7 @@ class DMLEig(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         solution = frank_wolfe(dissimilar @ whitening, self.mu, max_iter=self.max_iter, tol=self.tol)
 
         self.gap_, self.n_iter_ = solution.gap, solution.n_iter
-        self._set_metric(whitening @ solution.S @ whitening)
-        return self
+        return whitening @ solution.S @ whitening
 
 
 class Solution(NamedTuple):

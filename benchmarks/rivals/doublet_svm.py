@@ -1,20 +1,17 @@
 """Metric learning as a support vector machine on pairs of neighbours."""
 
 from numbers import Integral, Real
-from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.svm import SVC
 from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import nearest
-from skrelmetric._sklearn import Interval, fit_context
+from skrelmetric._sklearn import Interval
 
 
-class DoubletSVM(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DoubletSVM(ClassMetric):
     """Doublet-SVM: a support vector machine tells near pairs of one class from near pairs of two.
 
     With the kernel (d' e)^2 of differences d and e, its decision is d' M d + b for M = sum_k a_k h_k d_k d_k', where
@@ -62,27 +59,7 @@ class DoubletSVM(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self.max_doublets = max_doublets
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Class of each sample.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If there are no similar or no dissimilar pairs.
-        """
-        X, classes = self._check(X, y)
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         # A sample alone in its class has half a pair of doublets, which would unbalance them.
         paired = np.flatnonzero(np.bincount(classes)[classes] > 1)
         n_anchors = max(1, self.max_doublets // (self.n_similar + self.n_dissimilar))
@@ -90,8 +67,7 @@ class DoubletSVM(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         similar = nearest(X, classes, anchors, self.n_similar, similar=True).differences(X)
         dissimilar = nearest(X, classes, anchors, self.n_dissimilar, similar=False).differences(X)
         M, self.n_iter_ = doublet_matrix(similar, dissimilar, self.C)
-        self._set_metric(M)
-        return self
+        return M
 
 
 def doublet_matrix(similar: np.ndarray, dissimilar: np.ndarray, C: float) -> tuple[np.ndarray, int]:

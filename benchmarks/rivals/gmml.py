@@ -1,19 +1,16 @@
 """Geometric mean metric learning."""
 
 from numbers import Integral, Real
-from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._sklearn import Interval, fit_context
+from skrelmetric._sklearn import Interval
 
 
-class GMML(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GMML(ClassMetric):
     """Geometric mean metric learning, in closed form.
 
     The metric is the point at t on the geodesic, among positive definite matrices, from the inverse of the second
@@ -55,33 +52,12 @@ class GMML(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.n_pairs = n_pairs
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Class of each sample.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If there are no similar or no dissimilar pairs, or if S is singular and `reg` 0.
-        """
-        X, classes = self._check(X, y)
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         c = classes.max() + 1
         n_pairs = self.n_pairs or min(40 * c * (c - 1), 100_000)
         pairs = draw_pairs(classes, n_pairs // 2, check_random_state(self.random_state))
         S, D = (second_moment(kind.differences(X)) + self.reg * np.eye(X.shape[1]) for kind in pairs)
-        self._set_metric(inverse_geodesic(S, D, self.t))
-        return self
+        return inverse_geodesic(S, D, self.t)
 
 
 def second_moment(differences: np.ndarray) -> np.ndarray:

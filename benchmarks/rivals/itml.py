@@ -1,23 +1,21 @@
 """Information-theoretic metric learning."""
 
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.linalg.blas import dsymv, dsyr
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._sklearn import Interval, fit_context
+from skrelmetric._sklearn import Interval
 from skrelmetric.pairs import sample_pairs
 
 _N_FOR_BOUNDS = 20_000  # pairs that tell the distribution of distances
 
 
-class ITML(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ITML(ClassMetric):
     """Information-theoretic metric learning: the metric nearest to Euclidean distance that respects pairs.
 
     Squared distances of similar pairs should be at most u, of dissimilar ones at least l: the 5th and the 95th
@@ -65,27 +63,7 @@ class ITML(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.tol = tol
         self.random_state = random_state
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Class of each sample.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If there are no similar or no dissimilar pairs, or if all samples are equal.
-        """
-        X, classes = self._check(X, y)
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         random_state = check_random_state(self.random_state)
         c = classes.max() + 1
         n_pairs = self.n_pairs or min(20 * c**2, 5000)
@@ -101,8 +79,7 @@ class ITML(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         )
 
         self.bounds_, self.n_iter_ = (upper, lower), projected.n_iter
-        self._set_metric(projected.M)
-        return self
+        return projected.M
 
 
 class Projected(NamedTuple):

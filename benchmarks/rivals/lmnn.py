@@ -1,23 +1,21 @@
 """Large margin nearest neighbours."""
 
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._margin_loss import margin_loss
 from benchmarks.rivals._pairs import Pairs, nearest
-from skrelmetric._sklearn import Interval, fit_context
+from skrelmetric._sklearn import Interval
 
 _BETWEEN_SEARCHES = 20  # steps of L-BFGS before impostors are searched for again
 _LIFT = 1e-3  # of eigenvalues of the metric, which are 1 at first
 
 
-class LMNN(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class LMNN(ClassMetric):
     """Large margin nearest neighbours.
 
     Pulls each sample to the nearest of its class, its targets, and pushes samples of other classes that are not
@@ -72,27 +70,7 @@ class LMNN(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.max_iter = max_iter
         self.tol = tol
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn the metric.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Class of each sample.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If there are no similar or no dissimilar pairs.
-        """
-        X, classes = self._check(X, y)
+    def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         targets = nearest(X, classes, np.arange(len(X)), self.n_neighbors, similar=True)
         unit = np.sqrt(np.square(targets.differences(X)).sum(axis=1).mean()) or 1.0
         metric = large_margin(
@@ -100,8 +78,7 @@ class LMNN(ClassMetric, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         )
 
         self.loss_, self.n_iter_ = metric.loss, metric.n_iter
-        self._set_metric(metric.L.T @ metric.L / unit**2)
-        return self
+        return metric.L.T @ metric.L / unit**2
 
 
 class LargeMargin(NamedTuple):
