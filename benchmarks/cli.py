@@ -1,5 +1,6 @@
 """Command line of the benchmarks."""
 
+import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
@@ -120,7 +121,7 @@ def _settings(source: Source, options: Namespace) -> Settings:
 
 
 def _command() -> str:
-    return " ".join(["python -m benchmarks", *(f"'{word}'" if " " in word else word for word in sys.argv[1:])])
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
 
 
 def _speed(options: Namespace, console: Console) -> int:
