@@ -6,8 +6,6 @@ from typing import NamedTuple
 from benchmarks.datasets import BUNDLED, DATASETS, Source
 from benchmarks.experiment import OFFICIAL, Settings
 
-_WITH_OFFICIAL_SPLIT = ("multilabel", "retrieval")
-
 
 class Profile(NamedTuple):
     """Data sets, the tier of methods, and the settings on each data set."""
@@ -22,13 +20,17 @@ def _default(source: Source) -> Settings:
 
 
 def _paper(source: Source) -> Settings:
-    """Official splits, with other folds of the search and other seeds in each repeat; ten folds of distributions."""
-    return Settings(OFFICIAL, 5, search=True) if source.task == "multilabel" else Settings(10, 1, search=True)
+    """Official splits, with other folds of the search and other seeds in each repeat; ten folds where there are none."""
+    return Settings(OFFICIAL, 5, search=True) if _has_official_split(source) else Settings(10, 1, search=True)
 
 
 def _full(source: Source) -> Settings:
     repeats = 5 if source.task == "retrieval" else 1
-    return Settings(OFFICIAL if source.task in _WITH_OFFICIAL_SPLIT else 5, repeats, search=True)
+    return Settings(OFFICIAL if _has_official_split(source) else 5, repeats, search=True)
+
+
+def _has_official_split(source: Source) -> bool:
+    return source.path is None and source.task in ("multilabel", "retrieval")
 
 
 PROFILES = {

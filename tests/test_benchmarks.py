@@ -17,9 +17,10 @@ from sklearn.pipeline import Pipeline
 
 from benchmarks import experiment, images, results, speed, speed_embeddings, speed_neighbors
 from benchmarks.cli import main
-from benchmarks.datasets import _CLASSES, DATASETS, load
+from benchmarks.datasets import _CLASSES, DATASETS, load, own_source
 from benchmarks.experiment import OFFICIAL, Settings
 from benchmarks.methods import METRICS, TIERS, Method
+from benchmarks.profiles import PROFILES
 from benchmarks.published import PAPER, best
 from benchmarks.table import comparison_tables, grid_table
 from benchmarks.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
@@ -27,6 +28,7 @@ from benchmarks.tasks import TASKS
 from benchmarks.timing import growth, medians
 from benchmarks.trunks import conv_trunk
 from skrelmetric import MLkNN, RAMLLinear
+from skrelmetric.datasets import load_emotions
 
 ROOT = Path(__file__).parents[1]
 EMOTIONS = DATASETS["emotions"]
@@ -678,3 +680,12 @@ def test_speed_of_two_commits(tmp_path, monkeypatch, capsys):
     assert (first["ratio"], second["ratio"]) == (1.25, 2.5)
     assert first["commit"] == second["commit"] != ""
     assert first["versions"]["skrelmetric"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_have_folds_for_every_data_set(profile, tmp_path):
+    path = tmp_path / "mine.csv"
+    load_emotions(as_frame=True).frame.to_csv(path, index=False)
+    settings = PROFILES[profile].settings
+    for source in (own_source(str(path), 6), EMOTIONS, DATASETS["wine"]):
+        assert experiment.cells(source, TASKS[source.task].up_to("quick")[:1], settings(source))

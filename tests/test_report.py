@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import published, report, report_pictures
+from benchmarks import published, report
 from benchmarks.datasets import DATASETS
 from benchmarks.experiment import OFFICIAL, Settings, cells, run_cell
-from benchmarks.report import render, write_report
-from benchmarks.report_tables import searches, usable
+from benchmarks.report import pictures, render, write_report
+from benchmarks.report.tables import searches, usable
 from benchmarks.tasks import TASKS
 from skrelmetric.plotting import plot_embedding
 
@@ -237,7 +237,7 @@ def test_names_of_methods_are_no_markup_in_pictures(plain):
 
 def test_points_stay_where_they_are(rng):
     places, classes = rng.normal(size=(80, 2)), np.arange(80) % 8
-    with report_pictures._drawing("p") as inline:
+    with pictures._drawing("p") as inline:
         ax = Figure().subplots()
         plot_embedding(places, classes, ax=ax)
         drawn = BytesIO()
@@ -420,7 +420,7 @@ def browser(text, tmp_path_factory):
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("needs Chromium and its chromedriver on the path")
-    path = tmp_path_factory.mktemp("page") / "report.html"
+    path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(text, encoding="utf-8")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium  # else Selenium looks for one to download

@@ -13,11 +13,11 @@ import joblib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks import report_tables
 from benchmarks.datasets import DATASETS
 from benchmarks.ranking import Ranking, rankings
-from benchmarks.report_pictures import Picture, TooLargeError, critical_difference, illustrations, quality_against_time
-from benchmarks.report_tables import Section
+from benchmarks.report import tables
+from benchmarks.report.pictures import Picture, TooLargeError, critical_difference, illustrations, quality_against_time
+from benchmarks.report.tables import Section
 from benchmarks.table import Record, Result, results
 from benchmarks.tasks import TASKS
 
@@ -86,10 +86,10 @@ def _umask() -> int:
 def render(records: Iterable[Record], command: str) -> str:
     """Page of HTML on records; see :func:`write_report`."""
     given = list(records)
-    records = report_tables.usable(given)
-    tables = results(records)
+    records = tables.usable(given)
+    compared = results(records)
     ranked = [ranking for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
-    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -98,35 +98,35 @@ def render(records: Iterable[Record], command: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": _seconds, "p_value": _p_value, "sentence": _sentence}
-    return environment.get_template("report.html").render(
-        chapters=[_chapter(k, task, tables, ranked, records) for k, task in enumerate(_tasks(tables))],
+    return environment.get_template("page.html").render(
+        chapters=[_chapter(k, task, compared, ranked, records) for k, task in enumerate(_tasks(compared))],
         overall=[(each.task, _ranks(each, f"overall-{k}")) for k, each in enumerate(ranked) if each.task not in TASKS],
-        findings=report_tables.findings(tables, ranked, records),
-        methods=list(dict.fromkeys(row.method for table in tables for row in table.rows)),
-        n_datasets=len(tables),
+        findings=tables.findings(compared, ranked, records),
+        methods=list(dict.fromkeys(row.method for table in compared for row in table.rows)),
+        n_datasets=len(compared),
         n_records=len(records),
         n_failed=sum("scores" not in record for record in records),
         n_unusable=len(given) - len(records),
-        searches=report_tables.searches(records),
-        caught=report_tables.caught(records),
-        versions=report_tables.versions(records),
+        searches=tables.searches(records),
+        caught=tables.caught(records),
+        versions=tables.versions(records),
         seeds=sorted({record["seed"] for record in records if "seed" in record}),
         command=command,
         n_cores=joblib.cpu_count(),
         date=datetime.now().astimezone(),
-        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_digest=b64encode(sha256(script.encode()).digest()).decode(),
     )
 
 
-def _tasks(tables: Iterable[Result]) -> list[str]:
-    found = {table.task for table in tables}
+def _tasks(compared: Iterable[Result]) -> list[str]:
+    found = {table.task for table in compared}
     return [task for task in TASKS if task in found]
 
 
-def _chapter(number: int, task: str, tables: list[Result], ranked: list[Ranking], records: list[Record]) -> Chapter:
-    sections = [report_tables.section(table, records) for table in tables if table.task == task]
+def _chapter(number: int, task: str, compared: list[Result], ranked: list[Ranking], records: list[Record]) -> Chapter:
+    sections = [tables.section(table, records) for table in compared if table.task == task]
     pictures = [_of_time(section, f"time-{number}-{k}") for k, section in enumerate(sections)]
     return Chapter(
         task,

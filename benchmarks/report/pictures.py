@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.datasets import Source, load
 from benchmarks.experiment import Settings, splits
 from benchmarks.ranking import Ranking
-from benchmarks.report_tables import Line
+from benchmarks.report.tables import Line
 from benchmarks.table import Record
 from benchmarks.tasks import TASKS, Criterion
 from skrelmetric import HRAMLTransformer, RAMLLinear
