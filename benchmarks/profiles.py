@@ -20,7 +20,7 @@ def _default(source: Source) -> Settings:
 
 
 def _paper(source: Source) -> Settings:
-    """Official splits, with other folds of the search and other seeds in each repeat; ten folds where there are none."""
+    """Official splits, with other folds of the search and other seeds in each repeat; else ten folds."""
     return Settings(OFFICIAL, 5, search=True) if _has_official_split(source) else Settings(10, 1, search=True)
 
 
