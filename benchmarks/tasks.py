@@ -66,7 +66,7 @@ TASKS = {
         ),
         "average_precision",
         "MLkNN",
-        behind(MLkNN(10), "MLkNN", [5, 10, 20], MultilabelVotingClassifier) | classifiers(),
+        behind(MLkNN(10), "MLkNN", [10, 20, 30], MultilabelVotingClassifier) | classifiers(),
     ),
     "label distribution": Task(
         LABEL_DISTRIBUTION_SCORERS,
