@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import joblib
 from rich.console import Console
@@ -15,7 +16,7 @@ from benchmarks import results
 from benchmarks.datasets import DATASETS, Source, own_source
 from benchmarks.experiment import OFFICIAL, Cell, Settings, cells, run, versions
 from benchmarks.profiles import PROFILES
-from benchmarks.table import comparison_tables, grid_table, speed_table
+from benchmarks.table import Record, comparison_tables, grid_table, speed_table
 from benchmarks.tasks import TASKS
 
 _SPEED = "speed"
@@ -41,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(grid_table(TASKS))
         return 0
     try:
-        for file in [options.out] + ([options.report] if options.report else []):
+        for file in filter(None, (options.out, options.report)):
             file.parent.mkdir(parents=True, exist_ok=True)
-            results.mend(file) if file == options.out else file.open("a").close()
+            TemporaryFile(dir=file.parent).close()
+        results.mend(options.out)
     except OSError as error:
         _complain(console, f"Cannot write results: {error}. Name another file with --out or --report.")
         return 2
@@ -57,6 +59,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _compare(options: Namespace, console: Console) -> int:
+    comparison = _planned(options, console)
+    if not comparison:
+        _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
+        return 2
+    records, missing = ([], comparison) if options.anew else results.done(comparison, results.read(options.out))
+    if records:
+        console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
+    n_found, interrupted = len(records), False
+    try:
+        with _progress(console) as progress:
+            bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
+            new = run([] if options.no_run else missing, options.jobs, options.backend, options.scheduler)
+            for record in results.keep(({**record, "jobs": options.jobs} for record in new), options.out):
+                records.append(record)
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        interrupted = True
+    _show(records, options, console)
+    if interrupted:
+        console.print(f"Interrupted after {len(records)} of {len(comparison)} folds x methods.")
+    console.print(f"{len(records) - n_found} records appended to {options.out}")
+    return 130 if interrupted else int(any("error" in record for record in records))
+
+
+def _planned(options: Namespace, console: Console) -> list[Cell]:
+    """All cells that are asked for; data sets of a profile that cannot be had are left out, with a word."""
     comparison: list[Cell] = []
     for source in _sources(options):
         try:
@@ -69,38 +97,22 @@ def _compare(options: Namespace, console: Console) -> int:
         if not of_data_set:
             _complain(console, f"{source.name} is left out: none of these methods is for {source.task} targets.")
         comparison += of_data_set
-    if not comparison:
-        _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
-        return 2
-    records, missing = ([], comparison) if options.anew else results.done(comparison, results.read(options.out))
-    if records:
-        console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
-    n_new, interrupted = 0, False
-    try:
-        with _progress(console) as progress:
-            bar = progress.add_task("Folds x methods", total=len(comparison), completed=len(records))
-            new = run([] if options.no_run else missing, options.jobs, options.backend, options.scheduler)
-            for record in results.keep(({**record, "jobs": options.jobs} for record in new), options.out):
-                records.append(record)
-                n_new += 1
-                progress.advance(bar)
-    except KeyboardInterrupt:
-        interrupted = True
-    from benchmarks.ranking import ranking_tables  # with libraries of statistics, which take a while to load
+    return comparison
+
+
+def _show(records: list[Record], options: Namespace, console: Console) -> None:
+    """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
+    from benchmarks.ranking import ranking_tables
 
     for table in [*comparison_tables(records, paper=options.profile == "paper"), *ranking_tables(records)]:
         console.print(table)
     for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
         _complain(console, f"Failed: {error}")
-    if interrupted:
-        console.print(f"Interrupted after {len(records)} of {len(comparison)} folds x methods.")
-    console.print(f"{n_new} records appended to {options.out}")
     if options.report:
-        from benchmarks.report import write_report  # draws, which takes a while to load
+        from benchmarks.report import write_report
 
-        write_report(records, options.report, _command())
+        write_report(records, options.report, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
         console.print(f"Report written to {options.report}")
-    return 130 if interrupted else int(any("error" in record for record in records))
 
 
 def _sources(options: Namespace) -> list[Source]:
@@ -118,10 +130,6 @@ def _settings(source: Source, options: Namespace) -> Settings:
     said = {name: getattr(options, name) for name in Settings._fields}
     of_profile = PROFILES[options.profile].settings(source)
     return of_profile._replace(**{name: value for name, value in said.items() if value is not None})
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
 
 
 def _speed(options: Namespace, console: Console) -> int:
