@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--labels names columns of --data, which is missing")
     if options.scheduler and options.backend != "dask":
         parser.error("--scheduler needs --backend dask")
-    console = Console()
+    if options.timeout and options.backend == "dask":
+        parser.error("--timeout has no effect on Dask's workers: leave one of the two out")
+    console = Console(markup=False)  # names of files and methods are words
     if options.grids:
         console.print(grid_table(TASKS))
         return 0
@@ -45,11 +47,14 @@ def main(arguments: list[str] | None = None) -> int:
         for file in filter(None, (options.out, options.report)):
             file.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=file.parent).close()
-        results.mend(options.out)
+            if file.is_dir():
+                raise IsADirectoryError(f"{file} is a folder")
     except OSError as error:
         _complain(console, f"Cannot write results: {error}. Name another file with --out or --report.")
         return 2
     try:
+        if not options.no_run:
+            results.mend(options.out)
         if options.profile == _SPEED:
             return _speed(options, console)
         return _compare(options, console)
@@ -61,16 +66,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _compare(options: Namespace, console: Console) -> int:
     comparison = _planned(options, console)
     if not comparison:
-        _complain(console, "None of these methods is for these data sets. See --help for what goes together.")
+        _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
-    records, missing = ([], comparison) if options.anew else results.done(comparison, results.read(options.out))
-    if records:
+    held = [] if options.anew else results.read(options.out)
+    records, missing = results.done(comparison, held)
+    if options.no_run:
+        records, missing = results.shown(comparison, held), []
+    if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
     n_found, interrupted = len(records), False
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
-            new = run([] if options.no_run else missing, options.jobs, options.backend, options.scheduler)
+            new = run(missing, options.jobs, options.backend, options.scheduler)
             for record in results.keep(({**record, "jobs": options.jobs} for record in new), options.out):
                 records.append(record)
                 progress.advance(bar)
@@ -90,7 +98,7 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
         try:
             of_data_set = cells(source, _methods(source, options), _settings(source, options))
         except (ImportError, OSError, ValueError) as error:
-            if options.datasets or options.data:
+            if source.path or options.datasets:
                 raise
             _complain(console, str(error))
             continue
@@ -116,9 +124,10 @@ def _show(records: list[Record], options: Namespace, console: Console) -> None:
 
 
 def _sources(options: Namespace) -> list[Source]:
-    if options.data:
-        return [own_source(options.data, _labels(options.labels))]
-    return [DATASETS[name] for name in dict.fromkeys(options.datasets or PROFILES[options.profile].datasets)]
+    """Named data sets, and files of one's own; those of the profile where neither is asked for."""
+    own = [own_source(path, _labels(options.labels)) for path in options.data or []]
+    named = options.datasets or ([] if own else PROFILES[options.profile].datasets)
+    return [DATASETS[name] for name in dict.fromkeys(named)] + own
 
 
 def _methods(source: Source, options: Namespace) -> list[str]:
@@ -153,7 +162,7 @@ def _commit() -> str | None:
 
 
 def _complain(console: Console, message: str) -> None:
-    console.print(message, style="red", markup=False)
+    console.print(message, style="red")
 
 
 def _progress(console: Console) -> Progress:
@@ -172,6 +181,12 @@ def _folds(text: str) -> int | str:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
     return int(text)
 
 
@@ -203,20 +218,22 @@ def _parser() -> ArgumentParser:
         help="; ".join(f"{name}: {', '.join(profile.datasets)}" for name, profile in PROFILES.items())
         + "; speed: hot paths against floors and peers (default: default)",
     )
-    data = what.add_mutually_exclusive_group()
-    data.add_argument(
+    what.add_argument(
         "--datasets",
         nargs="+",
         choices=DATASETS,
         metavar="NAME",
         help=f"from {', '.join(DATASETS)} (default: those of the profile)",
     )
-    data.add_argument("--data", metavar="FILE", help="a file of your own: .arff, .csv or .parquet")
+    what.add_argument(
+        "--data", nargs="+", metavar="FILE", help="files of your own, .arff, .csv or .parquet, with the same --labels"
+    )
     what.add_argument(
         "--labels",
         nargs="+",
         metavar="LABEL",
-        help="its target columns: names, or one number, N for the last N and -N for the first N columns",
+        help="target columns of --data, which hold classes, 0 and 1, or distributions: their names, or one number, "
+        "N for the last N and -N for the first N columns",
     )
     what.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: those of the profile")
     what.add_argument("--grids", action="store_true", help="print all methods and what their search chooses from")
@@ -228,14 +245,17 @@ def _parser() -> ArgumentParser:
         help=f"number of folds, or {OFFICIAL!r} for the official split (default: as the profile has it)",
     )
     how.add_argument("--repeats", type=_positive, metavar="N", help="repeats of the folds, with other seeds")
-    how.add_argument("--seed", type=int, help="seed of folds and methods (default: 0)")
+    how.add_argument("--seed", type=_whole, help="seed of folds and methods (default: 0)")
     how.add_argument(
         "--search",
         action=BooleanOptionalAction,
         help="choose hyper-parameters by cross-validation within each training part (default: as the profile has it)",
     )
     how.add_argument(
-        "--timeout", type=_positive, metavar="SECONDS", help="give up a fold of a method after this time (not on Dask)"
+        "--timeout",
+        type=_positive,
+        metavar="SECONDS",
+        help="give up a fold of a method after this time, as soon as it leaves compiled code",
     )
     how.add_argument(
         "--jobs",

@@ -7,8 +7,13 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -27,13 +32,17 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
-from benchmarks.datasets import Source, load
+import benchmarks
+import skrelmetric
+from benchmarks.datasets import Source, digest, load
 from benchmarks.tasks import TASKS
 
 OFFICIAL = "official"
 
 INNER_FOLDS = 3
 """Folds of the training part that hyper-parameters are chosen by."""
+
+_NO_FIGURES = ("report", "plotting")  # folders of source that no figure depends on
 
 _PATIENCE = "10s"  # with a scheduler that does not answer
 
@@ -97,12 +106,14 @@ class Cell(NamedTuple):
 
     def identity(self) -> dict[str, Any]:
         """All that the scores depend on, ready for JSON."""
-        method = TASKS[self.source.task].methods[self.method]
+        task = TASKS[self.source.task]
+        method = task.methods[self.method]
         parameters = method.build(self.seed).get_params().items()
         return {
             "dataset": self.source.name,
             "task": self.source.task,
             "method": self.method,
+            "data": None if self.source.path is None else digest(self.source),
             "folds": self.settings.folds,
             "repeat": self.repeat,
             "fold": self.fold,
@@ -114,6 +125,8 @@ class Cell(NamedTuple):
             "grid": {name: [_plain(value) for value in values] for name, values in method.grid.items()}
             if self.settings.search
             else {},
+            "inner_folds": INNER_FOLDS if self.settings.search else None,
+            "criteria": [criterion.title for criterion in task.criteria],
             "versions": versions(),
         }
 
@@ -127,7 +140,7 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
     Raises
     ------
     ValueError
-        If the data set has no official split.
+        If the data set has no official split, or too few samples, or too few of a class, for the folds.
     """
     X, Y, n_train = load(source)
     n_folds, n_repeats, seed = settings.folds, settings.repeats, settings.seed
@@ -139,7 +152,10 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
         folds = (GroupKFold(n_folds, shuffle=True, random_state=seed + repeat) for repeat in range(n_repeats))
         return [split for each in folds for split in each.split(X, groups=Y)]
     splitter = _REPEATED[source.task](n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
-    return list(splitter.split(X, Y))
+    try:
+        return list(splitter.split(X, Y))
+    except ValueError as error:
+        raise ValueError(f"{source.name} cannot be split into {n_folds} folds: {error} Pass fewer --folds.") from error
 
 
 def cells(source: Source, methods: list[str], settings: Settings) -> list[Cell]:
@@ -161,13 +177,13 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     dict
         Record of the cell, ready for JSON. A failure is recorded under ``"error"`` and has no scores.
     """
-    task = TASKS[cell.source.task]
     record = cell.identity()
-    with warnings.catch_warnings(record=True) as caught:
+    # A cell keeps to one worker: a cluster would otherwise hand its searches on, and no time could be compared.
+    with joblib.parallel_config("sequential"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with _time_limit(cell.settings.timeout):
-                record |= _measured(cell, task)
+                record |= _measured(cell)
         except _OutOfTime:
             record["error"] = f"stopped after {cell.settings.timeout:g} s"
         except Exception as error:  # a method that fails is a result, and the others go on
@@ -175,9 +191,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
 
 
-def _measured(cell: Cell, task: Any) -> dict[str, Any]:
+def _measured(cell: Cell) -> dict[str, Any]:
     X, Y, _ = load(cell.source)
-    model = cell.model()
+    task, model = TASKS[cell.source.task], cell.model()
     with TemporaryDirectory() as folder:
         if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
             model.estimator.set_params(memory=folder)
@@ -250,9 +266,29 @@ def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: s
     plain_last = sorted(comparison, key=place_in_table, reverse=True)
     workers = _cluster(n_jobs, scheduler) if backend == "dask" else nullcontext(n_jobs)
     with workers as n_workers, joblib.parallel_config(backend, n_jobs=n_workers):
-        yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-            joblib.delayed(run_cell)(cell) for cell in plain_last
+        left = dict(enumerate(plain_last))
+        records = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+            joblib.delayed(_placed)(place, cell) for place, cell in enumerate(plain_last)
         )
+        try:
+            for place, record in records:
+                del left[place]
+                yield record
+        except BrokenExecutor:
+            yield from map(_alone, left.values())
+
+
+def _placed(place: int, cell: Cell) -> tuple[int, dict[str, Any]]:
+    return place, run_cell(cell)
+
+
+def _alone(cell: Cell) -> dict[str, Any]:
+    """Record of a cell that is run in a process of its own, whose death is then a failure of this cell alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        try:
+            return process.submit(run_cell, cell).result()
+        except BrokenExecutor:
+            return cell.identity() | {"error": "its process was killed, perhaps for want of memory", "warnings": []}
 
 
 @contextmanager
@@ -264,17 +300,28 @@ def _cluster(n_jobs: int, scheduler: str | None) -> Iterator[int]:
         raise ImportError("--backend dask needs Dask: pip install 'skrelmetric[dask]'") from error
     if scheduler is not None:
         with Client(scheduler, timeout=_PATIENCE) as client:
-            yield sum(client.nthreads().values())
+            n_threads = sum(client.nthreads().values())
+            if not n_threads:
+                raise OSError(f"The cluster at {scheduler} has no workers. Start some: dask worker {scheduler}")
+            yield n_threads
     else:
         local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR)
         with local as cluster, Client(cluster):
             yield n_jobs
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of all that the figures depend on."""
+    """Versions of all that the figures depend on, and a digest of the source of this package and of the benchmarks."""
     packages = ("skrelmetric", "scikit-learn", "torch", "numpy", "scipy", "iterative-stratification")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    folders = [Path(module.__file__).parent for module in (skrelmetric, benchmarks) if module.__file__]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py") if file.parent.name not in _NO_FIGURES)
+    source = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "source": source,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import arff
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import make_column_transformer
 from sklearn.preprocessing import OneHotEncoder
 
 Labels = tuple[str, ...] | int | None
@@ -61,21 +61,42 @@ def read_file(path: str, labels: Labels = None) -> tuple[np.ndarray, np.ndarray,
         raise ValueError(
             f"{path} misses values in {len(missing)} columns: {missing[:5]}. Fill them in, or leave these columns out."
         )
-    nominal = make_column_selector(dtype_exclude=["number", "bool"])
+    nominal = _nominal(features, path)
     encode = make_column_transformer(
         (OneHotEncoder(drop="if_binary", sparse_output=False), nominal), remainder="passthrough"
     )
     return encode.fit_transform(features).astype(np.float64), _values(frame[targets], path), targets
 
 
+def _nominal(features: pd.DataFrame, path: str) -> list[str]:
+    """Columns of few values that are no numbers; what is neither these nor numbers is refused."""
+    if "Unnamed: 0" in features:
+        raise ValueError(f"{path} has a column without a name, as pandas writes its index. Write it with index=False.")
+    numeric = features.select_dtypes(["number", "bool"]).select_dtypes(exclude="timedelta")
+    others = features.drop(columns=list(numeric))
+    most = max(50, len(features) // 10)
+    for column in others:
+        text = others[column].map(lambda value: isinstance(value, str | bool | int | float))
+        if not text.all() or others[column].nunique() > most:
+            raise ValueError(
+                f"{column!r} of {path}, such as {others[column].iloc[0]!r}, holds dates, identifiers or other things "
+                f"that are neither numbers nor at most {most} names. Turn it into numbers, or leave it out."
+            )
+    return list(others)
+
+
 def _targets(columns: list[str], labels: Labels, path: str) -> list[str]:
     if labels is None:
         raise ValueError(f"{path} does not say which columns are targets. Pass --labels: their names or their number.")
+    if isinstance(labels, int) and str(labels) in columns:  # a name, after all
+        return [str(labels)]
     if isinstance(labels, int):
         if not 0 < abs(labels) < len(columns):
             raise ValueError(f"{labels} target columns were asked for, but {path} has {len(columns)} columns in all.")
         return columns[-labels:] if labels > 0 else columns[:-labels]
     unknown = [label for label in labels if label not in columns]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"Labels are given twice: {list(labels)}. Name each column once.")
     if unknown:
         raise ValueError(f"{path} has no columns {unknown}. Its columns are {columns[:5]} ... {columns[-5:]}.")
     return list(labels)

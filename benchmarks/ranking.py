@@ -25,7 +25,7 @@ class Ranking(NamedTuple):
     ranks : DataFrame of shape (n_datasets, n_methods)
         Rank of each method on each data set, 1 for the best, by its mean rank over the criteria of the task.
     left_out : tuple of str
-        Methods that failed on, or were not run on, one of the data sets.
+        Methods that failed, or were not run, on a fold of one of the data sets.
     """
 
     task: str
@@ -55,7 +55,9 @@ class Ranking(NamedTuple):
     def against(self, method: str) -> pd.DataFrame:
         """p-values of Wilcoxon's signed-rank test, two-sided, of a method against each other.
 
-        Column "p" has those of each test by itself, column "holm" those corrected for their number.
+        The test is on differences of ranks, which have one unit on all data sets and for all criteria; differences of 0
+        are split evenly. Column "p" has each test by itself, column "holm" is corrected for as many tests as there are
+        other methods. Where the method was chosen as the best of the same ranks, both are somewhat too small.
         """
         others = [other for other in self.ranks if other != method]
         raw = [_wilcoxon(self.ranks[method] - self.ranks[other]) for other in others]
@@ -64,7 +66,7 @@ class Ranking(NamedTuple):
 
 
 def _wilcoxon(differences: pd.Series) -> float:
-    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+    return float(wilcoxon(differences, zero_method="zsplit").pvalue) if differences.any() else 1.0
 
 
 def rankings(records: Iterable[dict[str, Any]]) -> list[Ranking]:
@@ -92,12 +94,9 @@ def _by_metric(result: Result) -> Result:
 
 
 def _ranking(task: str, of_task: list[Result]) -> Ranking:
-    everywhere = [
-        method
-        for method in dict.fromkeys(row.method for result in of_task for row in result.rows)
-        if all(any(row.method == method and not row.errors for row in result.rows) for result in of_task)
-    ]
     everyone = dict.fromkeys(row.method for result in of_task for row in result.rows)
+    whole = [{row.method for row in result.rows if result.is_complete(row)} for result in of_task]
+    everywhere = [method for method in everyone if all(method in of_result for of_result in whole)]
     ranks = pd.DataFrame({result.dataset: _ranks(result, everywhere) for result in of_task}, index=everywhere).T
     return Ranking(task, ranks, tuple(method for method in everyone if method not in everywhere))
 
@@ -123,7 +122,7 @@ def _table(ranking: Ranking) -> Table:
     title = f"{ranking.task}: ranks over {n_datasets} data sets, on each by the mean rank over its criteria"
     if np.isfinite(ranking.friedman):
         title += f" (Friedman p = {ranking.friedman:.2g})"
-    caption = f"Left out, for a failure or a data set not run: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
+    caption = f"Left out, for a failure or a fold not run: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for heading in ("Rank", f"Against {best}:\nWilcoxon p", "after Holm", "Nemenyi p"):

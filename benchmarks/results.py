@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from benchmarks.experiment import Cell
 
+Record = dict[str, Any]
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Records of a file; none where there is no file.
+
+def read(path: Path) -> list[Record]:
+    """Records of a file, without the part of a line that a run may have left that was killed while it wrote.
 
     Raises
     ------
@@ -18,55 +21,102 @@ def read(path: Path) -> list[dict[str, Any]]:
     ValueError
         If a line is not a record.
     """
-    if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"Line {number} of {path} is not a record of results: {line[:60]!r}.") from error
-    return records
+    return _parsed(path.read_bytes().rpartition(b"\n")[0], path) if path.exists() else []
 
 
 def mend(path: Path) -> None:
-    """Cut off the part of a line that a run left that was killed while it wrote; create the file where there is none.
+    """End the last line of a file of results, or cut it off where it is a part only; create a file that is not there.
 
     Raises
     ------
     OSError
         If the file cannot be written.
+    ValueError
+        If it is not a file of results, which is then left as it is.
     """
-    with path.open("ab+") as file:
+    with path.open("ab+") as file, _locked(file):
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        whole, end_of_line, tail = file.read().rpartition(b"\n")
+        _parsed(whole, path)
+        if not tail:
+            return
+        try:
+            _parsed(tail, path)
+        except ValueError:
+            if not tail.startswith(b'{"'):
+                raise
+            file.truncate(len(whole) + len(end_of_line))
+        else:
+            file.write(b"\n")
 
 
-def keep(records: Iterable[dict[str, Any]], path: Path) -> Iterator[dict[str, Any]]:
-    """Append each record to a file, at once and in one piece, and pass it on."""
+def keep(records: Iterable[Record], path: Path) -> Iterator[Record]:
+    """Append each record to a file, at once and in one piece, and pass it on.
+
+    Raises
+    ------
+    OSError
+        If one could not be written whole, as where the disk is full.
+    """
     with path.open("ab", buffering=0) as file:
         for record in records:
-            file.write((json.dumps(record, allow_nan=False) + "\n").encode())
+            line = (json.dumps(record, allow_nan=False) + "\n").encode()
+            with _locked(file):
+                if file.write(line) != len(line):
+                    raise OSError(f"A record could not be written to {path} whole: is the disk full?")
             yield record
 
 
-def done(cells: list[Cell], records: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Cell]]:
+def done(cells: list[Cell], records: Iterable[Record]) -> tuple[list[Record], list[Cell]]:
     """Records that cells already have, the newest where there are several, and the cells that have none.
 
     A cell whose only records are failures has none: it is tried again.
     """
+    found = _newest(cells, [record for record in records if "scores" in record])
+    missing = [cell for cell, record in zip(cells, found, strict=True) if record is None]
+    return [record for record in found if record is not None], missing
+
+
+def shown(cells: list[Cell], records: list[Record]) -> list[Record]:
+    """Newest record of each cell, failures and records of other versions among them."""
+    scored = _newest(cells, [record for record in records if "scores" in record], but="versions")
+    failed = _newest(cells, [record for record in records if "error" in record], but="versions")
+    return [record for record in (one or other for one, other in zip(scored, failed, strict=True)) if record]
+
+
+def _newest(cells: list[Cell], records: list[Record], but: str | None = None) -> list[Record | None]:
     identities = [json.loads(json.dumps(cell.identity())) for cell in cells]  # as they come back from a file
-    names = sorted(identities[0]) if identities else []
-    scored = {_key(record, names): record for record in records if "scores" in record}
-    found, missing = [], []
-    for cell, identity in zip(cells, identities, strict=True):
-        record = scored.get(_key(identity, names))
-        if record is None:
-            missing.append(cell)
-        else:
-            found.append(record)
-    return found, missing
+    names = sorted({name for identity in identities for name in identity if name != but})
+    by_key = {_key(record, names): record for record in records}
+    return [by_key.get(_key(identity, names)) for identity in identities]
 
 
-def _key(record: dict[str, Any], names: list[str]) -> str:
+def _key(record: Record, names: list[str]) -> str:
     return json.dumps([record.get(name) for name in names], sort_keys=True)
+
+
+def _parsed(content: bytes, path: Path) -> list[Record]:
+    records = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            records.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"Line {number} of {path} is no record of results: {line[:60]!r}. Name another file with --out."
+            ) from error
+    return records
+
+
+@contextmanager
+def _locked(file: BinaryIO) -> Iterator[None]:
+    """The file for one process at a time, where the system can do that."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -29,12 +29,15 @@ class Row(NamedTuple):
         Median time of a fit, without the search.
     errors : tuple of str
         What went wrong in other folds.
+    folds : frozenset of (int, int)
+        Repeat and fold of all that it was tried on.
     """
 
     method: str
     values: dict[str, np.ndarray]
     seconds: float
     errors: tuple[str, ...]
+    folds: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def means(self) -> dict[str, float]:
@@ -48,6 +51,7 @@ class Result(NamedTuple):
     dataset: str
     task: str
     rows: tuple[Row, ...]
+    is_official: bool = False
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
@@ -55,9 +59,23 @@ class Result(NamedTuple):
         return TASKS[self.task].criteria
 
     @property
-    def n_folds(self) -> int:
-        """Most folds that a method was tried on."""
-        return max(len(row.errors) + len(next(iter(row.values.values()))) for row in self.rows)
+    def folds(self) -> frozenset[tuple[int, int]]:
+        """Repeat and fold of all that any method was tried on."""
+        return frozenset().union(*(row.folds for row in self.rows))
+
+    @property
+    def measured(self) -> str:
+        """What a figure is, in words."""
+        n_folds, n_repeats = len(self.folds), len({repeat for repeat, _ in self.folds})
+        if n_folds == 1:
+            return "one test fold"
+        if self.is_official:
+            return f"mean ± sd over {n_repeats} seeds on one test part"
+        return f"mean ± sd over {n_folds} test folds"
+
+    def is_complete(self, row: Row) -> bool:
+        """Whether a method came through all folds that any was tried on."""
+        return not row.errors and row.folds == self.folds
 
     def best(self, criterion: Criterion) -> float:
         """Best mean of a column, NaN where there is none."""
@@ -72,7 +90,12 @@ def results(records: Iterable[Record]) -> list[Result]:
         by_dataset[record["dataset"], record["task"]][record["method"]].append(record)
     order = {name: place for place, name in enumerate(DATASETS)}
     return [
-        Result(name, task, tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)))
+        Result(
+            name,
+            task,
+            tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)),
+            any(record.get("folds") == "official" for records in of_method.values() for record in records),
+        )
         for (name, task), of_method in sorted(by_dataset.items(), key=lambda item: order.get(item[0][0], len(order)))
     ]
 
@@ -90,7 +113,8 @@ def _row(method: str, records: list[Record], task: str) -> Row:
         for criterion in TASKS[task].criteria
     }
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
-    return Row(method, values, seconds, tuple(record["error"] for record in records if "scores" not in record))
+    errors = tuple(record["error"] for record in records if "scores" not in record)
+    return Row(method, values, seconds, errors, frozenset((r.get("repeat", 0), r.get("fold", 0)) for r in records))
 
 
 def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
@@ -102,9 +126,8 @@ def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Ta
 
 
 def _table(result: Result, published: dict[str, dict[str, float]]) -> Table:
-    measured = f"mean ± sd over {result.n_folds} test folds" if result.n_folds > 1 else "one test fold"
     table = Table(
-        title=f"{result.dataset}: {result.task}, {measured}",
+        title=f"{result.dataset}: {result.task}, {result.measured}",
         title_justify="left",
         box=SIMPLE_HEAD,
         collapse_padding=True,
@@ -114,17 +137,20 @@ def _table(result: Result, published: dict[str, dict[str, float]]) -> Table:
     for *words, sign in (criterion.title.split() for criterion in result.criteria):
         table.add_column("\n".join([*words[:-1], f"{words[-1]} {sign}"]), justify="right")
     table.add_column("Fit, s", justify="right")
-    any_failed = any(row.errors for row in result.rows)
-    if any_failed:
-        table.add_column("Failed folds", justify="right")
+    incomplete = not all(result.is_complete(row) for row in result.rows)
+    if incomplete:
+        table.add_column("Folds", justify="right")
     best = {criterion.title: result.best(criterion) for criterion in result.criteria}
     for row in result.rows:
         cells = [_cell(row.values[title], best[title]) for title in best]
         seconds = f"{row.seconds:.2f}" if row.means else ""
-        table.add_row(row.method, *cells, seconds, *([str(len(row.errors))] if any_failed else []))
+        folds = f"{len(row.folds) - len(row.errors)} of {len(result.folds)}"
+        table.add_row(row.method, *cells, seconds, *([folds] if incomplete else []))
         if row.method in published:
             figures = [published[row.method].get(title) for title in best]
-            table.add_row("  in the paper", *(f"{figure:.4f}" if figure else "" for figure in figures), style="dim")
+            table.add_row(
+                "  in the paper", *("" if figure is None else f"{figure:.4f}" for figure in figures), style="dim"
+            )
     return table
 
 

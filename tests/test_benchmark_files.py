@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.cli import main
-from benchmarks.datasets import load, own_source, task_of
+from benchmarks.datasets import digest, load, own_source, task_of
 from benchmarks.files import read_file
 from skrelmetric.datasets import load_emotions
 
@@ -93,6 +93,9 @@ def test_tables(tmp_path, suffix):
         ("", "a.csv", 1, "cannot be read as csv"),
         ("x,y\n", "a.csv", 1, "has no samples"),
         ("@relation a\n@attribute x numeric\n@data\nhello\n", "a.arff", 1, "cannot be read as arff"),
+        ("x,y,z\n1,0,1\n", "a.csv", ("y", "y"), "given twice"),
+        (",x,y\n0,1,0\n1,2,1\n", "a.csv", 1, "index=False"),
+        ("x,when,y\n1,2026-01-01,0\n", "a.parquet", 1, "cannot be read as parquet"),
         ("no parquet", "a.parquet", 1, "cannot be read as parquet"),
     ],
 )
@@ -137,3 +140,52 @@ def test_own_source_is_read_once(tmp_path):
     path.unlink()
     assert source.task == "classification"
     assert load(source._replace(task="own")).Y.tolist() == [0, 1]
+
+
+def test_columns_that_are_neither_numbers_nor_names(tmp_path):
+    n = 60
+    columns = {
+        "ids": [f"p{k}" for k in range(n)],
+        "when": pd.date_range("2026-01-01", periods=n),
+        "how long": pd.to_timedelta(range(n), unit="s"),
+        "lists": [[k] for k in range(n)],
+    }
+    for name, values in columns.items():
+        path = tmp_path / "t.parquet"
+        pd.DataFrame({"x": range(n), name: values, "y": np.arange(n) % 2}).to_parquet(path)
+        with pytest.raises(ValueError, match=f"'{name}' of .* holds dates, identifiers"):
+            read_file(str(path), 1)
+
+
+def test_a_column_whose_name_is_a_number(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1,2,3\n0.5,1,0\n0.25,2,1\n")
+    assert read_file(str(path), 2)[2] == ["2"]
+    assert read_file(str(path), -2)[2] == ["1", "2"]
+
+
+def test_other_data_of_the_same_name_is_other_results(tmp_path, capsys):
+    path, out = tmp_path / "a.csv", tmp_path / "r.jsonl"
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc"))
+    frame["y1"], frame["y2"] = (frame["a"] > 0).astype(int), rng.integers(0, 2, 40)
+    frame.to_csv(path, index=False)
+    common = ["--methods", "kNN", "--folds", "2", "--repeats", "1", "--jobs", "1", "--out", str(out)]
+    for n_records, label in enumerate(["y1", "y2", "y1"]):
+        assert main(["--data", str(path), "--labels", label, *common]) == 0
+        assert len(out.read_text().splitlines()) == [2, 4, 4][n_records]
+    frame.assign(a=0.0).to_csv(path, index=False)
+    load.cache_clear()
+    digest.cache_clear()
+    assert main(["--data", str(path), "--labels", "y1", *common]) == 0
+    assert len(out.read_text().splitlines()) == 6
+
+
+def test_own_files_are_ranked_with_named_data_sets(tmp_path, capsys):
+    path = tmp_path / "my[bold]file.csv"
+    load_emotions(as_frame=True).frame.to_csv(path, index=False)
+    arguments = ["--data", str(path), "--labels", "6", "--datasets", "emotions", "--methods", "MLkNN", "PCA + MLkNN"]
+    assert main([*arguments, "--folds", "2", "--repeats", "1", "--jobs", "1", "--out", str(tmp_path / "r.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    assert "my[bold]file.csv: multilabel" in printed
+    assert "ranks over 2 data sets" in " ".join(printed.split())

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
         assert word in printed
     main([*FAST, "--jobs", "1", "--out", str(out)])
     assert records_of(out) == records, "what is there is not run again"
-    assert "4 of 4 records were in" in capsys.readouterr().out
+    assert "0 records appended" in capsys.readouterr().out
     main([*FAST, "--jobs", "1", "--anew", "--out", str(out)])
     again = records_of(out)
     assert again[:4] == records, "results are appended, never overwritten"
@@ -165,7 +166,8 @@ def test_failures_are_recorded(tmp_path, monkeypatch, capsys):
         (["--repeats", "0"], "not a whole number from 1"),
         (["--labels", "3"], "--labels names columns of --data"),
         (["--scheduler", "tcp://localhost:1"], "--scheduler needs --backend dask"),
-        (["--data", "a.csv", "--datasets", "yeast"], "not allowed with argument"),
+        (["--seed", "-1"], "not a whole number from 0"),
+        (["--timeout", "5", "--backend", "dask"], "--timeout has no effect"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
@@ -177,7 +179,7 @@ def test_wrong_arguments(arguments, message, capsys):
 
 def test_methods_of_another_task(tmp_path, capsys):
     assert main(["--datasets", "emotions", "--methods", "AAKNN", "--out", str(tmp_path / "r.jsonl")]) == 2
-    assert "None of these methods" in capsys.readouterr().out
+    assert "Nothing can be compared" in capsys.readouterr().out
 
 
 def test_data_sets_that_no_method_is_for_are_named(tmp_path, capsys, monkeypatch):
@@ -551,6 +553,9 @@ def test_lines_that_are_no_records(tmp_path, capsys):
     assert main([*FAST, "--out", str(out)]) == 2
     assert "Line 1 of" in capsys.readouterr().out
     assert out.read_text() == "no record\n"
+    out.write_text("a letter to a friend")
+    assert main([*FAST, "--out", str(out)]) == 2
+    assert out.read_text() == "a letter to a friend", "what is no file of results stays as it is"
 
 
 def test_other_settings_are_other_results(tmp_path):
@@ -689,3 +694,101 @@ def test_profiles_have_folds_for_every_data_set(profile, tmp_path):
     settings = PROFILES[profile].settings
     for source in (own_source(str(path), 6), EMOTIONS, DATASETS["wine"]):
         assert experiment.cells(source, TASKS[source.task].up_to("quick")[:1], settings(source))
+
+
+def test_the_end_of_a_line_is_mended(tmp_path):
+    out = tmp_path / "results.jsonl"
+    for content, mended in [
+        ('{"a": 1}\n{"b": 2}', '{"a": 1}\n{"b": 2}\n'),
+        ('{"a": 1}\n{"b": ', '{"a": 1}\n'),
+        ('{"b": ', ""),
+        ("", ""),
+        ('{"a": 1}\n', '{"a": 1}\n'),
+    ]:
+        out.write_text(content)
+        results.mend(out)
+        assert out.read_text() == mended
+
+
+def test_two_runs_write_to_one_file(tmp_path):
+    out = tmp_path / "results.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from benchmarks.results import keep, mend; path = Path(sys.argv[1])\n"
+        "for k in range(300): mend(path); list(keep([{'k': k, 'x': 'y' * 5000}], path))"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code, str(out)], cwd=ROOT) for _ in range(2)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert sorted(record["k"] for record in results.read(out)) == sorted([*range(300)] * 2)
+
+
+def test_disk_that_is_full(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        list(results.keep([{"a": 1}], full))
+
+
+class Deadly(experiment.Cell):
+    def __reduce__(self):
+        return os._exit, (1,)  # the process that reads it ends, as one does that wants too much memory
+
+
+def test_a_worker_that_is_killed_is_a_failure_of_its_cell():
+    cells = experiment.cells(EMOTIONS, ["MLkNN", "PCA + MLkNN"], Settings(2, 1))
+    first, *others = cells
+    records = list(experiment.run([Deadly(*first), *others], n_jobs=2))
+    assert len(records) == len(cells)
+    (failed,) = (record for record in records if "error" in record)
+    assert failed["error"] == "its process was killed, perhaps for want of memory"
+    assert (failed["method"], failed["fold"]) == (first.method, first.fold)
+    done = {(record["method"], record["fold"]) for record in records if "scores" in record}
+    assert done == {(cell.method, cell.fold) for cell in others}
+
+
+def test_failures_are_shown_without_running(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Broken()))
+    out = tmp_path / "results.jsonl"
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 1
+    before = out.read_bytes()
+    capsys.readouterr()
+    assert main([*FAST, "--jobs", "1", "--no-run", "--out", str(out)]) == 1
+    assert "MLkNN: RuntimeError: it broke" in capsys.readouterr().out
+    assert out.read_bytes() == before
+
+
+def test_other_source_is_other_results(monkeypatch):
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    record = json.loads(json.dumps(experiment.run_cell(cell)))
+    assert results.done([cell], [record]) == ([record], [])
+    record["versions"]["source"] = "another"
+    assert results.done([cell], [record]) == ([], [cell])
+    assert results.shown([cell], [record]) == [record]
+
+
+def test_a_cell_keeps_to_its_worker(monkeypatch):
+    jobs = []
+
+    class Counting(BaseEstimator):
+        def fit(self, X, y):
+            jobs.append(joblib.effective_n_jobs(-1))
+            raise RuntimeError
+
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Counting()))
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    experiment.run_cell(cell)
+    assert jobs == [1]
+
+
+def test_too_few_of_a_class_is_said_with_the_name(tmp_path, capsys):
+    path = tmp_path / "few.csv"
+    path.write_text("x,y\n1,a\n2,a\n3,b\n4,b\n")
+    assert main(["--data", str(path), "--labels", "y", "--folds", "4", "--out", str(tmp_path / "r.jsonl")]) == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "few.csv cannot be split into 4 folds" in printed
+
+
+def test_repeats_of_the_official_split_are_seeds():
+    cells = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 2))
+    (table,) = comparison_tables([experiment.run_cell(cell) for cell in cells])
+    assert table.title == "emotions: multilabel, mean ± sd over 2 seeds on one test part"

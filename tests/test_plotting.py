@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.stats import rankdata, spearmanr, studentized_range, wilcoxon
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
+from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import make_pipeline
@@ -586,3 +586,36 @@ def test_time_says_what_does_not_fit():
         with pytest.raises(ValueError, match="Leave out methods"):
             plot_quality_against_time(times, [1, 2], ["a", "b"])
     assert plt.get_fignums() == []
+
+
+def test_metric_of_a_transform_is_what_it_multiplies_with():
+    X = load_iris().data
+    whitened = PCA(2, whiten=True).fit(X)
+    drawn = plot_metric(whitened).images[0].get_array()
+    M = whitened.components_.T @ np.diag(1 / whitened.explained_variance_) @ whitened.components_
+    first = np.argsort(-M.diagonal())
+    difference = (X[0] - X[90])[first]
+    expected = np.square(whitened.transform(X[:1]) - whitened.transform(X[90:91])).sum()
+    assert difference @ drawn @ difference == pytest.approx(expected)
+    with pytest.raises(TypeError, match="NMF is no linear metric"):
+        plot_metric(NMF(2, max_iter=1000, tol=1e-2).fit(X))
+
+
+def test_names_of_classes_may_be_missing(rng):
+    X = rng.normal(size=(6, 2))
+    ax = plot_embedding(X, np.array(["a", None, "b", "a", None, "b"], dtype=object))
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[:2] == ["a", "b"]
+    assert "unknown" in labels[-1]
+
+
+def test_numbers_below_one_are_refused(rng, label_sets):
+    X, Y = label_sets
+    with pytest.raises(ValueError, match="max_samples == 0"):
+        plot_embedding(X, Y, max_samples=0)
+    with pytest.raises(ValueError, match="max_pairs == 0"):
+        plot_relation(X, Y, max_pairs=0)
+    with pytest.raises(ValueError, match="max_features == 0"):
+        plot_metric(RAMLLinear().fit(X, Y), max_features=0)
+    with pytest.raises(ValueError, match="There are no methods"):
+        plot_quality_against_time([], [], [])

@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import rankdata, wilcoxon
 
 from benchmarks.ranking import ranking_tables, rankings
+from benchmarks.table import comparison_tables
 from benchmarks.tasks import TASKS
 
 CRITERIA = TASKS["multilabel"].criteria
@@ -54,7 +55,7 @@ def test_p_values(rng):
     assert ranking.nemenyi.loc["MLkNN", "RBF-SVM"] == pytest.approx(
         studentized_range.sf(gap * np.sqrt(2), k, np.inf), abs=1e-3
     )
-    raw = np.array([wilcoxon(ranks[:, 3] - ranks[:, j]).pvalue for j in range(3)])
+    raw = np.array([wilcoxon(ranks[:, 3] - ranks[:, j], zero_method="zsplit").pvalue for j in range(3)])
     order = np.argsort(raw)
     holm = np.empty(3)
     holm[order] = np.minimum(1, np.maximum.accumulate(raw[order] * (3 - np.arange(3))))
@@ -105,3 +106,12 @@ def test_metrics_over_all_kinds_of_targets(rng):
     assert by_task.keys() == {"multilabel", "all targets"}
     assert by_task["all targets"].average.to_dict() == {"RBF-SVM": 1.0, "PCA": 2.0, "no metric": 3.0}
     assert list(by_task["all targets"].ranks.index) == ["a", "b", "c"]
+
+
+def test_a_method_that_was_not_on_every_fold_is_left_out(rng):
+    records, _ = made_up(rng)
+    short = [record for record in records if record["method"] != "RBF-SVM" or record["fold"] == 0]
+    (ranking,) = rankings(short)
+    assert ranking.left_out == ("RBF-SVM",)
+    tables = comparison_tables(short)
+    assert [str(cell) for cell in tables[0].columns[-1].cells] == ["2 of 2", "2 of 2", "2 of 2", "1 of 2"]

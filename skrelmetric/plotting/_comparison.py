@@ -177,6 +177,8 @@ def plot_quality_against_time(
     array([0.1, 2. ])
     """
     times, quality = (column_or_1d(np.asarray(values, dtype=np.float64)) for values in (times, quality))
+    if not len(times):
+        raise ValueError("There are no methods to draw. Pass one time, quality and name of each.")
     names = check_names(names, len(times), "names", "methods")
     if len(quality) != len(times):
         raise ValueError(f"quality holds {len(quality)} values, but times {len(times)}. Pass one of each for a method.")

@@ -1,11 +1,12 @@
 """Samples under the learned distance, coloured by their targets."""
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
 from skrelmetric._targets import check_targets
 from skrelmetric.plotting._axes import (
@@ -97,6 +98,7 @@ def plot_embedding(
     check_consistent_length(X, Y)
     generator = check_random_state(random_state)
     drawn = np.arange(len(X))
+    check_scalar(max_samples, "max_samples", Integral, min_val=1)
     if len(X) > max_samples:
         drawn = np.sort(generator.choice(len(X), max_samples, replace=False))
     X = X[drawn]
@@ -184,7 +186,7 @@ def _index(label: int | str, names: list[str]) -> int:
 def _single(y: np.ndarray, names: Any, discrete: bool | None) -> _Classes | _Numbers:
     """Colours by a single column."""
     numeric = y.dtype.kind in "biuf"
-    known = ~np.isnan(y) if y.dtype.kind == "f" else np.ones(len(y), dtype=bool)
+    known = np.array([value is not None and value == value for value in y.tolist()], dtype=bool)  # NaN is not itself
     if discrete is None:
         discrete = not numeric or bool((y[known] == y[known].round()).all())
     if not discrete:

@@ -1,11 +1,13 @@
 """What a distance has learned: its agreement with the relation, and its matrix."""
 
+import warnings
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._arrays import as_host
@@ -76,6 +78,7 @@ def plot_relation(
     G = make_relation(Y, relation)
     if len(X) != G.n_samples or len(X) < 2:
         raise ValueError(f"X has {len(X)} samples and Y {G.n_samples}, but two or more are needed, of each the same.")
+    check_scalar(max_pairs, "max_pairs", Integral, min_val=1)
     i, j = _pairs(len(X), max_pairs, check_random_state(random_state))
     distances = ((X[i] - X[j]) ** 2).sum(1)
     relations = G.pairs(as_tensor(i).to(G.device), as_tensor(j).to(G.device)).cpu().numpy().astype(np.float64)
@@ -187,6 +190,7 @@ def plot_metric(
     >>> ax.images[0].get_array().shape
     (2, 2)
     """
+    check_scalar(max_features, "max_features", Integral, min_val=1)
     M = _matrix(transformer)
     if feature_names is None:
         feature_names = getattr(transformer, "feature_names_in_", range(len(M)))
@@ -216,10 +220,26 @@ def _matrix(transformer: Any) -> np.ndarray:
     check_is_fitted(transformer)
     if hasattr(transformer, "get_mahalanobis_matrix"):
         return np.asarray(as_host(transformer.get_mahalanobis_matrix()), dtype=np.float64)
-    if not hasattr(transformer, "components_") or hasattr(transformer, "encoder_"):
+    linear_map = _linear_map(transformer)
+    if linear_map is None:
         raise TypeError(
-            f"{type(transformer).__name__} is no linear metric of its samples: it has no get_mahalanobis_matrix, nor "
-            "components_ of their features. Pass one such as RAMLLinear."
+            f"{type(transformer).__name__} is no linear metric of its samples: it has no get_mahalanobis_matrix, nor a "
+            "transform that is linear in their features. Pass one such as RAMLLinear."
         )
-    components = np.asarray(as_host(transformer.components_), dtype=np.float64)
-    return components.T @ components
+    return linear_map @ linear_map.T
+
+
+def _linear_map(transformer: Any) -> np.ndarray | None:
+    """What a transform multiplies samples with, up to a shift; None where it does something else."""
+    if not hasattr(transformer, "transform") or not hasattr(transformer, "components_"):
+        return None
+    if hasattr(transformer, "encoder_"):
+        return None
+    unit = np.eye(transformer.n_features_in_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of features without names
+        try:
+            origin, forth, back = (transformer.transform(sign * unit) for sign in (0, 1, -1))
+        except ValueError:  # as of negative samples
+            return None
+    return forth - origin if np.allclose(back - origin, origin - forth) else None
