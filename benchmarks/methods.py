@@ -121,7 +121,7 @@ METRICS: dict[str, _Metric] = {
     "Doublet-SVM": _rival(lambda seed: DoubletSVM(random_state=seed), {"C": [0.1, 1.0, 10.0]}),
     "GMML": _rival(lambda seed: GMML(random_state=seed), {"t": [0.1, 0.3, 0.5, 0.7]}),
     **{f"{prefix}{name}": _drml(loss, bool(prefix)) for name, loss in LOSSES.items() for prefix in ("", "DRML-")},
-    "RAML-SVR": _raml("quick", solver="svr"),
+    "RAML-SVR": _raml("paper", solver="svr"),
     "RAML-KRR": _raml("quick", solver="krr"),
     "RAMLLinear constrained": _raml("quick", psd="constrained"),
     "RAMLLinear": _raml("quick"),
