@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import results
 from benchmarks.datasets import DATASETS, Source, own_source
-from benchmarks.experiment import OFFICIAL, Cell, Settings, cells, run, versions
+from benchmarks.experiment import OFFICIAL, Cell, Record, Settings, cells, run, versions
 from benchmarks.profiles import PROFILES
-from benchmarks.table import Record, comparison_tables, grid_table, speed_table
+from benchmarks.table import comparison_tables, grid_table, speed_table
 from benchmarks.tasks import TASKS
 
 _SPEED = "speed"
@@ -69,9 +69,8 @@ def _compare(options: Namespace, console: Console) -> int:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
     held = [] if options.anew else results.read(options.out)
-    records, missing = results.done(comparison, held)
-    if options.no_run:
-        records, missing = results.shown(comparison, held), []
+    none: list[Cell] = []
+    records, missing = (results.shown(comparison, held), none) if options.no_run else results.done(comparison, held)
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
     n_found, interrupted = len(records), False

@@ -74,10 +74,7 @@ def load(source: Source) -> DataSet:
     """
     name = source.name
     if source.path is not None:
-        from benchmarks.files import read_file  # with pandas, which takes a while to load
-
-        X, Y, _ = read_file(source.path, source.labels)
-        return DataSet(X, Y)
+        return _own(source.path, source.labels)
     if source.task == "label distribution":
         return DataSet(*fetch_ldl(name, return_X_y=True))
     if source.task == "classification":
@@ -89,6 +86,14 @@ def load(source: Source) -> DataSet:
     parts = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
     X, Y = (np.vstack(arrays) for arrays in zip(*parts, strict=True))
     return DataSet(X, Y, len(parts[0][0]))
+
+
+@cache
+def _own(path: str, labels: tuple[str, ...] | int | None) -> DataSet:
+    from benchmarks.files import read_file  # with pandas, which takes a while to load
+
+    X, Y, _ = read_file(path, labels)
+    return DataSet(X, Y)
 
 
 @cache
@@ -126,5 +131,5 @@ def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:
     ImportError, OSError, ValueError
         If it cannot be read, or is not what is said of it.
     """
-    source = Source(Path(path).name, "own", str(Path(path).resolve()), labels)
-    return source._replace(task=task_of(load(source).Y))
+    file = str(Path(path).resolve())
+    return Source(Path(path).name, task_of(_own(file, labels).Y), file, labels)

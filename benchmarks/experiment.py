@@ -39,6 +39,9 @@ from benchmarks.tasks import TASKS
 
 OFFICIAL = "official"
 
+Record = dict[str, Any]
+"""What a cell came to, ready for JSON."""
+
 INNER_FOLDS = 3
 """Folds of the training part that hyper-parameters are chosen by."""
 
@@ -104,7 +107,7 @@ class Cell(NamedTuple):
         folds = _INNER[self.source.task](INNER_FOLDS, shuffle=True, random_state=self.seed)
         return GridSearchCV(model, method.grid, scoring=task.scorers[task.searched], cv=folds)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Record:
         """All that the scores depend on, ready for JSON."""
         task = TASKS[self.source.task]
         method = task.methods[self.method]
@@ -169,7 +172,7 @@ def cells(source: Source, methods: list[str], settings: Settings) -> list[Cell]:
     ]
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
+def run_cell(cell: Cell) -> Record:
     """Fit a method on the training part and score it on the test part.
 
     Returns
@@ -191,7 +194,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
 
 
-def _measured(cell: Cell) -> dict[str, Any]:
+def _measured(cell: Cell) -> Record:
     X, Y, _ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
     with TemporaryDirectory() as folder:
@@ -236,7 +239,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: str | None = None) -> Iterator[dict]:
+def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: str | None = None) -> Iterator[Record]:
     """Records of all cells, as they are done.
 
     Parameters
@@ -278,11 +281,11 @@ def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: s
             yield from map(_alone, left.values())
 
 
-def _placed(place: int, cell: Cell) -> tuple[int, dict[str, Any]]:
+def _placed(place: int, cell: Cell) -> tuple[int, Record]:
     return place, run_cell(cell)
 
 
-def _alone(cell: Cell) -> dict[str, Any]:
+def _alone(cell: Cell) -> Record:
     """Record of a cell that is run in a process of its own, whose death is then a failure of this cell alone."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:

@@ -56,9 +56,9 @@ _SCALE: Grid = {"scale": [StandardScaler(), MinMaxScaler()]}
 _ALPHA: Grid = {"metric__alpha": [0.3, 1.0, 3.0, 10.0]}
 
 
-def _rival(metric: Callable[[int], BaseEstimator], grid: Grid | None = None, tier: str = "full", **bounds) -> _Metric:
+def _rival(metric: Callable[[int], BaseEstimator], grid: Grid | None = None, tier: str = "full") -> _Metric:
     grid = {f"metric__metric__{parameter}": values for parameter, values in (grid or {}).items()}
-    return _Metric(lambda seed: {"metric": OnClasses(metric(seed), random_state=seed, **bounds)}, grid, tier)
+    return _Metric(lambda seed: {"metric": OnClasses(metric(seed), random_state=seed)}, grid, tier)
 
 
 def _raml(tier: str = "full", **options) -> _Metric:

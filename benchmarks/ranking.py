@@ -1,7 +1,7 @@
 """Which method is better across data sets, and whether that could be chance (Demšar, 2006)."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from rich.table import Table
 from scipy.stats import friedmanchisquare, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from benchmarks.experiment import Record
 from benchmarks.table import Result, results
 from benchmarks.tasks import TASKS
 
@@ -69,7 +70,7 @@ def _wilcoxon(differences: pd.Series) -> float:
     return float(wilcoxon(differences, zero_method="zsplit").pvalue) if differences.any() else 1.0
 
 
-def rankings(records: Iterable[dict[str, Any]]) -> list[Ranking]:
+def rankings(records: Iterable[Record]) -> list[Ranking]:
     """Ranking of the methods of each task that was run on two data sets or more, and of the metrics over all tasks."""
     by_task: dict[str, list[Result]] = {}
     for result in results(records):
@@ -80,17 +81,14 @@ def rankings(records: Iterable[dict[str, Any]]) -> list[Ranking]:
     return [_ranking(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
 
 
-_TABLES = {task: TASKS[task].predictor for task in ("multilabel", "label distribution", "classification")}
+_TABLES = ("multilabel", "label distribution", "classification")
 
 
 def _by_metric(result: Result) -> Result:
     """The table with its rows named by their metrics, which are the same for every kind of target."""
-    predictor = _TABLES[result.task]
-
-    def metric(method: str) -> str:
-        return "no metric" if method == predictor else method.removesuffix(f" + {predictor}")
-
-    return result._replace(rows=tuple(row._replace(method=metric(row.method)) for row in result.rows))
+    task = TASKS[result.task]
+    names = {row.method: "no metric" if row.method == task.predictor else task.short(row.method) for row in result.rows}
+    return result._replace(rows=tuple(row._replace(method=names[row.method]) for row in result.rows))
 
 
 def _ranking(task: str, of_task: list[Result]) -> Ranking:
@@ -110,7 +108,7 @@ def _ranks(result: Result, methods: list[str]) -> np.ndarray:
     return pd.Series(np.mean(columns, axis=0)).rank().to_numpy()
 
 
-def ranking_tables(records: Iterable[dict[str, Any]]) -> list[Table]:
+def ranking_tables(records: Iterable[Record]) -> list[Table]:
     """Table of each ranking: average ranks, and how sure the best is of each other."""
     return [_table(ranking) for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
 

@@ -4,11 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from benchmarks.experiment import Cell
-
-Record = dict[str, Any]
+from benchmarks.experiment import Cell, Record
 
 
 def read(path: Path) -> list[Record]:
@@ -78,10 +76,9 @@ def done(cells: list[Cell], records: Iterable[Record]) -> tuple[list[Record], li
 
 
 def shown(cells: list[Cell], records: list[Record]) -> list[Record]:
-    """Newest record of each cell, failures and records of other versions among them."""
-    scored = _newest(cells, [record for record in records if "scores" in record], but="versions")
-    failed = _newest(cells, [record for record in records if "error" in record], but="versions")
-    return [record for record in (one or other for one, other in zip(scored, failed, strict=True)) if record]
+    """Newest record of each cell, or else its newest failure; records of other versions are as good."""
+    failures_first = sorted(records, key=lambda record: "scores" in record)
+    return [record for record in _newest(cells, failures_first, but="versions") if record is not None]
 
 
 def _newest(cells: list[Cell], records: list[Record], but: str | None = None) -> list[Record | None]:

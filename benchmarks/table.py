@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.datasets import DATASETS
+from benchmarks.experiment import OFFICIAL, Record
 from benchmarks.published import PAPER
 from benchmarks.tasks import TASKS, Criterion
-
-Record = dict[str, Any]
 
 
 class Row(NamedTuple):
@@ -94,7 +93,7 @@ def results(records: Iterable[Record]) -> list[Result]:
             name,
             task,
             tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)),
-            any(record.get("folds") == "official" for records in of_method.values() for record in records),
+            any(record.get("folds") == OFFICIAL for records in of_method.values() for record in records),
         )
         for (name, task), of_method in sorted(by_dataset.items(), key=lambda item: order.get(item[0][0], len(order)))
     ]

@@ -44,6 +44,10 @@ class Task(NamedTuple):
     predictor: str
     methods: dict[str, Method]
 
+    def short(self, method: str) -> str:
+        """Name of a method without the predictor that all metrics share."""
+        return method.removesuffix(f" + {self.predictor}")
+
     def up_to(self, tier: str) -> list[str]:
         """Names of the methods of a tier and of those before it."""
         return [name for name, method in self.methods.items() if TIERS.index(method.tier) <= TIERS.index(tier)]

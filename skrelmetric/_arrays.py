@@ -7,7 +7,7 @@ import numpy as np
 
 from skrelmetric._sklearn import stays_on_device
 
-__all__ = ["as_host", "like", "module_of", "unwrapped"]
+__all__ = ["as_host", "like", "module_of", "two_classes", "unwrapped"]
 
 
 def module_of(array: Any) -> ModuleType:
@@ -40,3 +40,24 @@ def unwrapped(array: Any) -> Any:
     from skrelmetric._torch import as_tensor
 
     return as_tensor(array)
+
+
+def two_classes(y: Any, otherwise: str) -> Any:
+    """Classes of a one-dimensional target, 0 and 1 where it holds only one of them.
+
+    Raises
+    ------
+    ValueError
+        If they are not two; `otherwise` is what takes more.
+    """
+    xp = module_of(y)
+    classes = xp.unique(y)
+    if len(classes) == 1 and classes[0] in (0, 1):
+        classes = xp.asarray([0, 1], dtype=classes.dtype)
+    if len(classes) != 2:
+        raise ValueError(
+            f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "
+            "Only binary classification is supported for one output: pass a (n_samples, n_labels) label indicator, "
+            f"or use {otherwise}."
+        )
+    return classes

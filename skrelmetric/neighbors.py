@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._arrays import as_host, like, module_of, unwrapped
+from skrelmetric._arrays import as_host, like, module_of, two_classes, unwrapped
 from skrelmetric._search import NeighbourSearch
 from skrelmetric._sklearn import (
     Interval,
@@ -450,14 +450,5 @@ def _label_indicator(y) -> tuple[Any, Any]:
 
 def _single_label(y) -> tuple[Any, Any]:
     """Classes and (n_samples, 1) indicator of a one-dimensional target."""
-    xp = module_of(y)
-    classes = xp.unique(y)
-    if len(classes) == 1 and classes[0] in (0, 1):
-        classes = xp.asarray([0, 1], dtype=classes.dtype)
-    if len(classes) != 2:
-        raise ValueError(
-            f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "
-            "Only binary classification is supported for one output: pass a (n_samples, n_labels) label indicator, "
-            "or use sklearn.neighbors.KNeighborsClassifier."
-        )
+    classes, xp = two_classes(y, "sklearn.neighbors.KNeighborsClassifier"), module_of(y)
     return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]

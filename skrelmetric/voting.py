@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._arrays import as_host, like, module_of, unwrapped
+from skrelmetric._arrays import as_host, like, module_of, two_classes, unwrapped
 from skrelmetric._sklearn import (
     NamedMembers,
     check_not_ragged,
@@ -393,16 +393,7 @@ def _label_classes(y: Any) -> np.ndarray:
 def _two_classes(y: np.ndarray) -> np.ndarray:
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
-    classes = np.unique(y)
-    if len(classes) == 1 and classes[0] in (0, 1):
-        classes = np.asarray([0, 1], dtype=classes.dtype)
-    if len(classes) != 2:
-        raise ValueError(
-            f"A one-dimensional y must hold two classes, but it has {len(classes)} class{'es' * (len(classes) != 1)}. "
-            "Only binary classification is supported for one output: pass a (n_samples, n_labels) label indicator, "
-            "or use sklearn.ensemble.VotingClassifier(estimators, voting='soft')."
-        )
-    return classes
+    return two_classes(y, "sklearn.ensemble.VotingClassifier(estimators, voting='soft')")
 
 
 def _class_columns(probabilities: Any, member: Any, classes: Any) -> Any:

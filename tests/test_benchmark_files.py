@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.cli import main
-from benchmarks.datasets import digest, load, own_source, task_of
+from benchmarks.datasets import _own, digest, load, own_source, task_of
 from benchmarks.files import read_file
 from skrelmetric.datasets import load_emotions
 
@@ -140,6 +140,7 @@ def test_own_source_is_read_once(tmp_path):
     path.unlink()
     assert source.task == "classification"
     assert load(source._replace(task="own")).Y.tolist() == [0, 1]
+    assert load(source).Y.tolist() == [0, 1]
 
 
 def test_columns_that_are_neither_numbers_nor_names(tmp_path):
@@ -175,6 +176,7 @@ def test_other_data_of_the_same_name_is_other_results(tmp_path, capsys):
         assert main(["--data", str(path), "--labels", label, *common]) == 0
         assert len(out.read_text().splitlines()) == [2, 4, 4][n_records]
     frame.assign(a=0.0).to_csv(path, index=False)
+    _own.cache_clear()
     load.cache_clear()
     digest.cache_clear()
     assert main(["--data", str(path), "--labels", "y1", *common]) == 0

@@ -14,11 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.datasets import DATASETS
+from benchmarks.experiment import Record
 from benchmarks.ranking import Ranking, rankings
 from benchmarks.report import tables
 from benchmarks.report.pictures import Picture, TooLargeError, critical_difference, illustrations, quality_against_time
 from benchmarks.report.tables import Section
-from benchmarks.table import Record, Result, results
+from benchmarks.table import Result, results
 from benchmarks.tasks import TASKS
 
 _FOLDER = Path(__file__).parent

@@ -22,10 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.datasets import Source, load
-from benchmarks.experiment import Settings, splits
+from benchmarks.experiment import Record, Settings, splits
 from benchmarks.ranking import Ranking
 from benchmarks.report.tables import Line
-from benchmarks.table import Record
 from benchmarks.tasks import TASKS, Criterion
 from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.plotting import plot_critical_difference, plot_embedding, plot_quality_against_time, plot_training
@@ -84,7 +83,7 @@ class Picture(NamedTuple):
 
 def short(method: str, task: str) -> str:
     """Name of a method without the predictor that all share."""
-    return method.removesuffix(f" + {TASKS[task].predictor}") if task in TASKS else method
+    return TASKS[task].short(method) if task in TASKS else method
 
 
 def quality_against_time(lines: tuple[Line, ...], task: str, criterion: Criterion, column: int, name: str) -> Picture:

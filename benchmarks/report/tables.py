@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks import published
 from benchmarks.datasets import DATASETS
-from benchmarks.experiment import OFFICIAL
+from benchmarks.experiment import OFFICIAL, Record
 from benchmarks.ranking import Ranking
-from benchmarks.table import Record, Result
+from benchmarks.table import Result
 from benchmarks.tasks import TASKS, Criterion
 
 _PAPER_FOLDS = {"multilabel": OFFICIAL, "label distribution": 10}
