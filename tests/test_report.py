@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import statistics
+import time
 from collections import Counter
 from html.parser import HTMLParser
 from io import BytesIO
@@ -510,6 +511,7 @@ def test_scheme_follows_the_system_and_the_button(shown):
     assert button.text == "Light colours"
     button.click()
     assert (background(), button.text) == (light, "Dark colours")
+    time.sleep(0.5)  # browsers write down what is to be remembered in their own time
     shown.get(shown.page)
     assert background() == light, "remembered"
     shown.find_element("id", "scheme").click()
