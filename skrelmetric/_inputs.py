@@ -13,7 +13,7 @@ from skrelmetric._sklearn import check_sample_weight
 from skrelmetric._targets import check_targets, unlabelled
 from skrelmetric._torch import as_tensor
 
-__all__ = ["check_supervision", "counted", "stacked", "take"]
+__all__ = ["check_supervision", "counted", "counting", "stacked", "take"]
 
 
 def check_supervision(estimator: Any, X: Any, y: Any) -> Any:
@@ -42,8 +42,26 @@ def counted(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device
     ValueError
         If weights are not finite or negative, or fewer than two samples have a weight and a known target.
     """
+    rows, y, weights = counting(rows, y, sample_weight, X, device)
+    if len(weights) < min(2, X.shape[0]):
+        raise ValueError(
+            f"{len(weights)} of {X.shape[0]} samples have a positive weight and a known target; "
+            "2 are needed to form a pair."
+        )
+    weights = weights / weights.max()  # so that their sum is finite
+    return rows, y, weights / weights.sum()
+
+
+def counting(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
+    """Samples and targets that count, and their weights as they came, 1 for None.
+
+    Raises
+    ------
+    ValueError
+        If weights are not finite or negative.
+    """
     weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
-    if sample_weight is not None:
+    if sample_weight is not None and len(weights):
         if isinstance(sample_weight, list | tuple):
             sample_weight = np.asarray(sample_weight)
         sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -51,18 +69,10 @@ def counted(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device
     nothing_known = unlabelled(y)
     if nothing_known is not None:
         weights = weights * ~as_tensor(nothing_known, device)
-    counting = weights > 0
-    if sample_weight is not None or nothing_known is not None:
-        n_counting = int(counting.sum())
-        if n_counting < 2:
-            raise ValueError(
-                f"{n_counting} of {X.shape[0]} samples have a positive weight and a known target; "
-                "2 are needed to form a pair."
-            )
-        if n_counting < X.shape[0]:
-            rows, y, weights = take(rows, counting), take(y, counting), weights[counting]
-    weights = weights / weights.max()  # so that their sum is finite
-    return rows, y, weights / weights.sum()
+    counts = weights > 0
+    if counts.all():
+        return rows, y, weights
+    return take(rows, counts), take(y, counts), weights[counts]
 
 
 def take(array: Any, rows: Tensor) -> Any:

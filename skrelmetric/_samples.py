@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelmetric._torch import as_tensor, block_rows
 
-__all__ = ["Rows", "Samples", "canonical", "cross", "scaled", "slices"]
+__all__ = ["Rows", "Samples", "canonical", "cross", "scaled", "shifted", "slices"]
 
 Rows: TypeAlias = Any
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
@@ -181,6 +181,13 @@ def canonical(A: Any) -> sparse.csr_array:
         A = A.copy()
         A.sum_duplicates()
     return A
+
+
+def shifted(X: sparse.csr_array, shift: np.ndarray) -> sparse.csr_array:
+    """Sparse samples less a shift of their entries."""
+    if not shift.any():
+        return X
+    return sparse.csr_array(((X.data - shift[X.indices]).astype(X.dtype), X.indices, X.indptr), X.shape)
 
 
 def scaled(A: Rows, weights: Tensor) -> Rows:

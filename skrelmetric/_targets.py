@@ -1,7 +1,7 @@
 """Targets of any kind as columns of numbers or classes, with what is missing."""
 
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,101 @@ from skrelmetric._samples import Rows, canonical
 from skrelmetric._sklearn import check_not_ragged
 from skrelmetric._torch import as_tensor
 
-__all__ = ["Targets", "check_targets", "less_mean", "read_targets", "unlabelled"]
+__all__ = ["TargetSurvey", "Targets", "check_targets", "less_mean", "read_part", "read_targets", "unlabelled"]
+
+
+class TargetSurvey(NamedTuple):
+    """What has to be known of all targets before any part of them can be read.
+
+    Attributes
+    ----------
+    outputs : tuple of int
+        Shape of a sample's target.
+    numeric : bool
+        Whether they are numbers, rather than names of classes.
+    indicator, whole : bool
+        Whether all values known are 0 or 1, and whether all are whole numbers.
+    missing : bool
+        Whether any value is missing.
+    low, high : ndarray of shape (n_outputs,)
+        Least and largest value known of each output; of names of classes, which are strings.
+    known : Tensor of shape (n_outputs,)
+        How many values are known.
+    mean : Tensor of shape (n_outputs,)
+        Their mean, 0 for names of classes.
+    """
+
+    outputs: tuple[int, ...]
+    numeric: bool
+    indicator: bool
+    whole: bool
+    missing: bool
+    low: np.ndarray
+    high: np.ndarray
+    known: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, y: Any) -> Self:
+        """Survey of some targets that were checked, at least one."""
+        outputs = tuple(y.shape[1:])
+        if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
+            names = _columns(y)
+            low, high = (np.array([extreme(column) for column in names.T], dtype=object) for extreme in (min, max))
+            nothing = torch.zeros(names.shape[1], dtype=torch.float64)
+            return cls(outputs, False, False, False, False, low, high, nothing + len(names), nothing)
+        targets = read_targets(y, torch.device("cpu"))
+        if not isinstance(targets.values, Tensor):
+            low, high = (getattr(y, extreme)(axis=0).toarray().reshape(-1) for extreme in ("min", "max"))
+            known = torch.full((y.shape[1],), float(y.shape[0]), dtype=torch.float64)
+            mean = as_tensor(np.asarray(y.mean(axis=0), dtype=np.float64).reshape(-1))
+            missing = False
+        else:
+            values = targets.numbers()
+            mask = torch.ones_like(values, dtype=torch.bool) if targets.known is None else targets.known
+            low = torch.where(mask, values, torch.inf).amin(0).numpy()
+            high = torch.where(mask, values, -torch.inf).amax(0).numpy()
+            known, missing = mask.sum(0).to(torch.float64), targets.known is not None
+            mean = (values / known.clamp(min=1)).sum(0)
+        return cls(outputs, True, targets.indicator, targets.whole, missing, low, high, known, mean)
+
+    def merged(self, other: Self) -> Self:
+        """Survey of these targets and others.
+
+        Raises
+        ------
+        ValueError
+            If they are of different kinds or shapes.
+        """
+        if (self.outputs, self.numeric) != (other.outputs, other.numeric):
+            kinds = [f"{'numbers' if part.numeric else 'names'} of shape {part.outputs}" for part in (self, other)]
+            raise ValueError(f"y holds {kinds[0]} a sample in one part and {kinds[1]} in another.")
+        known = self.known + other.known
+        share = other.known / known.clamp(min=1)
+        return self._replace(
+            indicator=self.indicator and other.indicator,
+            whole=self.whole and other.whole,
+            missing=self.missing or other.missing,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            known=known,
+            mean=self.mean + share * (other.mean - self.mean),
+        )
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.known)
+
+    def take(self, columns: Tensor) -> Self:
+        """Survey of some of the outputs, by a mask."""
+        of_outputs = {name: getattr(self, name)[columns.cpu().numpy()] for name in ("low", "high")}
+        return self._replace(**of_outputs, known=self.known[columns.cpu()], mean=self.mean[columns.cpu()])
+
+    @property
+    def differing(self) -> Tensor:
+        """Mask of the outputs in which not all known values are the same."""
+        return torch.from_numpy(np.asarray(self.high > self.low, dtype=bool))
 
 
 class Targets(NamedTuple):
@@ -27,11 +121,14 @@ class Targets(NamedTuple):
         False where a value is missing; None where none is.
     numeric : bool
         Whether the values are numbers, rather than codes of classes.
+    survey : TargetSurvey or None, default=None
+        What is known of all targets, where these are a part of them.
     """
 
     values: Rows
     known: Tensor | None
     numeric: bool
+    survey: TargetSurvey | None = None
 
     def numbers(self) -> Rows:
         """Values in float64."""
@@ -40,6 +137,34 @@ class Targets(NamedTuple):
     def entries(self) -> Tensor:
         """All values that may differ from 0, in any shape."""
         return self.values if isinstance(self.values, Tensor) else torch.from_numpy(self.values.data)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.values.device if isinstance(self.values, Tensor) else torch.device("cpu")
+
+    def less_mean(self) -> Rows:
+        """Numbers less the mean of their output: differences stay, large offsets do not; sparse ones as they are."""
+        Y = self.numbers()
+        if not isinstance(Y, Tensor):
+            return Y
+        return less_mean(Y, self.known, None if self.survey is None else self.survey.mean.to(Y.device))
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return self.values.shape[1]
+
+    @property
+    def indicator(self) -> bool:
+        """Whether all values are 0 or 1."""
+        values = self.entries()
+        return bool(((values == 0) | (values == 1)).all())
+
+    @property
+    def whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        values = self.entries()
+        return not values.is_floating_point() or bool((values == values.round()).all())
 
     def dense(self) -> Tensor:
         """Values as a tensor, which a relation that does not factor needs."""
@@ -51,12 +176,14 @@ class Targets(NamedTuple):
             return self
         if not isinstance(self.values, Tensor):
             return self._replace(values=self.values[:, columns.numpy()])
-        return self._replace(
-            values=self.values[:, columns], known=None if self.known is None else self.known[:, columns]
-        )
+        survey = self.survey and self.survey.take(columns)
+        known = None if self.known is None else self.known[:, columns]
+        return self._replace(values=self.values[:, columns], known=known, survey=survey)
 
     def differing(self) -> Tensor:
         """Mask of the outputs in which not all known values are the same."""
+        if self.survey is not None:
+            return self.survey.differing.to(self._device)
         if not isinstance(self.values, Tensor):
             return torch.from_numpy(self.values.max(axis=0).toarray() != self.values.min(axis=0).toarray()).reshape(-1)
         if self.known is None:
@@ -65,7 +192,16 @@ class Targets(NamedTuple):
         return torch.where(self.known, values, -torch.inf).amax(0) > torch.where(self.known, values, torch.inf).amin(0)
 
 
-def check_targets(y: Any) -> Any:
+def read_part(y: Any, survey: TargetSurvey, device: torch.device) -> Targets:
+    """Read some of the targets that were surveyed, as if they were read with all others."""
+    targets = read_targets(y, device)
+    if survey.missing and targets.known is None:
+        values = targets.dense().to(device)
+        targets = targets._replace(values=values, known=torch.ones_like(values, dtype=torch.bool))
+    return targets._replace(survey=survey)
+
+
+def check_targets(y: Any, ensure_min_samples: int = 1) -> Any:
     """Targets as a csr_array, a tensor or an ndarray, of one or two dimensions, without infinity.
 
     Numbers that came as objects are float64, and a sparse target with missing values is dense, as its mask is.
@@ -76,7 +212,15 @@ def check_targets(y: Any) -> Any:
         If `y` is anything else.
     """
     check_not_ragged(y)
-    y = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
+    y = check_array(
+        y,
+        accept_sparse="csr",
+        dtype=None,
+        ensure_2d=False,
+        ensure_all_finite="allow-nan",
+        ensure_min_samples=ensure_min_samples,
+        input_name="y",
+    )
     if sparse.issparse(y):
         if y.ndim != 2:
             raise ValueError(f"y is sparse of shape {y.shape}, but (n_samples, n_outputs) is needed. Pass y.toarray().")
@@ -95,7 +239,7 @@ def unlabelled(y: Any) -> np.ndarray | Tensor | None:
     if sparse.issparse(y) or (isinstance(y, np.ndarray) and y.dtype.kind != "f"):
         return None
     missing = y.isnan() if isinstance(y, Tensor) else np.isnan(y)
-    nothing_known = missing.reshape(len(y), -1).all(1)
+    nothing_known = _columns(missing).all(1)
     return nothing_known if nothing_known.any() else None
 
 
@@ -106,15 +250,20 @@ def read_targets(y: Any, device: torch.device) -> Targets:
             return Targets(y, None, numeric=True)
         y = y.toarray()  # as samples on an accelerator are
     if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
-        return Targets(as_tensor(_codes(y.reshape(len(y), -1)), device), None, numeric=False)
+        return Targets(as_tensor(_codes(_columns(y)), device), None, numeric=False)
     if isinstance(y, np.ndarray) and y.dtype.kind != "b":
         # torch compares no wide unsigned integers, and reads no foreign byte order.
         y = y.astype(np.float64 if y.dtype.kind == "f" else np.int64, copy=False)
-    values = as_tensor(y, device).reshape(y.shape[0], -1)
+    values = _columns(as_tensor(y, device))
     missing = values.isnan() if values.is_floating_point() else None
     if missing is None or not missing.any():
         return Targets(values, None, numeric=True)
     return Targets(values.nan_to_num(0.0), ~missing, numeric=True)
+
+
+def _columns(y: Any) -> Any:
+    """Targets with one column an output."""
+    return y[:, None] if y.ndim == 1 else y
 
 
 def _codes(y: np.ndarray) -> np.ndarray:
@@ -131,8 +280,8 @@ def _codes(y: np.ndarray) -> np.ndarray:
     return codes
 
 
-def less_mean(Y: Tensor, known: Tensor | None) -> Tensor:
+def less_mean(Y: Tensor, known: Tensor | None, mean: Tensor | None = None) -> Tensor:
     """Known values less the mean of their column, and 0 for the others: differences stay, large offsets do not."""
     if known is None:
-        return Y - Y.mean(0)
-    return torch.where(known, Y - Y.sum(0) / known.sum(0).clamp(min=1), 0.0)
+        return Y - (Y.mean(0) if mean is None else mean)
+    return torch.where(known, Y - (Y.sum(0) / known.sum(0).clamp(min=1) if mean is None else mean), 0.0)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from skrelmetric._samples import Samples
+from skrelmetric.parts import Parts, Whole
 from skrelmetric.relations import Relation
 
 __all__ = [
@@ -48,10 +49,10 @@ class PrincipalCoordinates(NamedTuple):
 
     Attributes
     ----------
-    samples : Samples of shape (n_samples, k)
-        The samples, as they came (k features) or turned (k = rank).
+    parts : Parts
+        The samples, as they came (k features) or turned (k = rank), and their relation.
     rotation : Tensor of shape (k, rank) or None
-        What turns a centred row of `samples` into coordinates, float64; None where it is turned already.
+        What turns a centred row of the samples into coordinates, float64; None where it is turned already.
     variances : Tensor of shape (rank,)
         Variance of each coordinate, float64; their sum is the number of features that vary.
     along_axes : callable
@@ -61,7 +62,7 @@ class PrincipalCoordinates(NamedTuple):
         The unit: the root of the mean variance of the features that vary; 0 where none does, and rank 0.
     """
 
-    samples: Samples
+    parts: Parts
     rotation: Tensor | None
     variances: Tensor
     along_axes: Callable[[Tensor], Tensor]
@@ -72,25 +73,31 @@ class PrincipalCoordinates(NamedTuple):
         return self.along_axes(factor) / (self.scale or 1.0)
 
     def turned(self, second_moment: Tensor) -> Tensor:
-        """Second moment of `samples` in principal coordinates."""
+        """Second moment of the samples in principal coordinates."""
         return second_moment if self.rotation is None else self.rotation.T @ second_moment @ self.rotation
 
     def turned_back(self, M: Tensor) -> Tensor:
-        """Matrix of a quadratic form of principal coordinates, as a form of the rows of `samples`."""
+        """Matrix of a quadratic form of principal coordinates, as a form of the rows of the samples."""
         return M if self.rotation is None else self.rotation @ M @ self.rotation.T
+
+    @property
+    def samples(self) -> Samples:
+        """The samples, where they are in memory in one part."""
+        return self.parts.gathered().samples
 
     def differences(self, i: Tensor, j: Tensor) -> Tensor:
         """Coordinates of sample i less those of sample j, of shape (n_pairs, rank), in float64."""
-        difference = self.samples[i].to(torch.float64) - self.samples[j].to(torch.float64)
+        samples = self.samples
+        difference = samples[i].to(torch.float64) - samples[j].to(torch.float64)
         return difference if self.rotation is None else difference @ self.rotation
 
 
-def principal_coordinates(samples: Samples, covariance: Tensor | None = None) -> PrincipalCoordinates:
+def principal_coordinates(parts: Parts, covariance: Tensor | None = None) -> PrincipalCoordinates:
     """Principal axes of samples, dropping the directions in which they do not vary.
 
     Parameters
     ----------
-    samples : Samples of shape (n_samples, n_features)
+    parts : Parts
         Samples, all of positive weight.
     covariance : Tensor of shape (n_features, n_features) or None, default=None
         Their covariance, if it is known already.
@@ -110,50 +117,54 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     much that rounding would drown the small ones, are turned in a further pass, into a copy. With more features than
     samples, the decomposition of the n samples, O(n^2 d), takes the place of the covariance.
     """
-    n, d = samples.shape
+    n, d = parts.shape
     # What rounding alone leaves: of the mean in every direction, and of the largest variance in the others.
     eps = torch.finfo(torch.float64).eps
-    of_mean = (8 * eps * samples.mean).square()
-    root = samples.weights.sqrt()[:, None]
+    of_mean = (8 * eps * parts.mean).square()
     if n > d:
-        covariance = samples.scatter(samples.weights)[0] if covariance is None else covariance
-        varies = samples.varying() if samples.stored_sparse else covariance.diagonal() > of_mean
+        if covariance is None:
+            (covariance,) = parts.total(lambda samples, G: samples.scatter(samples.weights))
+        varies = parts.varying() if parts.stored_sparse else covariance.diagonal() > of_mean
         variances, axes = torch.linalg.eigh(_finite(covariance))
-    elif samples.stored_sparse:
-        varies = samples.varying()
-        variances, directions = torch.linalg.eigh(_finite(root * samples.gram() * root.T))
     else:
-        weighted = root * samples[:]
-        varies = weighted.square().sum(0) > of_mean
-        _, singular, axes_t = torch.linalg.svd(_finite(weighted), full_matrices=False)
-        variances, axes = _finite(singular.square()), axes_t.T
-    if not (variances > _TINY).any() and samples.varying().any():
+        parts = parts.gathered()
+        samples = parts.samples
+        root = samples.weights.sqrt()[:, None]
+        if samples.stored_sparse:
+            varies = samples.varying()
+            variances, directions = torch.linalg.eigh(_finite(root * samples.gram() * root.T))
+        else:
+            weighted = root * samples[:]
+            varies = weighted.square().sum(0) > of_mean
+            _, singular, axes_t = torch.linalg.svd(_finite(weighted), full_matrices=False)
+            variances, axes = _finite(singular.square()), axes_t.T
+    if not (variances > _TINY).any() and parts.varying().any():
         raise ValueError("The samples are too small to square without underflow. Scale the features first.")
     # Sums over sparse rows have their mean taken out at the end, and keep more of its rounding.
-    of_means = eps * samples.mean.square().sum() if samples.stored_sparse else of_mean.sum()
-    of_largest = d * max(eps, torch.finfo(samples.dtype).eps ** 2) * variances.max()
+    of_means = eps * parts.mean.square().sum() if parts.stored_sparse else of_mean.sum()
+    of_largest = d * max(eps, torch.finfo(parts.dtype).eps ** 2) * variances.max()
     kept = variances > torch.maximum(of_largest, of_means)
     variances = variances[kept]
     mean_variance = float(variances.sum()) / max(1, int(varies.sum()))
     scale = mean_variance**0.5
     units = variances / (mean_variance or 1.0)
-    if n <= d and samples.stored_sparse:  # the axes, Z' P^1/2 U, are dense and stay unwritten
+    if n <= d and parts.stored_sparse:  # the axes, Z' P^1/2 U, are dense and stay unwritten
         directions, singular = directions[:, kept], variances.sqrt()
         Z = (directions * (singular / (scale or 1.0)) / root).to(samples.dtype)
-        turned = Samples(Z, samples.weights, samples.mean.new_zeros(len(variances)))
+        turned = Whole(Samples(Z, samples.weights, samples.mean.new_zeros(len(variances))), parts.G)
         return PrincipalCoordinates(
             turned, None, units, lambda factor: samples.cross(root * (directions @ (factor / singular).T)), scale
         )
     axes = axes[:, kept]
     rotation = axes / (scale or 1.0)
-    stay = n > d and (samples.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, samples)))
-    if stay and not _representable(variances, samples):
+    stay = n > d and (parts.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, parts)))
+    if stay and not _representable(variances, parts):
         raise ValueError(
             f"Variances of sparse samples from {float(variances.min()):.0e} to {float(variances.max()):.0e} are out "
-            f"of the range of squares in {samples.dtype}. Scale the features, or pass float64."
+            f"of the range of squares in {parts.dtype}. Scale the features, or pass float64."
         )
     return PrincipalCoordinates(
-        samples if stay else samples.turned(rotation),
+        parts if stay else parts.turned(rotation),
         rotation if stay else None,
         units,
         lambda factor: factor @ axes.T,
@@ -161,17 +172,17 @@ def principal_coordinates(samples: Samples, covariance: Tensor | None = None) ->
     )
 
 
-def _even(variances: Tensor, samples: Samples) -> bool:
+def _even(variances: Tensor, parts: Parts) -> bool:
     """Whether a rounding of the largest direction, mean included, leaves some digits of the smallest one."""
-    if not len(variances) or not _representable(variances, samples):
+    if not len(variances) or not _representable(variances, parts):
         return False
-    largest = variances.max() + samples.mean.square().sum()
-    return bool(largest * torch.finfo(samples.dtype).eps ** 0.5 <= 0.01 * variances.min())
+    largest = variances.max() + parts.mean.square().sum()
+    return bool(largest * torch.finfo(parts.dtype).eps ** 0.5 <= 0.01 * variances.min())
 
 
-def _representable(variances: Tensor, samples: Samples) -> bool:
+def _representable(variances: Tensor, parts: Parts) -> bool:
     """Whether the squares of the variances are within the range of the samples' dtype."""
-    limits = torch.finfo(samples.dtype)
+    limits = torch.finfo(parts.dtype)
     return not len(variances) or bool((variances.min() > limits.tiny**0.5) & (variances.max() < limits.max**0.5))
 
 
@@ -204,8 +215,9 @@ class NormalEquations(NamedTuple):
     def product(self, M: Tensor) -> Tensor:
         """A(M) for a symmetric M of shape (rank, rank), in one pass over the samples."""
         coordinates, s = self.coordinates, self.coordinates.variances
-        forms = coordinates.turned(coordinates.samples.scatter_of_forms(coordinates.turned_back(M)))
-        image = 2 * forms + 4 * s[:, None] * M * s + self.alpha * M
+        form = coordinates.turned_back(M)
+        (forms,) = coordinates.parts.total(lambda samples, G: [samples.scatter_of_forms(form)])
+        image = 2 * coordinates.turned(forms) + 4 * s[:, None] * M * s + self.alpha * M
         image.diagonal().sub_(2 * (M.diagonal() @ s) * s)
         return image
 
@@ -218,15 +230,13 @@ class NormalEquations(NamedTuple):
         return self.relation_mean - 2 * M.diagonal() @ self.coordinates.variances
 
 
-def normal_equations(samples: Samples, G: Relation, alpha: float) -> NormalEquations:
+def normal_equations(parts: Parts, alpha: float) -> NormalEquations:
     """Equations of a relation-aligned ridge regression.
 
     Parameters
     ----------
-    samples : Samples
-        The samples.
-    G : Relation
-        Relation of their targets.
+    parts : Parts
+        The samples, and the relation of their targets.
     alpha : float
         Weight of the ridge penalty, at least 0.
 
@@ -239,19 +249,25 @@ def normal_equations(samples: Samples, G: Relation, alpha: float) -> NormalEquat
     ValueError
         If the samples or the relation overflow.
     """
-    p = samples.weights
-    g = G.row_means(p)
-    mean = p @ g
-    response = p * (g - mean)
-    _finite(g.square().sum(), "targets", "targets")
-    if samples.shape[0] > samples.shape[1]:
-        covariance, scatter = samples.scatter(p, response)  # one pass for both
-        coordinates = principal_coordinates(samples, covariance)
+    n, d = parts.shape
+    (sums,) = parts.total(lambda samples, G: [G.collect(samples.weights[:, None])])
+    of_all = parts.G.core(sums)
+    mean = (sums * of_all).sum()
+
+    def moments(samples: Samples, G: Relation, *others: Tensor) -> list[Tensor]:
+        p, g = samples.weights, G.spread(of_all)[:, 0]
+        return [g.square().sum(), *samples.scatter(p * (g - mean), *others)]
+
+    if n > d:  # one pass for both
+        size, scatter, covariance = parts.total(lambda samples, G: moments(samples, G, samples.weights))
+        _finite(size, "targets", "targets")
+        coordinates = principal_coordinates(parts, covariance)
     else:
-        coordinates = principal_coordinates(samples)
+        coordinates = principal_coordinates(parts)
     if coordinates.rotation is None:
-        (scatter,) = coordinates.samples.scatter(response)
-    right = 2 * coordinates.turned(scatter - G.quadratic(coordinates.samples, p))
+        size, scatter = coordinates.parts.total(moments)
+        _finite(size, "targets", "targets")
+    right = 2 * coordinates.turned(scatter - coordinates.parts.quadratic())
     _finite(right.square().sum(), "targets", "targets")
     return NormalEquations(coordinates, (right + right.T) / 2, mean, alpha)
 

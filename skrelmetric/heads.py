@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from skrelmetric._samples import Samples
 from skrelmetric.alignment import normal_equations, ridge
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
+from skrelmetric.parts import Whole
 from skrelmetric.relation_loss import PairLoss
 from skrelmetric.relations import Relation
 
@@ -89,7 +90,7 @@ class RidgeHead(Head):
         self.alpha = alpha
 
     def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
-        equations = normal_equations(Samples(features, weights), G, self.alpha)
+        equations = normal_equations(Whole(Samples(features, weights), G), self.alpha)
         aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
         coordinates = equations.coordinates
         axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.device))

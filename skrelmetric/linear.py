@@ -14,8 +14,10 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from skrelmetric._dask import is_dask, map_rows
 from skrelmetric._inputs import check_supervision, counted
-from skrelmetric._samples import Samples, canonical
+from skrelmetric._reading import collected, comes_in_parts
+from skrelmetric._samples import Samples, canonical, shifted
 from skrelmetric._sklearn import (
     HasMethods,
     Interval,
@@ -32,8 +34,10 @@ from skrelmetric.alignment import (
     principal_coordinates,
     ridge,
 )
+from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
 from skrelmetric.pairs import PairSample, kernel_ridge, support_vectors
+from skrelmetric.parts import Parts, Whole, aligned_parts
 from skrelmetric.relations import Relation, make_relation
 
 __all__ = ["RAMLLinear"]
@@ -204,7 +208,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the metric.
 
         Parameters
@@ -226,24 +230,51 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
             target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
+        ranks = current_ranks()
+        with ranks.together():
+            parts = self._read_in_parts(X, y, sample_weight, ranks) if self._in_parts(X, ranks) else None
+            if parts is None:
+                parts, X = self._read(X, y, sample_weight)
+            coordinates, aligned = self._align(parts)
+            factor = psd_factor(aligned.M)
+            distances = factor.square() @ coordinates.variances
+            n_components = self.n_components or max(1, len(factor))
+            components = with_positive_sign(coordinates.in_features(factor[:n_components]))
+
+            self.components_ = like(_of_length(components, n_components).to(coordinates.parts.dtype), X)
+            self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), X)
+            self.offset_, self.residual_, self.n_iter_ = float(aligned.offset), aligned.residual, aligned.n_iter
+        self._warn_of(len(factor))
+        return self
+
+    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Parts, Any]:
+        """Samples in memory and the relation of their targets, and the samples as they were validated."""
         X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
         y = check_supervision(self, X, y)
         self._check_parameters(X.shape[1])
         device = resolve_device(self.device, X)
         rows = _less_means(X) if sparse.issparse(X) else as_tensor(X, device)
         rows, y, weights = counted(rows, y, sample_weight, X, device)
-        G = make_relation(y, self.relation, device=device)
-        coordinates, aligned = self._align(Samples(rows, weights), G)
-        factor = psd_factor(aligned.M)
-        distances = factor.square() @ coordinates.variances
-        n_components = self.n_components or max(1, len(factor))
-        components = with_positive_sign(coordinates.in_features(factor[:n_components]))
+        return Whole(Samples(rows, weights), make_relation(y, self.relation, device=device)), X
 
-        self.components_ = like(_of_length(components, n_components).to(coordinates.samples.dtype), X)
-        self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), X)
-        self.offset_, self.residual_, self.n_iter_ = float(aligned.offset), aligned.residual, aligned.n_iter
-        self._warn_of(len(factor))
-        return self
+    def _in_parts(self, X: Any, ranks: Ranks) -> bool:
+        return comes_in_parts(X, ranks) and not (isinstance(X, np.memmap) and ranks.size == 1 and self._needs_all)
+
+    @property
+    def _needs_all(self) -> bool:
+        """Whether the relation or the solver needs all samples at once."""
+        return self.solver != "ridge" or isinstance(self.relation, Relation)
+
+    def _read_in_parts(self, X: Any, y: Any, sample_weight: Any, ranks: Ranks) -> Parts:
+        if self.solver != "ridge":
+            raise ValueError(
+                f"solver={self.solver!r} draws pairs of all samples, but these come in parts. "
+                "Use solver='ridge', which needs nothing but sums over each part."
+            )
+        device = resolve_device(self.device, X)
+        collection = collected(self, X, y, sample_weight, ranks, _rows)
+        self._check_parameters(self.n_features_in_)
+        return aligned_parts(collection, self.relation, device)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map samples so that their Euclidean distance is the learned one.
@@ -259,6 +290,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             Transformed samples.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return map_rows(self.transform, X, len(self.components_), self.components_.dtype)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, dtype=float_dtypes(X), accept_sparse="csr")
         return X @ of_dtype(self.components_, X.dtype).T
@@ -343,13 +376,13 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         return -self.pair_distance(pairs)
 
-    def _align(self, samples: Samples, G: Relation) -> tuple[PrincipalCoordinates, AlignedMetric]:
+    def _align(self, parts: Parts) -> tuple[PrincipalCoordinates, AlignedMetric]:
         if self.solver == "ridge":
-            equations = normal_equations(samples, G, self.alpha)
+            equations = normal_equations(parts, self.alpha)
             solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
             return equations.coordinates, solve(equations, max_iter=self.max_iter, tol=self.tol)
-        coordinates = principal_coordinates(samples)
-        pairs = PairSample.draw(coordinates, G, self.n_pairs, check_random_state(self.random_state))
+        coordinates = principal_coordinates(parts)
+        pairs = PairSample.draw(coordinates, parts.G, self.n_pairs, check_random_state(self.random_state))
         if self.solver == "krr":
             return coordinates, kernel_ridge(pairs, self.alpha)
         return coordinates, support_vectors(pairs, self.alpha, self.epsilon)
@@ -402,6 +435,12 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
 
+def _rows(X: Any) -> Any:
+    """Samples of a part, of which there may be none, checked."""
+    X = check_array(X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=0)
+    return canonical(X) if sparse.issparse(X) else as_tensor(X)
+
+
 def _less_means(X: Any) -> sparse.csr_array:
     """Sparse samples with one entry a place, and features without zeros less their mean.
 
@@ -409,11 +448,7 @@ def _less_means(X: Any) -> sparse.csr_array:
     """
     X = canonical(X)
     filled = np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
-    if not filled.any():
-        return X
-    means = np.where(filled, X.sum(axis=0, dtype=np.float64) / X.shape[0], 0.0)
-    shifted = (X.data - means[X.indices]).astype(X.dtype)
-    return sparse.csr_array((shifted, X.indices, X.indptr), X.shape)
+    return shifted(X, np.where(filled, X.sum(axis=0, dtype=np.float64) / X.shape[0], 0.0))
 
 
 def _of_length(rows: Tensor, n_rows: int) -> Tensor:

@@ -28,6 +28,7 @@ from skrelmetric._search import NeighbourSearch
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric.alignment import constrained_ridge, normal_equations, ridge
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
+from skrelmetric.parts import Whole
 from skrelmetric.relations import make_relation
 
 FLOATS = [torch.float64, torch.float32]
@@ -319,7 +320,7 @@ def test_samples_and_solvers(shape, kind, solve, cuda, rng):
         ]
         parts += [*samples.scatter(place(p), place(V[:, 0])), samples.scatter_of_forms(place(S + S.T))]
         parts += [samples.gram()] if kind == "sparse" else []
-        equations = normal_equations(samples, make_relation(Y, device=samples.device), 0.1)
+        equations = normal_equations(Whole(samples, make_relation(Y, device=samples.device)), 0.1)
         aligned = solve(equations, max_iter=4, tol=1e-6)
         coordinates = equations.coordinates
         axes = with_positive_sign(coordinates.in_features(psd_factor(aligned.M)))

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from skrelmetric._samples import Samples
 from skrelmetric.alignment import normal_equations, principal_coordinates, ridge
 from skrelmetric.pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
+from skrelmetric.parts import Whole
 from skrelmetric.relations import make_relation
 
 
@@ -18,7 +19,7 @@ def problem(rng):
 
 
 def all_pairs(samples, G):
-    return PairSample(principal_coordinates(samples), G, *sample_pairs(15, 10**6, check_random_state(0)))
+    return PairSample(principal_coordinates(Whole(samples, G)), G, *sample_pairs(15, 10**6, check_random_state(0)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 57])
@@ -46,7 +47,7 @@ def test_pairs_hold_differences_relations_and_weights(problem):
     samples, G = problem
     pairs = all_pairs(samples, G)
     i, j = sample_pairs(15, 10**6, check_random_state(0))
-    coordinates = principal_coordinates(samples)
+    coordinates = principal_coordinates(Whole(samples, G))
     Z = samples[:] @ coordinates.rotation if coordinates.rotation is not None else coordinates.samples[:]
     np.testing.assert_allclose(pairs.differences, Z[i] - Z[j], atol=1e-12)
     np.testing.assert_allclose(pairs.relations, G.block(slice(None), slice(None)).numpy()[i, j], atol=1e-12)
@@ -57,7 +58,7 @@ def test_pairs_hold_differences_relations_and_weights(problem):
 
 @pytest.mark.parametrize("alpha", [0.01, 1.0])
 def test_kernel_ridge_on_all_pairs_is_the_exact_ridge(problem, alpha):
-    exact = ridge(normal_equations(*problem, alpha), max_iter=1000, tol=1e-12)
+    exact = ridge(normal_equations(Whole(*problem), alpha), max_iter=1000, tol=1e-12)
     dual = kernel_ridge(all_pairs(*problem), alpha)
     np.testing.assert_allclose(dual.M, exact.M, atol=1e-8)
     assert float(dual.offset) == pytest.approx(float(exact.offset), rel=1e-9)

@@ -11,6 +11,7 @@ have.
 
 from skrelmetric.relations._named import Jeffreys, make_relation, relation_name
 from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
+from skrelmetric.relations._parts import RelationInParts
 
 __all__ = [
     "AbsoluteDifference",
@@ -19,6 +20,7 @@ __all__ = [
     "Jeffreys",
     "Pairwise",
     "Relation",
+    "RelationInParts",
     "make_relation",
     "relation_name",
 ]

@@ -13,11 +13,11 @@ from scipy import sparse
 from torch import Tensor
 
 from skrelmetric._samples import Rows, scaled
-from skrelmetric._targets import Targets, check_targets, less_mean, read_targets
+from skrelmetric._targets import Targets, TargetSurvey, check_targets, read_targets
 from skrelmetric._torch import as_tensor
 from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
 
-__all__ = ["Jeffreys", "make_relation", "relation_name"]
+__all__ = ["PAIRWISE", "Jeffreys", "make_relation", "relation_name", "rule_of"]
 
 
 def make_relation(
@@ -89,17 +89,8 @@ def make_relation(
     if callable(relation) and not isinstance(relation, type):
         return _of_callable(y, relation, device)
     targets = read_targets(y, device)
-    if isinstance(relation, str) and relation == "auto":
-        relation = _relation_of(targets)
-    if not isinstance(relation, str) or relation not in _RELATIONS:
-        known = ["auto", *_RELATIONS]
-        close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"relation={relation!r} is not known.{hint} Choose one of {known}, "
-            "or pass a callable g(Y_a, Y_b) or an object such as Jeffreys(eps=1e-3)."
-        )
-    return _RELATIONS[relation].of(targets, relation)
+    name, rule = rule_of(relation, targets)
+    return rule.of(targets, name)
 
 
 def relation_name(y: ArrayLike) -> str:
@@ -123,14 +114,36 @@ def relation_name(y: ArrayLike) -> str:
     return _relation_of(read_targets(check_targets(y), torch.device("cpu")))
 
 
-def _relation_of(targets: Targets) -> str:
+def rule_of(relation: Any, targets: Targets | TargetSurvey) -> tuple[str, "_Rule"]:
+    """Name of a relation, and how it reads targets.
+
+    Raises
+    ------
+    ValueError
+        If it is not known.
+    """
+    if isinstance(relation, Jeffreys):
+        return "jeffreys", relation.rule()
+    if isinstance(relation, str) and relation == "auto":
+        relation = _relation_of(targets)
+    if not isinstance(relation, str) or relation not in _RELATIONS:
+        known = ["auto", *_RELATIONS]
+        close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"relation={relation!r} is not known.{hint} Choose one of {known}, "
+            "or pass a callable g(Y_a, Y_b) or an object such as Jeffreys(eps=1e-3)."
+        )
+    return relation, _RELATIONS[relation]
+
+
+def _relation_of(targets: Targets | TargetSurvey) -> str:
     """What "auto" means, as scikit-learn's ``type_of_target`` tells targets apart."""
     if not targets.numeric:
         return "discrete"
-    values = targets.entries()
-    if targets.values.shape[1] > 1 and ((values == 0) | (values == 1)).all():
+    if targets.n_outputs > 1 and targets.indicator:
         return "hamming"
-    return "discrete" if not values.is_floating_point() or (values == values.round()).all() else "l1"
+    return "discrete" if targets.whole else "l1"
 
 
 class _Rule(NamedTuple):
@@ -191,8 +204,7 @@ def _absolute_difference(targets: Targets) -> Relation:
 
 
 def _squared_difference(targets: Targets) -> Relation:
-    Y = targets.numbers()
-    return _product_of_differences(less_mean(Y, targets.known) if isinstance(Y, Tensor) else Y, known=targets.known)
+    return _product_of_differences(targets.less_mean(), known=targets.known)
 
 
 def _hamming(targets: Targets) -> Relation:
@@ -263,10 +275,24 @@ class Jeffreys:
         ValueError
             If `y` is negative anywhere, or `eps` is not between 0 and 1.
         """
+        return self.rule().of(read_targets(check_targets(y), torch.device(device)), "jeffreys")
+
+    def rule(self) -> "_Rule":
+        """How targets are read.
+
+        Returns
+        -------
+        object
+            What makes an operator of targets that were read.
+
+        Raises
+        ------
+        ValueError
+            If `eps` is not between 0 and 1.
+        """
         if not (isinstance(self.eps, Real) and 0 < self.eps < 1):
             raise ValueError(f"eps={self.eps!r} must be between 0 and 1: it bounds the relation where a value is 0.")
-        rule = _Rule(_check_nonnegative, self._operator)
-        return rule.of(read_targets(check_targets(y), torch.device(device)), "jeffreys")
+        return _Rule(_check_nonnegative, self._operator)
 
     def _operator(self, targets: Targets) -> Relation:
         # Differences are free of a shift, and shifted by their value at 0 both factors are 0 where y is.
@@ -290,6 +316,10 @@ _RELATIONS = {
     "jeffreys": _Rule(_check_nonnegative, Jeffreys()._operator),
     "jaccard": _Rule(_check_indicator, _jaccard, by_output=False),
 }
+
+
+PAIRWISE = {"jaccard": lambda A, B: _jaccard_distance(A, B), "cosine": lambda A, B: _cosine_distance(A, B)}
+"""Relations of targets with NaN for what is missing, by blocks of distinct ones."""
 
 
 def _product_of_differences(U: Rows, V: Rows | None = None, known: Tensor | None = None) -> Factored:

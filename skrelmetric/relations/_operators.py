@@ -16,7 +16,7 @@ from skrelmetric._sklearn import get_chunk_n_rows
 from skrelmetric._targets import less_mean
 from skrelmetric._torch import as_tensor
 
-__all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation"]
+__all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation", "ValueDifference"]
 
 
 _ALL = slice(None)
@@ -51,6 +51,15 @@ class Relation(ABC):
     def __getitem__(self, rows: Tensor | slice) -> Self:
         """The relation of some of the samples."""
 
+    @property
+    @abstractmethod
+    def rows(self) -> Rows:
+        """What is known of each sample, one row a sample: together with the core it is the relation."""
+
+    @abstractmethod
+    def over(self, rows: Rows) -> Self:
+        """The relation of other samples, given by their rows, with the same core."""
+
     @abstractmethod
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
         """Sums over rows C[rows]' V of shape (k, p), in float64, for V the values of those rows; added to `into`."""
@@ -67,9 +76,18 @@ class Relation(ABC):
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         """Pairwise block G[rows][:, columns], at the cost of its own size."""
 
-    @abstractmethod
+    def sums(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+        """C' P Z of shape (k, d) in float64, for Z of shape (n, d) and P = diag(weights), or 1 for None."""
+        sums = None
+        for rows in slices(Z):
+            z = Z[rows].to(torch.float64)
+            sums = self.collect(z if weights is None else weights[rows, None] * z, rows, sums)
+        return self.collect(torch.zeros((0, Z.shape[1]), device=self.device), slice(0, 0)) if sums is None else sums
+
     def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         """Z' P G P Z of shape (d, d) in float64, for Z of shape (n, d) and P = diag(weights), or 1 for None."""
+        sums = self.sums(Z, weights)
+        return sums.T @ self.core(sums)
 
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
         """Relations g(y_i, y_j) of some pairs, of shape (n_pairs,)."""
@@ -136,7 +154,14 @@ class Factored(Relation):
         self.n_samples, self.device = factor.shape[0], scale.device
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
-        return type(self)(self.factor[self._index(rows)], self.partner, self.scale)
+        return self.over(self.factor[self._index(rows)])
+
+    @property
+    def rows(self) -> Rows:
+        return self.factor
+
+    def over(self, rows: Rows) -> Self:
+        return type(self)(rows, self.partner, self.scale)
 
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
         return _added(cross(self.factor[rows], V), into)
@@ -162,10 +187,9 @@ class Factored(Relation):
             return super().pairs(i, j)
         return (self.factor[i] * (self.factor[j][:, self.partner] * self.scale)).sum(1)
 
-    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
+    def sums(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         factor = self.factor if weights is None else scaled(self.factor, weights)
-        sums = Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
-        return sums.T @ self.core(sums)
+        return Z.cross(factor) if isinstance(Z, Samples) else cross(factor, Z)
 
     def mean_square(self, weights: Tensor) -> Tensor:
         # With W = F'PF, the mean of G^2 is the trace of (K W)^2.
@@ -187,6 +211,8 @@ class ClassDifference(Relation):
     ----------
     codes : Tensor of shape (n_samples, n_columns)
         Class of each sample in each column, as integers from 0; -1 where it is missing.
+    n_classes : list of int or None, default=None
+        Number of classes of each column; None counts those that there are.
 
     Notes
     -----
@@ -194,13 +220,20 @@ class ClassDifference(Relation):
     another O(K d^2) for K classes.
     """
 
-    def __init__(self, codes: Tensor):
+    def __init__(self, codes: Tensor, n_classes: list[int] | None = None):
         self.codes = codes
         self.n_samples, self.device, self._row_elements = codes.shape[0], codes.device, codes.shape[1]
-        self._n_classes = [int(column.max()) + 1 if len(column) else 0 for column in codes.T]
+        self._n_classes = n_classes or [int(column.max()) + 1 if len(column) else 0 for column in codes.T]
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
-        return type(self)(self.codes[rows])
+        return self.over(self.codes[rows])
+
+    @property
+    def rows(self) -> Tensor:
+        return self.codes
+
+    def over(self, rows: Rows) -> Self:
+        return type(self)(rows, self._n_classes)
 
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
         # A column has one row a class, and a last one where the missing are gathered.
@@ -227,27 +260,58 @@ class ClassDifference(Relation):
         return zip(self.codes.T, sums.split([n + 1 for n in self._n_classes]), strict=True)
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
-        return self._differing(self.codes[rows][:, None], self.codes[columns])
+        return self._differences(self.codes[rows][:, None], self.codes[columns])
 
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
-        return self._differing(self.codes[i], self.codes[j])
+        return self._differences(self.codes[i], self.codes[j])
 
     def mean_square(self, weights: Tensor) -> Tensor:
         if self.codes.shape[1] == 1:  # 0 or 1, whose square is itself
             return weights @ self.row_means(weights)
         return super().mean_square(weights)
 
-    @staticmethod
-    def _differing(a: Tensor, b: Tensor) -> Tensor:
+    def _differences(self, a: Tensor, b: Tensor) -> Tensor:
         return ((a != b) & (a >= 0) & (b >= 0)).sum(-1).to(torch.float64)
 
-    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
-        product = torch.zeros((Z.shape[1],) * 2, dtype=torch.float64, device=self.device)
-        for codes, n_classes in zip(self.codes.T, self._n_classes, strict=True):
-            sums = _group_sums(codes % (n_classes + 1), n_classes + 1, Z, weights)[:-1]
-            total = sums.sum(0)
-            product += torch.outer(total, total) - sums.T @ sums
+
+class ValueDifference(ClassDifference):
+    """Sum of absolute differences of real targets, by the sums of each distinct value.
+
+    It is what :class:`AbsoluteDifference` is, for samples that come in parts: a product is a sum over samples, of as
+    many rows as there are distinct values, which for targets that never repeat are as many as the samples.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n_samples, n_columns)
+        Which of the values of its column each sample has; -1 where it is missing.
+    values : list of Tensor
+        Distinct values of each column, ascending, float64.
+    """
+
+    def __init__(self, codes: Tensor, values: list[Tensor]):
+        super().__init__(codes, [len(column) for column in values])
+        self.values = values
+
+    def over(self, rows: Rows) -> Self:
+        return type(self)(rows, self.values)
+
+    def core(self, sums: Tensor) -> Tensor:
+        product = torch.zeros_like(sums)
+        columns = zip(self.values, self._columns(sums), self._columns(product), strict=True)
+        for values, (_, known), (_, of_values) in columns:
+            of_values[:-1] = _sorted_differences(values, known[:-1])
         return product
+
+    def _differences(self, a: Tensor, b: Tensor) -> Tensor:
+        total = torch.zeros(torch.broadcast_shapes(a.shape, b.shape)[:-1], dtype=torch.float64, device=self.device)
+        for j, values in enumerate(self.values):
+            values = torch.cat([values, values.new_zeros(1)])
+            both = (a[..., j] >= 0) & (b[..., j] >= 0)
+            total += (values[a[..., j]] - values[b[..., j]]).abs() * both
+        return total
+
+    def mean_square(self, weights: Tensor) -> Tensor:
+        return Relation.mean_square(self, weights)
 
 
 class AbsoluteDifference(Relation):
@@ -287,6 +351,13 @@ class AbsoluteDifference(Relation):
     def __getitem__(self, rows: Tensor | slice) -> Self:
         return type(self)(self.Y[rows], None if self.known is None else self.known[rows])
 
+    @property
+    def rows(self) -> Tensor:
+        return self.Y if self.known is None else torch.where(self.known, self.Y, torch.nan)
+
+    def over(self, rows: Rows) -> Self:
+        return type(self)(rows.nan_to_num(0.0), None if self.known is None else ~rows.isnan())
+
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
         # Nothing can be summed before the samples are in order: C is the identity, and the core does all.
         if into is None:
@@ -297,9 +368,7 @@ class AbsoluteDifference(Relation):
     def core(self, sums: Tensor) -> Tensor:
         product = torch.zeros_like(sums)
         for t, order in self._sorted():
-            v, t = sums[order], t[:, None]
-            P, Q = v.cumsum(0), (t * v).cumsum(0)
-            product[order] += t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])
+            product[order] += _sorted_differences(t, sums[order])
         return product
 
     def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
@@ -378,8 +447,17 @@ class Pairwise(Relation):
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         distinct, codes = self.codes[rows].unique(return_inverse=True)
+        some = self.over(codes)
+        some.targets = self.targets[self._index(distinct)]
+        return some
+
+    @property
+    def rows(self) -> Tensor:
+        return self.codes
+
+    def over(self, rows: Rows) -> Self:
         some = copy(self)
-        some.targets, some.codes, some.n_samples = self.targets[self._index(distinct)], codes, len(codes)
+        some.codes, some.n_samples = rows, len(rows)
         return some
 
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
@@ -399,13 +477,6 @@ class Pairwise(Relation):
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         return self._between(self.codes[rows], self.codes[columns])
-
-    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
-        sums = _group_sums(self.codes, len(self.targets), Z, weights)
-        product = torch.zeros((Z.shape[1],) * 2, dtype=torch.float64, device=self.device)
-        for rows, block in self._blocks():
-            product += sums[rows].T @ (block @ sums)
-        return product
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Row blocks of the matrix of the distinct targets."""
@@ -433,14 +504,12 @@ class Pairwise(Relation):
         return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
 
 
+def _sorted_differences(t: Tensor, v: Tensor) -> Tensor:
+    """sum_j |t_i - t_j| v_j for ascending t of shape (n,) and v of shape (n, p)."""
+    t = t[:, None]
+    P, Q = v.cumsum(0), (t * v).cumsum(0)
+    return t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])
+
+
 def _added(sums: Tensor, into: Tensor | None) -> Tensor:
     return sums if into is None else into.add_(sums)
-
-
-def _group_sums(codes: Tensor, n_groups: int, Z: Tensor | Samples, weights: Tensor | None) -> Tensor:
-    """Weighted sum of the rows of Z in each group, of shape (n_groups, d), in float64."""
-    sums = torch.zeros((n_groups, Z.shape[1]), dtype=torch.float64, device=codes.device)
-    for rows in slices(codes[:, None], Z):
-        z = Z[rows].to(torch.float64)
-        sums.index_add_(0, codes[rows], z if weights is None else weights[rows, None] * z)
-    return sums
