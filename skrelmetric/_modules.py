@@ -9,14 +9,15 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skrelmetric._dask import is_dask, map_rows
 from skrelmetric._inputs import check_supervision
+from skrelmetric._samples import Rows
 from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
 from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
 from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed, stored
@@ -40,7 +41,7 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
     _namespace_attribute: str
     """Attribute whose kind of array samples must be of."""
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Embed samples, so that their Euclidean distance is the learned one.
 
         Parameters
@@ -54,6 +55,9 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             Embeddings.
         """
         check_is_fitted(self, "encoder_")
+        if is_dask(X):
+            dtype = as_tensor(self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))).cpu().numpy().dtype
+            return map_rows(self.transform, X, self._n_features_out, dtype)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
         X = self._validated(X, reset=False)
         rows = stored(X)
@@ -114,14 +118,23 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
         """Validation samples, whose places follow those of the training samples, and their targets."""
-        if X_val is None or y_val is None:
-            raise ValueError("Pass both X_val and y_val, or neither.")
-        if not self.early_stopping:
-            raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
+        self._check_validation_set(X_val, y_val)
         X_val = self._validated(X_val, reset=False)
         device = training.weights.device
         validation, y_val = counted_part(X_val, check_supervision(self, X_val, y_val), None, device)
         return validation._replace(places=validation.places + training.n_samples), y_val
+
+    def _check_validation_set(self, X_val: Any, y_val: Any) -> None:
+        if X_val is None or y_val is None:
+            raise ValueError("Pass both X_val and y_val, or neither.")
+        if not self.early_stopping:
+            raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
+
+    def _rows(self, X: Any) -> Rows:
+        """Samples of a part, of which there may be none, checked."""
+        module = isinstance(getattr(self, self._module_parameter), nn.Module)
+        dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
+        return stored(check_array(X, dtype=dtype, accept_sparse="csr", allow_nd=module, ensure_min_samples=0))
 
     def _check_layers_and_start(self) -> None:
         if self.warm_start and self.checkpoint is not None:

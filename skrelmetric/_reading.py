@@ -17,7 +17,7 @@ from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks
 from skrelmetric.parts import Collection, Counted, InMemory, Lazy, OnDask, shared
 
-__all__ = ["collected", "comes_in_parts"]
+__all__ = ["checked_part", "collected", "comes_in_parts"]
 
 
 def comes_in_parts(X: Any, ranks: Ranks) -> bool:
@@ -60,22 +60,23 @@ def collected(
     elif is_dask(X):
         check_supervision(estimator, np.empty((1, 1)), None if y is None else np.zeros(1))
         validate_data(estimator, X, skip_check_array=True)
-        return shared(OnDask(_blocks(X, y, sample_weight)).map(lambda block: _counted(rows_of, *block)), ranks)
+        return shared(OnDask(_blocks(X, y, sample_weight)).map(lambda block: checked_part(rows_of, *block)), ranks)
     elif isinstance(X, np.memmap) and Chunks.many(X) and y is not None:
         chunks = Chunks.of(X, y, sample_weight)
     else:
         if y is None:
             check_supervision(estimator, X, y)
         validate_data(estimator, X, skip_check_array=True)
-        return shared(InMemory([_counted(rows_of, X, y, sample_weight)]), ranks)
+        return shared(InMemory([checked_part(rows_of, X, y, sample_weight)]), ranks)
     first = next(iter(chunks), None)
     if first is None:
         raise ValueError("The Chunks hold no chunk. Pass at least one, which may have no rows.")
     validate_data(estimator, first[0], skip_check_array=True)
-    return shared(Lazy(chunks, lambda chunk: _counted(rows_of, *chunk)), ranks)
+    return shared(Lazy(chunks, lambda chunk: checked_part(rows_of, *chunk)), ranks)
 
 
-def _counted(rows_of: Callable[[Any], Rows], X: Any, y: Any, sample_weight: Any = None) -> Counted:
+def checked_part(rows_of: Callable[[Any], Rows], X: Any, y: Any, sample_weight: Any = None) -> Counted:
+    """Samples of a part that count."""
     rows, y = rows_of(X), check_targets(y, ensure_min_samples=0)
     check_consistent_length(rows, y)
     return Counted(*counting(rows, y, sample_weight, rows, torch.device("cpu")))

@@ -5,6 +5,7 @@ from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Self
 from warnings import warn
 
@@ -15,8 +16,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._dask import is_dask
 from skrelmetric._inputs import check_supervision, stacked
 from skrelmetric._modules import ModuleTransformer
+from skrelmetric._reading import checked_part, collected, comes_in_parts
 from skrelmetric._sklearn import (
     EpochCallbacks,
     HasMethods,
@@ -26,10 +29,14 @@ from skrelmetric._sklearn import (
     with_callbacks,
 )
 from skrelmetric._torch import like, resolve_device
+from skrelmetric.chunks import Chunks
+from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
 from skrelmetric.heads import Head, LinearHead, RidgeHead
 from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed
-from skrelmetric.relations import make_relation, relation_name
+from skrelmetric.objectives_in_parts import AlignmentInParts, part_at, shares_among, shares_of
+from skrelmetric.parts import Collection, InMemory, relation_in_parts, surveyed
+from skrelmetric.relations import Relation, make_relation, relation_name
 from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
 
 __all__ = ["HRAMLTransformer"]
@@ -302,8 +309,8 @@ class HRAMLTransformer(ModuleTransformer):
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: Any,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         X_val: ArrayLike | None = None,
@@ -336,6 +343,10 @@ class HRAMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
+        ranks = current_ranks()
+        if comes_in_parts(X, ranks) and (ranks.size > 1 or not isinstance(X, np.memmap) or self._sums_suffice):
+            with ranks.together(), TemporaryDirectory() as folder:
+                return self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
         X, targets, whole = self._read(X, y, sample_weight, reset=True)
         relation = self._named_relation(targets)
         n_epochs = self._n_epochs()
@@ -350,9 +361,69 @@ class HRAMLTransformer(ModuleTransformer):
             training, validation = self._split(whole, seed)
         G = make_relation(targets, relation, device=whole.weights.device)
 
-        state = self._start(whole, relation, seed)
+        state = self._start(*self._look(whole, seed), relation)
         checkpoint = None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
         alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
+        self._train(alignment, state, validation, lambda: alignment.attend(whole), X, y, checkpoint)
+        return self
+
+    def _fit_in_parts(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, ranks: Ranks, folder: Path
+    ) -> Self:
+        """Learn the embedding of samples that come in parts; `folder` is for their features."""
+        collection = collected(self, X, y, sample_weight, ranks, self._rows)
+        self._check_parameters()
+        self._check_in_parts(X)
+        device = resolve_device(self.device, X)
+        survey = of_all = surveyed(collection)
+        given: list[Collection] = []
+        if X_val is not None or y_val is not None:
+            self._check_validation_set(X_val, y_val)
+            given.append(InMemory([checked_part(self._rows, X_val, y_val)]))
+            of_given = surveyed(given[0])
+            of_all = survey.merged(of_given)
+        relations = relation_in_parts(self.relation, of_all, device, collection, *given)
+        seed, n = ranks.agreed(self._seed(None)), survey.n_samples
+        whole = shares_of(collection, survey, relations, device)
+        shares, n_training, validation = whole, n, None
+        if given:
+            validation = shares_of(given[0], of_given, relations, device), of_given.n_samples
+        elif self._n_epochs() and self.early_stopping:
+            training, judged = (places.to(device) for places in self._split_places(n, seed))
+            shares, n_training = shares_among(whole, training), len(training)
+            validation = shares_among(whole, judged), len(judged)
+
+        places, generator = _look_places(n, seed)
+        look = part_at(whole, torch.arange(n) if places is None else places, survey)
+        state = self._start(look, generator, relations.name if self._auto else self.relation)
+        state = state._replace(encoder=ranks.agreed(state.encoder.cpu()).to(device))
+        alignment = AlignmentInParts(
+            state.encoder,
+            state.head,
+            shares,
+            relations.nothing(),
+            n_training,
+            look.read(slice(None), dtype_of(state.encoder)),
+            self._rank(state.width),
+            self._schedule(seed),
+            ranks,
+            folder,
+        )
+        self._train(alignment, state, validation, lambda: alignment.attend_to(whole, n), X, y, None)
+        return self
+
+    def _train(
+        self,
+        alignment: Alignment,
+        state: _State,
+        validation: Any,
+        attend: Callable[[], None],
+        X: Any,
+        y: Any,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        """Train what is to be trained, judged by validation samples, and attend to all samples at the end."""
+        n_epochs = self._n_epochs()
         optimizer = self._new_optimizer(alignment) if n_epochs else None
         callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
         fitted = partial(self._attributes, alignment, state, X)
@@ -370,15 +441,14 @@ class HRAMLTransformer(ModuleTransformer):
                     checkpoint=checkpoint,
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
-        alignment.attend(whole)
+        attend()
         callbacks.fit_ended(fitted)
 
-        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
+        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=len(alignment.weights))
         self.__dict__.update(self._attributes(alignment, state, X))
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._warn_of(alignment.head, stacklevel=5 if hasattr(self, "set_callbacks") else 4)
-        return self
+        self._warn_of(alignment.head, stacklevel=6 if hasattr(self, "set_callbacks") else 5)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -409,9 +479,11 @@ class HRAMLTransformer(ModuleTransformer):
             If the training diverges.
         """
         first = not hasattr(self, "_state")
+        if current_ranks().size > 1:
+            raise ValueError("partial_fit learns from the samples of one process. Use fit within shards().")
         X, y, chunk = self._read(X, y, sample_weight, reset=first)
         seed = self._seed(None)
-        state = self._start(chunk, self._named_relation(y), seed) if first else self._state
+        state = self._start(*self._look(chunk, seed), self._named_relation(y)) if first else self._state
         device = chunk.weights.device
         state = state._replace(relation=state.relation if self._auto else self.relation)
         keeps = self._keeps(state.head)
@@ -452,12 +524,17 @@ class HRAMLTransformer(ModuleTransformer):
         """The relation, with the name that "auto" stands for."""
         return relation_name(y) if self._auto else self.relation
 
-    def _start(self, part: Part, relation: Any, seed: int) -> _State:
-        """Encoder and head to begin with."""
+    def _look(self, part: Part, seed: int) -> tuple[Part, torch.Generator]:
+        """Samples to choose an encoder from, and what it draws with."""
+        places, generator = _look_places(part.n_samples, seed)
+        return part if places is None else part.some(places.to(part.places.device)), generator
+
+    def _start(self, part: Part, generator: torch.Generator, relation: Any) -> _State:
+        """Encoder and head to begin with, given some samples."""
         example = part.example()
         state = getattr(self, "_state", None) if self.warm_start else None
         if state is None:
-            encoder = self._new_encoder(part, seed)
+            encoder = self._new_encoder(part, generator)
             width = self._width(encoder, part)
             head = self._new_head(encoder, width, part.weights.device)
             return _State(encoder, head, None, relation, 0, example, width)
@@ -509,6 +586,25 @@ class HRAMLTransformer(ModuleTransformer):
             )
 
     @property
+    def _sums_suffice(self) -> bool:
+        """Whether a step needs nothing but sums over all samples."""
+        return (
+            self.pairs == "all"
+            and self.batch_size is None
+            and self.checkpoint is None
+            and not isinstance(self.relation, Relation)
+        )
+
+    def _check_in_parts(self, X: Any) -> None:
+        if self.checkpoint is not None:
+            raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
+        if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):
+            raise ValueError(
+                f"batch_size={self.batch_size} and pairs={self.pairs!r} would go through all chunks for every step. "
+                "Pass None and 'all', with chunk_size for less memory, or use partial_fit chunk by chunk."
+            )
+
+    @property
     def _dropout(self) -> float:
         return self.dropout if self.encoder == "mlp" else 0.0
 
@@ -538,7 +634,11 @@ class HRAMLTransformer(ModuleTransformer):
         )
 
     def _split(self, whole: Part, seed: int) -> tuple[Part, Part]:
-        n = whole.n_samples
+        training, validation = (places.to(whole.places.device) for places in self._split_places(whole.n_samples, seed))
+        return whole.some(training), whole.some(validation)
+
+    def _split_places(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Places of training and of validation samples among n, each in order."""
         n_validation = max(1, round(self.validation_fraction * n))
         fewest = 2 if self.criterion == "loss" else 1
         if n_validation < fewest or n - n_validation < 2:
@@ -547,10 +647,10 @@ class HRAMLTransformer(ModuleTransformer):
                 f"and {n_validation} for validation; 2 and {fewest} are needed. "
                 "Pass more samples, another fraction, X_val and y_val, or early_stopping=False."
             )
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(n)).to(whole.places.device)
-        return whole.some(order[n_validation:].sort().values), whole.some(order[:n_validation].sort().values)
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
+        return order[n_validation:].sort().values, order[:n_validation].sort().values
 
-    def _new_encoder(self, part: Part, seed: int) -> nn.Module:
+    def _new_encoder(self, part: Part, generator: torch.Generator) -> nn.Module:
         if isinstance(self.encoder, nn.Module):
             return self._copied_module().to(part.weights.device)
         n_features = self.n_components or _N_COMPONENTS
@@ -565,13 +665,7 @@ class HRAMLTransformer(ModuleTransformer):
             ),
         }
         spec = specs[self.encoder] if isinstance(self.encoder, str) else self.encoder
-        generator = torch.Generator().manual_seed(seed)
-        look = part
-        if part.n_samples > _N_LANDMARKS:
-            chosen = torch.randperm(part.n_samples, generator=generator)[:_N_LANDMARKS].sort().values
-            look = part.some(chosen.to(part.places.device))
-        X = look.read(slice(None), look.float_dtype)
-        return spec.build(X, look.weights, generator)
+        return spec.build(part.read(slice(None), part.float_dtype), part.weights, generator)
 
     def _width(self, encoder: nn.Module, part: Part) -> int:
         """Number of features of the encoder, of which the embedding can have no more."""
@@ -648,3 +742,11 @@ class HRAMLTransformer(ModuleTransformer):
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
+
+
+def _look_places(n_samples: int, seed: int) -> tuple[Tensor | None, torch.Generator]:
+    """Places of the samples that an encoder is chosen from, in order, None for all; and what is drawn with."""
+    generator = torch.Generator().manual_seed(seed)
+    if n_samples <= _N_LANDMARKS:
+        return None, generator
+    return torch.randperm(n_samples, generator=generator)[:_N_LANDMARKS].sort().values, generator

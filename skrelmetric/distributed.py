@@ -86,6 +86,25 @@ class Ranks:
         """
         return [value]
 
+    def agreed(self, value: Any) -> Any:
+        """What the first process has.
+
+        Parameters
+        ----------
+        value : object
+            Of this process; it is pickled.
+
+        Returns
+        -------
+        object
+
+        Raises
+        ------
+        RankError
+            If a process has failed, is not to be reached, or does something else.
+        """
+        return value
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """End well in all processes, or with an error in all of them.
@@ -125,6 +144,13 @@ class _Group(Ranks):
     def gathered(self, value: Any) -> list[Any]:
         self._meet("gather", 0)
         return self._gather(value)
+
+    def agreed(self, value: Any) -> Any:
+        self._meet("agree", 0)
+        values = [value]
+        with _contact():
+            dist.broadcast_object_list(values, group_src=0, group=self.group)
+        return values[0]
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from skrelmetric._samples import Samples
 from skrelmetric.alignment import normal_equations, ridge
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.parts import Whole
+from skrelmetric.parts import Parts, Whole
 from skrelmetric.relation_loss import PairLoss
 from skrelmetric.relations import Relation
 
@@ -90,10 +90,14 @@ class RidgeHead(Head):
         self.alpha = alpha
 
     def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
-        equations = normal_equations(Whole(Samples(features, weights), G), self.alpha)
+        self.align(Whole(Samples(features, weights), G))
+
+    def align(self, features: Parts) -> None:
+        """Take the best distance of features that come in parts."""
+        equations = normal_equations(features, self.alpha)
         aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
         coordinates = equations.coordinates
-        axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.device))
+        axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.mean.device))
         self.M = axes.T @ aligned.M @ axes
         self.offset, self.residual = aligned.offset, aligned.residual
         self._penalty = self.alpha / 2 * float(aligned.M.square().sum())

@@ -19,6 +19,8 @@ from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
 
 __all__ = [
+    "N_JUDGED",
+    "N_NEIGHBORS",
     "Alignment",
     "Part",
     "Schedule",
@@ -27,13 +29,14 @@ __all__ = [
     "drawing",
     "dtype_of",
     "embed",
+    "encode",
     "n_batches",
     "relation_to_neighbours",
     "stored",
 ]
 
-_N_NEIGHBORS = 10
-_N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
+N_NEIGHBORS = 10
+N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
 _CHUNK_OF_INFERENCE = 8192
 
 
@@ -147,6 +150,11 @@ class Alignment(nn.Module):
         self.dtype = dtype_of(encoder)
         self.attend(part)
 
+    @property
+    def weights(self) -> Tensor:
+        """Weight of each training sample, of shape (n_samples,)."""
+        return self.part.weights
+
     def attend(self, part: Part) -> None:
         """Go on with other samples."""
         self.part = part
@@ -209,10 +217,10 @@ class Alignment(nn.Module):
 
     def _batches(self, rng: np.random.Generator) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
         """Samples of each step: all, a batch, or pairs."""
-        n, size = self.part.n_samples, self.schedule.batch_size
-        device = self.part.weights.device
+        weights, size = self.weights, self.schedule.batch_size
+        n, device = len(weights), weights.device
         if self.schedule.n_pairs is not None:
-            p = self.part.weights.cpu().numpy()
+            p = weights.cpu().numpy()
             pairs = as_tensor(rng.choice(n, size=(2, self.schedule.n_pairs), p=p / p.sum()), device)
             yield from zip(*(ends.split(size or len(ends)) for ends in pairs), strict=True)
         elif size is None or size >= n:
@@ -222,14 +230,7 @@ class Alignment(nn.Module):
 
     def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
         """Loss of a step with its gradients."""
-        if isinstance(batch, tuple):
-            value = self._backward_sampled(*batch, seed)
-        elif batch is None:
-            value = self._backward_all(self._all_pairs(), None, seed)
-        else:
-            weights = self.part.weights[batch]
-            pairs = AllPairs(self.G_train[batch], weights / weights.sum(), self._all_pairs().mean_square)
-            value = self._backward_all(pairs, batch, seed)
+        value = self._backward_sampled(*batch, seed) if isinstance(batch, tuple) else self._backward_all(batch, seed)
         return value + self._decay()
 
     def _all_pairs(self) -> AllPairs:
@@ -237,7 +238,11 @@ class Alignment(nn.Module):
             self._pairs = AllPairs(self.G_train, self.part.weights)
         return self._pairs
 
-    def _backward_all(self, pairs: AllPairs, batch: Tensor | None, seed: int) -> float:
+    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
+        pairs = self._all_pairs()
+        if batch is not None:
+            weights = self.part.weights[batch]
+            pairs = AllPairs(self.G_train[batch], weights / weights.sum(), pairs.mean_square)
         n = len(pairs.weights)
         step = min(self.schedule.chunk_size or n, n)
         chunks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
@@ -282,10 +287,7 @@ class Alignment(nn.Module):
 
     def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
         """Features of some training samples; what the encoder draws depends on the seed alone."""
-        x = self.part.read(some, self.dtype)
-        with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, self.schedule.mixed_precision):
-            z = self.encoder(x)
-        return _checked(z, len(x)).to(self.dtype)
+        return encode(self.encoder, self.part.read(some, self.dtype), self.dtype, seed, self.schedule.mixed_precision)
 
     def _decay(self) -> float:
         if not self.schedule.weight_decay:
@@ -316,6 +318,13 @@ class Alignment(nn.Module):
         return sums.loss().value
 
 
+def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_precision: bool) -> Tensor:
+    """Features of samples in training, in a dtype; what the encoder draws depends on the seed alone."""
+    with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
+        z = encoder(x)
+    return _checked(z, len(x)).to(dtype)
+
+
 def n_batches(n_samples: int, batch_size: int) -> int:
     """Number of batches of nearly one size; none is of a single sample, which would have no pair."""
     return max(1, min(-(-n_samples // batch_size), n_samples // 2))
@@ -344,9 +353,9 @@ def relation_to_neighbours(
     float
         Weighted mean over the samples judged.
     """
-    n, step = validation.n_samples, -(-validation.n_samples // _N_JUDGED)
+    n, step = validation.n_samples, -(-validation.n_samples // N_JUDGED)
     judged = validation.some(torch.arange(0, n, step, device=validation.places.device))
-    k = min(_N_NEIGHBORS, part.n_samples)
+    k = min(N_NEIGHBORS, part.n_samples)
     nearest = TensorSearch(embedding).nearest(embed_others(judged), k)
     relations = G.pairs(judged.places.repeat_interleave(k), part.places[nearest.reshape(-1)]).reshape(-1, k)
     return float(judged.weights @ relations.mean(1))

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -61,9 +63,21 @@ class Collection(ABC):
     def map(self, function: Callable[[Any], Any]) -> "Collection":
         """The parts that `function` makes of these."""
 
+    @abstractmethod
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Collection":
+        """Pairs of a place and a part: how many samples, from the first on, the parts before it have."""
+
+    @abstractmethod
+    def kept(self, folder: Path) -> "Collection":
+        """The parts, made once and kept: in memory, in files of a folder, or by Dask. They are made of tensors."""
+
     def total(self, function: Callable[[Any], Sequence[Tensor]]) -> list[Tensor]:
         """Sums over parts of the tensors that `function` makes of each."""
         return self.fold(function, _added)
+
+    def _places(self, count: Callable[[Any], int], first: int) -> list[int]:
+        counts = self.fold(lambda part: [count(part)], list.__add__)
+        return list(accumulate(counts[:-1], initial=first))
 
 
 class InMemory(Collection):
@@ -77,6 +91,12 @@ class InMemory(Collection):
 
     def map(self, function: Callable[[Any], Any]) -> "InMemory":
         return InMemory([function(part) for part in self.parts])
+
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "InMemory":
+        return InMemory(list(zip(self._places(count, first), self.parts, strict=True)))
+
+    def kept(self, folder: Path) -> "InMemory":
+        return self
 
 
 class Lazy(Collection):
@@ -93,6 +113,26 @@ class Lazy(Collection):
 
     def map(self, function: Callable[[Any], Any]) -> "Lazy":
         return Lazy(self, function)
+
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Lazy":
+        return Lazy(_Zipped(self._places(count, first), self), lambda pair: pair)
+
+    def kept(self, folder: Path) -> "Lazy":
+        paths = []
+        for number, part in enumerate(self):
+            paths.append(folder / f"{number}.pt")
+            torch.save(part, paths[-1])
+        return Lazy(paths, partial(torch.load, weights_only=False))
+
+
+class _Zipped:
+    """Pairs of the items of two iterables, which can be gone through again as they can."""
+
+    def __init__(self, first: Iterable[Any], second: Iterable[Any]):
+        self.first, self.second = first, second
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return zip(self.first, self.second, strict=True)
 
 
 class OnDask(Collection):
@@ -117,6 +157,17 @@ class OnDask(Collection):
         function = dask.delayed(function, pure=False)
         return OnDask([function(part) for part in self.parts])
 
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "OnDask":
+        import dask
+
+        pair = dask.delayed(lambda place, part: (place, part), pure=False)
+        return OnDask([pair(*each) for each in zip(self._places(count, first), self.parts, strict=True)])
+
+    def kept(self, folder: Path) -> "OnDask":
+        import dask
+
+        return OnDask(dask.persist(*self.parts))
+
 
 class _Shared(Collection):
     """The parts of all processes."""
@@ -129,6 +180,13 @@ class _Shared(Collection):
 
     def map(self, function: Callable[[Any], Any]) -> "_Shared":
         return _Shared(self.own.map(function), self.ranks)
+
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "_Shared":
+        before = self.ranks.gathered(self.own.fold(count, int.__add__))[: self.ranks.rank]
+        return _Shared(self.own.placed(count, first + sum(before)), self.ranks)
+
+    def kept(self, folder: Path) -> "_Shared":
+        return _Shared(self.own.kept(folder), self.ranks)
 
     def total(self, function: Callable[[Any], Sequence[Tensor]]) -> list[Tensor]:
         return self.ranks.total(self.own.total(function))
@@ -342,7 +400,7 @@ def aligned_parts(collection: Collection, relation: Any, device: torch.device) -
         relation.
     """
     survey = surveyed(collection)
-    relations = relation_in_parts(collection, relation, survey, device)
+    relations = relation_in_parts(relation, survey, device, collection)
     assert survey.mean is not None
     shift = survey.shift if survey.stored_sparse else None
     mean = (survey.mean if shift is None else survey.mean - as_tensor(shift)).to(device)
@@ -372,12 +430,15 @@ def surveyed(collection: Collection) -> Survey:
     return survey
 
 
-def relation_in_parts(collection: Collection, relation: Any, survey: Survey, device: torch.device) -> RelationInParts:
-    """The relation of all samples, with the distinct targets that it needs to know."""
+def relation_in_parts(relation: Any, survey: Survey, device: torch.device, *collections: Collection) -> RelationInParts:
+    """The relation of all samples of some collections, with the distinct targets that it needs to know."""
     assert survey.targets is not None
     relations = RelationInParts(relation, survey.targets, device)
     if relations.sums_by_target:
-        relations = relations.knowing(collection.fold(lambda part: relations.distinct(part.y), relations.union))
+        distinct = (
+            collection.fold(lambda part: relations.distinct(part.y), relations.union) for collection in collections
+        )
+        relations = relations.knowing(reduce(relations.union, distinct))
     return relations
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from skrelmetric._samples import slices
 from skrelmetric.relations import Relation
 
-__all__ = ["AllPairs", "PairLoss", "PairSums", "sampled_pairs"]
+__all__ = ["AllPairs", "Moments", "PairLoss", "PairSums", "sampled_pairs"]
 
 
 class PairLoss(NamedTuple):
@@ -47,6 +47,24 @@ class PairLoss(NamedTuple):
     by_offset: float
 
 
+class Moments(NamedTuple):
+    """What of an alignment loss depends on the targets alone, and is the same for all parts of the samples.
+
+    Attributes
+    ----------
+    core : Tensor of shape (k, 1)
+        Row means of the relation, but for what a sample's own row of it adds: ``G.spread(core)`` are the means.
+    mean : float
+        Mean of the relation over all pairs.
+    mean_square : float
+        Mean of its square, which only the value of the loss depends on.
+    """
+
+    core: Tensor
+    mean: float
+    mean_square: float
+
+
 class AllPairs:
     """Alignment loss over all pairs of samples: what of it depends on the targets alone.
 
@@ -57,18 +75,27 @@ class AllPairs:
     weights : Tensor of shape (n_samples,)
         Weight p_i of each sample, float64; they sum to 1.
     mean_square : float or None, default=None
-        Mean of G_ij^2, which only the value of the loss depends on, where it is known: a batch takes that of all.
+        Mean of G_ij^2, where it is known: a batch takes that of all.
+    moments : Moments or None, default=None
+        What is known of all samples, where these are a part of them, whose weights sum to less.
     """
 
-    def __init__(self, G: Relation, weights: Tensor, mean_square: float | None = None):
+    def __init__(self, G: Relation, weights: Tensor, mean_square: float | None = None, moments: Moments | None = None):
         self.G, self.weights = G, weights
+        if moments is not None:
+            self.row_means, self.mean, self.mean_square = (
+                G.spread(moments.core)[:, 0],
+                moments.mean,
+                moments.mean_square,
+            )
+            return
         self.row_means = G.row_means(weights)
         self.mean = float(weights @ self.row_means)
         self.mean_square = float(G.mean_square(weights)) if mean_square is None else mean_square
 
-    def of(self, M: Tensor, offset: float) -> "PairSums":
+    def of(self, M: Tensor, offset: float, origin: Tensor | None = None) -> "PairSums":
         """The loss of a matrix, of shape (width, width), and an offset, for embeddings to be added."""
-        return PairSums(self, M, offset)
+        return PairSums(self, M, offset, origin)
 
 
 class PairSums:
@@ -84,6 +111,8 @@ class PairSums:
         Symmetric matrix of the distance, float64.
     offset : float
         Offset b between distance and relation.
+    origin : Tensor of shape (width,) or None, default=None
+        What is taken out of the embeddings, float64, the same for all parts; None is the mean of the first chunk.
 
     Notes
     -----
@@ -92,10 +121,10 @@ class PairSums:
     grow with the samples but for an "l1" relation, which has no sum before the samples are in order: n x p numbers.
     """
 
-    def __init__(self, pairs: AllPairs, M: Tensor, offset: float):
+    def __init__(self, pairs: AllPairs, M: Tensor, offset: float, origin: Tensor | None = None):
         self.pairs, self.M, self.offset = pairs, M, offset
         p = len(M)
-        self._origin: Tensor | None = None
+        self._origin = origin
         self._mean, self._third = M.new_zeros(p), M.new_zeros(p)
         self._second = M.new_zeros((p, p))
         self._form, self._form_square, self._form_relation = M.new_zeros(3)
@@ -128,6 +157,19 @@ class PairSums:
             self._form_square += pq @ q
             self._form_relation += pq @ self.pairs.row_means[some]
             self._collected = self.pairs.G.collect(weighted, some, self._collected)
+
+    @property
+    def totals(self) -> list[Tensor]:
+        """The sums of the embeddings that were added, which add up to those of all parts."""
+        nothing = self.pairs.weights.new_zeros((0, len(self.M)))
+        collected = self.pairs.G.collect(nothing, slice(0, 0)) if self._collected is None else self._collected
+        forms = torch.stack([self._form, self._form_square, self._form_relation])
+        return [self._mean, self._third, self._second, forms, collected]
+
+    @totals.setter
+    def totals(self, totals: list[Tensor]) -> None:
+        self._mean, self._third, self._second, forms, self._collected = totals
+        self._form, self._form_square, self._form_relation = forms
 
     @property
     def mean(self) -> Tensor:

@@ -29,7 +29,8 @@ def in_ranks(size, function, *args, timeout=60.0):
     pipes, processes = [], []
     for rank in range(size):
         here, there = CONTEXT.Pipe()
-        processes.append(CONTEXT.Process(target=_ByValue(_run, rank, size, port, timeout, function, args), args=(there,)))
+        job = _ByValue(_run, rank, size, port, timeout, function, args)
+        processes.append(CONTEXT.Process(target=job, args=(there,)))
         pipes.append(here)
     for process in processes:
         process.start()

@@ -1,19 +1,12 @@
 """Fits in several real processes equal those in one."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from tests.ranks import in_ranks
 from scipy import sparse
 
-from skrelmetric import RAMLLinear
-from skrelmetric.chunks import Chunks
-from skrelmetric.distributed import RankError, current_ranks, shards
+from skrelmetric import HRAMLTransformer, RAMLLinear
+from tests.ranks import in_ranks
 
 
 def problem(n=90, d=5, seed=0):
@@ -100,3 +93,51 @@ def test_shards_give_the_metric_of_all_samples(size, shape):
         params, *data = job
         rtol = 1e-4 if data[0].dtype == np.float32 else 1e-7 if "psd" in params else 1e-8
         assert_same(of_ranks, fitted(RAMLLinear(**params).fit(*data)), rtol)
+
+
+LINEAR = {"encoder": "mlp", "head": "linear", "n_components": 3, "max_epochs": 2}
+DEEP = {
+    "laplacian": {"n_components": 4},
+    "tanh": {"encoder": "tanh", "relation": "l1"},
+    "trained ridge": {"encoder": "mlp", "hidden_layer_sizes": (6,), "max_epochs": 2, "weight_decay": 0.01},
+    "trained on the loss": {"encoder": "tanh", "max_epochs": 2, "criterion": "loss", "relation": "discrete"},
+    "linear": {**LINEAR, "learn_scale": True},
+    "no validation": {"encoder": "mlp", "max_epochs": 2, "early_stopping": False, "relation": "jaccard"},
+    "chunks": {"encoder": "mlp", "max_epochs": 2, "chunk_size": 7, "relation": "cosine"},
+    "batches": {"encoder": "mlp", "hidden_layer_sizes": (6, 6), "max_epochs": 2, "batch_size": 20},
+    "drawn": {**LINEAR, "pairs": 50, "hard_fraction": 0.5},
+    "drawn ridge": {"encoder": "mlp", "pairs": 50, "batch_size": 30, "max_epochs": 2},
+    "lbfgs": {**LINEAR, "optimizer": "lbfgs", "max_epochs": 1},
+}
+
+
+def fit_deep_shards(ranks, cuts, jobs):
+    fits = []
+    for params, kind, X, y, weights, given in jobs:
+        rows, targets, own = (shard(array, ranks, cuts) for array in (X, y, weights))
+        metric = HRAMLTransformer(**params, random_state=0).fit(kind(rows), targets, own, **given)
+        fits.append((metric.transform(X), metric.loss_curve_, metric.validation_curve_))
+    return fits
+
+
+@pytest.mark.parametrize("size", UNEVEN)
+def test_shards_give_the_embedding_of_all_samples(size):
+    X, Y, D, _ = problem()
+    weights = np.random.default_rng(2).integers(1, 3, len(X)).astype(float)
+    given = {"X_val": problem(20, seed=5)[0], "y_val": problem(20, seed=5)[1]}
+    jobs = [
+        (params, kind, X, D if params.get("relation") == "l1" else Y, weights, {})
+        for params in DEEP.values()
+        for kind in (np.asarray, sparse.csr_array)
+    ]
+    jobs.append((DEEP["trained ridge"], np.asarray, X, Y, weights, given))
+    jobs.append((DEEP["trained on the loss"], np.asarray, X, Y, weights, given))
+    results = in_ranks(size, fit_deep_shards, UNEVEN[size], jobs)
+    assert not any(isinstance(result, Exception) for result in results), results
+    for (params, kind, X, y, weights, given), *of_ranks in zip(jobs, *results, strict=True):
+        expected = HRAMLTransformer(**params, random_state=0).fit(kind(X), y, weights, **given)
+        Z = expected.transform(X)
+        for embedding, losses, scores in of_ranks:
+            np.testing.assert_allclose(embedding, Z, rtol=0, atol=1e-8 * abs(Z).max(), err_msg=str(params))
+            np.testing.assert_allclose(losses, expected.loss_curve_, rtol=1e-8, err_msg=str(params))
+            np.testing.assert_allclose(scores, expected.validation_curve_, rtol=1e-8)

@@ -445,7 +445,7 @@ class TestCriteria:
     @pytest.mark.parametrize("n_components", [1, WIDTH])
     @pytest.mark.parametrize("exact", [False, True])
     def test_neighbour_error_is_that_of_brute_force(self, exact, n_components, n_train, n_judged, split, monkeypatch):
-        monkeypatch.setattr("skrelmetric.objectives._N_JUDGED", n_judged)
+        monkeypatch.setattr("skrelmetric.objectives.N_JUDGED", n_judged)
         head = RidgeHead(0.1) if exact else linear_head(learn_scale=True, log_scale=0.5)
         alignment, validation = split(head, n_train, n_components)
         actual = alignment.neighbour_error(validation)

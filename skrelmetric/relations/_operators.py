@@ -447,17 +447,17 @@ class Pairwise(Relation):
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         distinct, codes = self.codes[rows].unique(return_inverse=True)
-        some = self.over(codes)
+        some = self.over(codes[:, None])
         some.targets = self.targets[self._index(distinct)]
         return some
 
     @property
     def rows(self) -> Tensor:
-        return self.codes
+        return self.codes[:, None]
 
     def over(self, rows: Rows) -> Self:
         some = copy(self)
-        some.codes, some.n_samples = rows, len(rows)
+        some.codes, some.n_samples = rows[:, 0], len(rows)
         return some
 
     def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:

@@ -154,7 +154,7 @@ def _codes_of_rows(vocabulary: Vocabulary, rows: np.ndarray) -> np.ndarray:
     (words,) = vocabulary
     both = np.concatenate([words, rows.astype(words.dtype)])
     _, first, codes = np.unique(_bytes_of(both), return_index=True, return_inverse=True)
-    return first[codes[len(words) :]]  # the first of a row and its word is the word
+    return first[codes[len(words) :], None]  # the first of a row and its word is the word
 
 
 _VALUES = _Words(
