@@ -134,7 +134,8 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         """Samples of a part, of which there may be none, checked."""
         module = isinstance(getattr(self, self._module_parameter), nn.Module)
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
-        return stored(check_array(X, dtype=dtype, accept_sparse="csr", allow_nd=module, ensure_min_samples=0))
+        options = {"accept_sparse": "csr", "allow_nd": module, "ensure_min_samples": 0, "input_name": "X"}
+        return stored(check_array(X, dtype=dtype, **options))
 
     def _check_layers_and_start(self) -> None:
         if self.warm_start and self.checkpoint is not None:

@@ -131,6 +131,8 @@ class _Group(Ranks):
         self._own_device = torch.device("cpu" if hosts else "cuda")
 
     def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        if not tensors:
+            return []
         flat = torch.cat([tensor.reshape(-1).to(torch.float64) for tensor in tensors])
         device = flat.device
         self._meet("sum", flat.numel())

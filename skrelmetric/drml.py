@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from functools import partial
+from functools import partial, reduce
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -10,11 +10,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import validate_data
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._inputs import check_supervision, stacked, take
 from skrelmetric._modules import ModuleTransformer
+from skrelmetric._reading import checked_part
 from skrelmetric._sklearn import (
     EpochCallbacks,
     HasMethods,
@@ -24,11 +26,23 @@ from skrelmetric._sklearn import (
     with_callbacks,
 )
 from skrelmetric._torch import as_tensor, like, resolve_device
+from skrelmetric.chunks import Chunks
 from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
-from skrelmetric.embedding_training import Encoder, Split, Training, per_class, shuffled
+from skrelmetric.distributed import Ranks, current_ranks
+from skrelmetric.embedding_training import (
+    Encoder,
+    SharedTraining,
+    Split,
+    Training,
+    embed_shared,
+    per_class,
+    shuffled,
+)
 from skrelmetric.encoders import ACTIVATIONS, MLP
 from skrelmetric.losses import LOSSES
 from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed
+from skrelmetric.objectives_in_parts import part_at, shares_of
+from skrelmetric.parts import InMemory, Shared, surveyed
 from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
 from skrelmetric.relations import Relation
 from skrelmetric.supervision import Supervision, pair_relation
@@ -343,7 +357,7 @@ class DRMLTransformer(ModuleTransformer):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: ArrayLike, y: ArrayLike, *, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None
+        self, X: Any, y: ArrayLike | None = None, *, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None
     ) -> Self:
         """Learn the embedding.
 
@@ -370,40 +384,75 @@ class DRMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
+        ranks = current_ranks()
+        with ranks.together():
+            X, whole, counting, look = self._read_shard(X, y, ranks) if ranks.size > 1 else self._read(X, y)
+            key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
+            seed = ranks.agreed(self._seed(key))
+            split = self._split(whole, counting, X_val, y_val, seed)
+            training = split.training if split else whole
+            supervision = self._supervision(counting, training)
+            encoder = ranks.agreed(self._start(look, seed).cpu()).to(whole.weights.device)
+            objective = self._objective(encoder.head, supervision, seed)
+            batches = self._batches(training, supervision)
+            parts = encoder, objective, training, batches, self.mixed_precision, seed
+            trainer, judge = Training(*parts), embed
+            if ranks.size > 1:
+                trainer = SharedTraining(*parts, ranks=ranks, width=self._width(encoder.trunk, look))
+                judge = partial(embed_shared, ranks)
+            callbacks = EpochCallbacks(self, self.max_epochs, X, y)
+            fitted = partial(self._attributes, encoder, look, X)
+            optimizer = self._new_optimizer(trainer)
+            with progress_bar(self.max_epochs, self.verbose) as advance:
+                history = train(
+                    trainer,
+                    optimizer,
+                    partial(trainer.run_epoch, optimizer=optimizer),
+                    max_epochs=self.max_epochs,
+                    criterion=None if split is None else partial(split.judge, encoder, judge),
+                    tol=self.tol,
+                    patience=self.n_iter_no_change,
+                    checkpoint=None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt"),
+                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+                )
+            callbacks.fit_ended(fitted)
+            self.__dict__.update(fitted())
+            self.loss_curve_, self.validation_curve_ = history.losses, history.scores
+            self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
+        return self
+
+    def _read(self, X: Any, y: Any) -> tuple[Any, Part, Any, Part]:
+        """Samples as they came, those that count, their targets, and some to try the trunk on."""
+        if isinstance(X, Chunks):
+            raise ValueError(
+                "Batches are drawn among all samples, but X comes in Chunks. Pass an array, which may be a memory map."
+            )
         X = self._validated(X, reset=True)
         y = check_supervision(self, X, y)
         self._check_parameters()
         whole, counting = counted_part(X, y, None, resolve_device(self.device, X))
-        key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
-        seed = self._seed(key)
-        split = self._split(whole, counting, X_val, y_val, seed)
-        training = split.training if split else whole
-        supervision = self._supervision(counting, training)
-        encoder = self._start(training, seed)
-        objective = self._objective(encoder.head, supervision, seed)
-        trainer = Training(
-            encoder, objective, training, self._batches(training, supervision), self.mixed_precision, seed
-        )
-        callbacks = EpochCallbacks(self, self.max_epochs, X, y)
-        fitted = partial(self._attributes, encoder, whole, X)
-        optimizer = self._new_optimizer(trainer)
-        with progress_bar(self.max_epochs, self.verbose) as advance:
-            history = train(
-                trainer,
-                optimizer,
-                partial(trainer.run_epoch, optimizer=optimizer),
-                max_epochs=self.max_epochs,
-                criterion=None if split is None else partial(split.judge, encoder),
-                tol=self.tol,
-                patience=self.n_iter_no_change,
-                checkpoint=None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt"),
-                after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+        return X, whole, counting, whole
+
+    def _read_shard(self, X: Any, y: Any, ranks: Ranks) -> tuple[Any, Part, Any, Part]:
+        """The same of the samples of all processes, of which this one has its own and all have the targets."""
+        if self.checkpoint is not None:
+            raise ValueError(
+                "checkpoint keeps the state of a fit to samples of one process. Pass None within shards()."
             )
-        callbacks.fit_ended(fitted)
-        self.__dict__.update(fitted())
-        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
-        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        return self
+        device = resolve_device(self.device, X)
+        part = checked_part(self._rows, X, y)
+        validate_data(self, X, skip_check_array=True)
+        self._check_parameters()
+        collection = Shared(InMemory([part]), ranks)
+        survey = surveyed(collection)
+        start = sum(ranks.gathered(len(part.weights))[: ranks.rank])
+        n, n_own = survey.n_samples, len(part.weights)
+        rows = torch.full((n,), -1, dtype=torch.int64, device=device)
+        rows[start : start + n_own] = torch.arange(n_own, device=device)
+        weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
+        whole = Part(part.X, rows, weights, torch.arange(n, device=device))
+        look = part_at(shares_of(collection, survey, None, device), torch.arange(2, device=device), survey)
+        return X, whole, reduce(stacked, ranks.gathered(part.y)), look
 
     def _check_parameters(self) -> None:
         if self.n_components % self._n_branches:
@@ -503,7 +552,7 @@ class DRMLTransformer(ModuleTransformer):
         generator = torch.Generator().manual_seed(seed)
         trunk = self._new_trunk(example, generator).to(device)
         dtype = dtype_of(trunk, part.float_dtype)
-        width = embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), device), dtype).shape[1]
+        width = self._width(trunk, part)
         if not self.relational:
             plain = PlainHead(width, self.n_components, self._n_branches, generator, dtype)
             return Encoder(trunk, plain, self.output, self.normalize).to(device)
@@ -517,6 +566,12 @@ class DRMLTransformer(ModuleTransformer):
             **self._reading,
         )
         return Encoder(trunk, ensemble, self.output, self.normalize).to(device)
+
+    @staticmethod
+    def _width(trunk: nn.Module, part: Part) -> int:
+        """Number of features of a trunk."""
+        dtype = dtype_of(trunk, part.float_dtype)
+        return embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), part.weights.device), dtype).shape[1]
 
     def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
         if isinstance(self.trunk, nn.Module):

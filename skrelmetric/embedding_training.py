@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 
 from skrelmetric._retrieval import retrieve
 from skrelmetric.discrimination import Discrimination, PlainDiscrimination, PlainHead
+from skrelmetric.distributed import Ranks
 from skrelmetric.objectives import Part, drawing, dtype_of, embed, n_batches, relation_to_neighbours
 from skrelmetric.relational import RelationalEnsemble
 from skrelmetric.relations import Relation
 
-__all__ = ["Encoder", "Split", "Training", "per_class", "shuffled"]
+__all__ = ["Encoder", "SharedTraining", "Split", "Training", "embed_shared", "per_class", "shuffled"]
 
 
 class Encoder(nn.Module):
@@ -64,7 +65,7 @@ class Split(NamedTuple):
     validation: Part
     truth: Relation | Tensor  # of the targets, or the classes where whole ones are held out
 
-    def judge(self, encoder: Encoder) -> float:
+    def judge(self, encoder: Encoder, embed: Callable[..., Tensor] = embed) -> float:
         """How far the validation samples' neighbours are from what they should be, the lower the better."""
         embedded = partial(embed, encoder, dtype=dtype_of(encoder.head))
         if isinstance(self.truth, Tensor):
@@ -125,16 +126,77 @@ class Training(nn.Module):
 
     def _step(self, rows: Tensor, generator: Generator, optimizer: Optimizer) -> float:
         rows = rows.to(self.part.weights.device)
-        x = self.part.read(rows, dtype_of(self.encoder.head))
         optimizer.zero_grad()
         seed = int(torch.randint(2**31, (), generator=generator))
-        with drawing(seed, x.device):
-            with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
-                y = self.encoder.trunk(x)
-            total = self.objective(y.to(dtype_of(self.encoder.head)), rows, generator).total
-        total.backward()
+        with drawing(seed, rows.device):
+            total = self._backward(rows, generator)
         optimizer.step()
+        return total
+
+    def _backward(self, rows: Tensor, generator: Generator) -> float:
+        """Loss of a batch with its gradients."""
+        total = self.objective(self._features(self.part, rows), rows, generator).total
+        total.backward()
         return float(total.detach())
+
+    def _features(self, part: Part, rows: Tensor) -> Tensor:
+        """Trunk features of some samples."""
+        dtype = dtype_of(self.encoder.head)
+        x = part.read(rows, dtype)
+        with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
+            return self.encoder.trunk(x).to(dtype)
+
+
+class SharedTraining(Training):
+    """Training on the global batches of several processes, each of which runs the trunk on its own samples.
+
+    Head and losses see the features of the whole batch in every process, and so take the same steps.
+
+    Parameters
+    ----------
+    *args
+        Those of Training; rows of the part that are other processes' are -1.
+    ranks : Ranks
+        The processes.
+    width : int
+        Number of trunk features.
+    """
+
+    def __init__(self, *args: Any, ranks: Ranks, width: int):
+        super().__init__(*args)
+        self.ranks, self.width = ranks, width
+
+    def _backward(self, rows: Tensor, generator: Generator) -> float:
+        dtype, own, y = dtype_of(self.encoder.head), owned(self.part)[rows], None
+        Y = torch.zeros((len(rows), self.width), dtype=dtype, device=rows.device)
+        if own.any():
+            y = self._features(self.part, rows[own])
+            Y[own] = y.detach()
+        Y = self.ranks.total([Y])[0].to(dtype).requires_grad_()
+        total = self.objective(Y, rows, generator).total
+        total.backward()
+        if y is not None and y.requires_grad and Y.grad is not None:
+            y.backward(Y.grad[own])
+        trunk = [p for p in self.encoder.trunk.parameters() if p.requires_grad]
+        gradients = self.ranks.total([torch.zeros_like(p) if p.grad is None else p.grad for p in trunk])
+        for parameter, gradient in zip(trunk, gradients, strict=True):
+            parameter.grad = gradient.to(parameter.dtype)
+        return float(total.detach())
+
+
+def owned(part: Part) -> Tensor:
+    """Mask of the samples of a part that are this process's."""
+    assert part.rows is not None
+    return part.rows >= 0
+
+
+def embed_shared(ranks: Ranks, encoder: Encoder, part: Part, dtype: torch.dtype) -> Tensor:
+    """Embeddings of all samples of a part, each from the process whose it is."""
+    own = owned(part)
+    Z = torch.zeros((part.n_samples, encoder.n_components), dtype=dtype, device=part.weights.device)
+    if own.any():
+        Z[own] = embed(encoder, part.some(own.nonzero()[:, 0]), dtype)
+    return ranks.total([Z])[0].to(dtype)
 
 
 def shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -437,7 +437,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
 def _rows(X: Any) -> Any:
     """Samples of a part, of which there may be none, checked."""
-    X = check_array(X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=0)
+    X = check_array(X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=0, input_name="X")
     return canonical(X) if sparse.issparse(X) else as_tensor(X)
 
 

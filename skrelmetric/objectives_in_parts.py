@@ -33,7 +33,7 @@ class Share(NamedTuple):
 
     start: int
     part: Part
-    G: Relation
+    G: Any
 
     @property
     def n_samples(self) -> int:
@@ -51,13 +51,16 @@ class Share(NamedTuple):
         return Share(start, part, self.G.over(relation_rows(self, index)))
 
 
-def shares_of(collection: Collection, survey: Survey, relations: RelationInParts, device: torch.device) -> Collection:
-    """Shares of samples that were surveyed, with the relation that they have in common."""
+def shares_of(
+    collection: Collection, survey: Survey, relations: RelationInParts | None, device: torch.device
+) -> Collection:
+    """Shares of samples that were surveyed, with the relation that they have in common, if they need one."""
 
     def bound(placed: tuple[int, Counted]) -> Share:
         start, (X, y, weights) = placed
         weights = survey.shares(weights).to(device)
-        return Share(start, Part(X, None, weights, torch.arange(len(weights), device=device)), relations.of(y))
+        part = Part(X, None, weights, torch.arange(len(weights), device=device))
+        return Share(start, part, relations and relations.of(y))
 
     return collection.placed(lambda part: len(part.weights)).map(bound)
 

@@ -169,7 +169,7 @@ class OnDask(Collection):
         return OnDask(dask.persist(*self.parts))
 
 
-class _Shared(Collection):
+class Shared(Collection):
     """The parts of all processes."""
 
     def __init__(self, own: Collection, ranks: Ranks):
@@ -178,15 +178,15 @@ class _Shared(Collection):
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
         return reduce(merge, self.ranks.gathered(self.own.fold(function, merge)))
 
-    def map(self, function: Callable[[Any], Any]) -> "_Shared":
-        return _Shared(self.own.map(function), self.ranks)
+    def map(self, function: Callable[[Any], Any]) -> "Shared":
+        return Shared(self.own.map(function), self.ranks)
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "_Shared":
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Shared":
         before = self.ranks.gathered(self.own.fold(count, int.__add__))[: self.ranks.rank]
-        return _Shared(self.own.placed(count, first + sum(before)), self.ranks)
+        return Shared(self.own.placed(count, first + sum(before)), self.ranks)
 
-    def kept(self, folder: Path) -> "_Shared":
-        return _Shared(self.own.kept(folder), self.ranks)
+    def kept(self, folder: Path) -> "Shared":
+        return Shared(self.own.kept(folder), self.ranks)
 
     def total(self, function: Callable[[Any], Sequence[Tensor]]) -> list[Tensor]:
         return self.ranks.total(self.own.total(function))
@@ -194,7 +194,7 @@ class _Shared(Collection):
 
 def shared(own: Collection, ranks: Ranks) -> Collection:
     """The parts of all processes, of which this one has its own."""
-    return _Shared(own, ranks) if ranks.size > 1 else own
+    return Shared(own, ranks) if ranks.size > 1 else own
 
 
 def _added(some: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:

@@ -56,7 +56,10 @@ class _ByValue:
 def _received(pipe, process):
     while process.is_alive() and not pipe.poll(0.05):
         pass
-    return pipe.recv() if pipe.poll() else None
+    try:
+        return pipe.recv() if pipe.poll() else None
+    except EOFError:
+        return None
 
 
 def _run(rank, size, port, timeout, function, args, pipe):

@@ -1,11 +1,21 @@
 """Fits in several real processes equal those in one."""
 
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from skrelmetric import HRAMLTransformer, RAMLLinear
+from skrelmetric import DRMLTransformer, HRAMLTransformer, RAMLLinear
+from skrelmetric.chunks import Chunks
+from skrelmetric.datasets import load_emotions
+from skrelmetric.distributed import RankError, current_ranks, shards
+from skrelmetric.relations import make_relation
 from tests.ranks import in_ranks
 
 
@@ -141,3 +151,165 @@ def test_shards_give_the_embedding_of_all_samples(size):
             np.testing.assert_allclose(embedding, Z, rtol=0, atol=1e-8 * abs(Z).max(), err_msg=str(params))
             np.testing.assert_allclose(losses, expected.loss_curve_, rtol=1e-8, err_msg=str(params))
             np.testing.assert_allclose(scores, expected.validation_curve_, rtol=1e-8)
+
+
+RELATIONAL = {
+    "default": {"hidden_layer_sizes": (5,)},
+    "triplets": {"loss": "triplet", "samples_per_class": 4},
+    "balanced": {"loss": "margin", "assignment": "balanced", "hidden_layer_sizes": (5,)},
+    "plain": {"relational": False, "loss": "contrastive", "hidden_layer_sizes": (4,)},
+    "classes": {"hold_out": "classes", "validation_fraction": 0.5, "loss": "cosface"},
+    "no validation": {"early_stopping": False, "loss": "soft_triple", "hidden_layer_sizes": (4,)},
+}
+
+
+def fit_relational_shards(ranks, cuts, jobs):
+    fits = []
+    for params, kind, X, y in jobs:
+        rows, targets = (shard(array, ranks, cuts) for array in (X, y))
+        metric = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0).fit(kind(rows), targets)
+        fits.append((metric.transform(X), metric.loss_curve_, metric.validation_curve_))
+    return fits
+
+
+def test_relational_metrics_are_trained_on_global_batches():
+    X, Y, *_ = problem()
+    classes = np.array(list("abcde"))[np.arange(len(X)) % 5]
+    jobs = [(params, np.asarray, X, classes) for params in RELATIONAL.values()]
+    jobs.append((RELATIONAL["default"], sparse.csr_array, X, Y))
+    results = in_ranks(3, fit_relational_shards, UNEVEN[3], jobs)
+    assert not any(isinstance(result, Exception) for result in results), results
+    for (params, kind, X, y), *of_ranks in zip(jobs, *results, strict=True):
+        expected = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0).fit(kind(X), y)
+        for embedding, losses, scores in of_ranks:
+            np.testing.assert_allclose(embedding, expected.transform(X), rtol=0, atol=1e-8, err_msg=str(params))
+            np.testing.assert_allclose(losses, expected.loss_curve_, rtol=1e-8)
+            np.testing.assert_allclose(scores, expected.validation_curve_, rtol=1e-8)
+
+
+def with_nan_in(ranks, bad):
+    X, Y, *_ = problem()
+    if ranks.rank == bad:
+        X[ranks.rows(len(X)).start] = np.nan
+    rows = ranks.rows(len(X))
+    return RAMLLinear().fit(X[rows], Y[rows])
+
+
+@pytest.mark.parametrize("bad", [0, 2])
+def test_an_error_in_one_process_is_an_error_in_all(bad):
+    results = in_ranks(3, with_nan_in, bad)
+    for rank, error in enumerate(results):
+        if rank == bad:
+            assert isinstance(error, ValueError)
+            assert "NaN" in str(error)
+        else:
+            assert isinstance(error, RankError)
+            assert f"rank {bad} with ValueError: Input X contains NaN" in str(error)
+
+
+def killed(ranks, how):
+    X, Y, *_ = problem()
+    rows = ranks.rows(len(X))
+    metric = RAMLLinear().fit(X[rows], Y[rows])
+    if ranks.rank == 1 and how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if ranks.rank == 1 and how == "sleeps":
+        time.sleep(12)
+        return None
+    return metric.fit(X[rows], Y[rows])
+
+
+@pytest.mark.parametrize("how", ["dies", "sleeps"])
+def test_a_process_that_is_gone_is_an_error_in_the_others(how):
+    start = time.monotonic()
+    results = in_ranks(3, killed, how, timeout=6.0)
+    assert time.monotonic() - start < 60  # no hang; each start takes seconds on a busy machine
+    for error in (results[0], results[2]):
+        assert isinstance(error, RankError)
+        assert "Lost contact with another process" in str(error)
+    assert not isinstance(results[1], RAMLLinear)
+
+
+def at_odds(ranks, what):
+    X, Y, *_ = problem()
+    rows = ranks.rows(len(X))
+    odd = ranks.rank == 1
+    if what == "features":
+        return RAMLLinear().fit(X[rows, : 4 if odd else 5], Y[rows])
+    if what == "estimator":
+        return (HRAMLTransformer() if odd else RAMLLinear()).fit(X[rows], Y[rows])
+    if what == "kind":
+        return RAMLLinear().fit(sparse.csr_array(X[rows]) if odd else X[rows], Y[rows])
+    if what == "targets":
+        return RAMLLinear().fit(X[rows], Y[rows, : 2 if odd else 4])
+    return RAMLLinear().fit(X[:1] if ranks.rank == 0 else X[:0], Y[:1] if ranks.rank == 0 else Y[:0])
+
+
+MESSAGES = {
+    "features": "dense of shape (5,) in one part and dense of shape (4,)",
+    "estimator": "at different steps",
+    "kind": "dense of shape (5,) in one part and sparse",
+    "targets": "numbers of shape (4,) a sample in one part",
+    "few": "1 samples of all parts have a positive weight",
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_processes_at_odds_are_told(what):
+    for error in in_ranks(2, at_odds, what):
+        assert isinstance(error, ValueError | RankError), error
+        assert MESSAGES[what] in str(error)
+
+
+def test_what_needs_all_samples_says_so():
+    X, Y, *_ = problem(40)
+    chunks = Chunks.of(X, Y, chunk_size=10)
+    with pytest.raises(ValueError, match="solver='krr' draws pairs"):
+        RAMLLinear(solver="krr").fit(chunks)
+    with pytest.raises(ValueError, match="Chunks hold the targets"):
+        RAMLLinear().fit(chunks, Y)
+    with pytest.raises(ValueError, match="use partial_fit chunk by chunk"):
+        HRAMLTransformer(encoder="mlp", batch_size=4).fit(chunks)
+    with pytest.raises(ValueError, match="checkpoint"):
+        HRAMLTransformer(checkpoint="folder").fit(chunks)
+    with pytest.raises(ValueError, match="X comes in Chunks"):
+        DRMLTransformer().fit(chunks)
+    with pytest.raises(ValueError, match="operator over given samples"):
+        RAMLLinear(relation=make_relation(Y)).fit(chunks)
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    X, Y, *_ = problem(30)
+    with shards() as ranks:
+        assert (ranks.rank, ranks.size) == (0, 1)
+        assert current_ranks() is ranks
+        assert ranks.rows(7) == slice(0, 7)
+        assert ranks.gathered("a") == ["a"]
+        metric = RAMLLinear().fit(X[ranks.rows(30)], Y[ranks.rows(30)])
+    np.testing.assert_array_equal(metric.components_, RAMLLinear().fit(X, Y).components_)
+
+
+def test_torchrun_starts_a_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+from skrelmetric import RAMLLinear
+from skrelmetric.datasets import load_emotions
+from skrelmetric.distributed import shards
+
+X, Y = load_emotions(return_X_y=True)
+with shards() as ranks:
+    rows = ranks.rows(len(X))
+    metric = RAMLLinear().fit(X[rows], Y[rows])
+print(f"rank {ranks.rank} of {ranks.size}: {metric.offset_:.6f}", flush=True)
+"""
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    X, Y = load_emotions(return_X_y=True)
+    expected = RAMLLinear().fit(X, Y).offset_
+    lines = sorted(line for line in run.stdout.splitlines() if line.startswith("rank"))
+    assert lines == [f"rank {rank} of 2: {expected:.6f}" for rank in range(2)]
