@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import results
 from benchmarks.datasets import DATASETS, Source, own_source
-from benchmarks.experiment import OFFICIAL, Cell, Record, Settings, cells, run, versions
+from benchmarks.experiment import HELD_OUT, OFFICIAL, Cell, Record, Settings, cells, run, versions
 from benchmarks.profiles import PROFILES
-from benchmarks.table import comparison_tables, grid_table, speed_table
+from benchmarks.table import comparison_tables, grid_table, speed_table, usage_tables
 from benchmarks.tasks import TASKS
 
 _SPEED = "speed"
@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--scheduler needs --backend dask")
     if options.timeout and options.backend == "dask":
         parser.error("--timeout has no effect on Dask's workers: leave one of the two out")
+    if options.alone is None:
+        options.alone = options.profile != _SPEED and PROFILES[options.profile].alone
+    if options.alone and (options.backend == "dask" or options.jobs not in (None, 1)):
+        parser.error("with --alone nothing else runs: leave --jobs and --backend out, or pass --no-alone")
+    options.jobs = 1 if options.alone else options.jobs or joblib.cpu_count()
     console = Console(markup=False)  # names of files and methods are words
     if options.grids:
         console.print(grid_table(TASKS))
@@ -69,6 +74,8 @@ def _compare(options: Namespace, console: Console) -> int:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
     held = [] if options.anew else results.read(options.out)
+    if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
+        held = [record for record in held if record.get("alone")]
     none: list[Cell] = []
     records, missing = (results.shown(comparison, held), none) if options.no_run else results.done(comparison, held)
     if records and missing:
@@ -77,8 +84,9 @@ def _compare(options: Namespace, console: Console) -> int:
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
-            new = run(missing, options.jobs, options.backend, options.scheduler)
-            for record in results.keep(({**record, "jobs": options.jobs} for record in new), options.out):
+            new = run(missing, options.jobs, options.backend, options.scheduler, options.alone)
+            circumstances = {"jobs": options.jobs, "alone": options.alone}
+            for record in results.keep((record | circumstances for record in new), options.out):
                 records.append(record)
                 progress.advance(bar)
     except KeyboardInterrupt:
@@ -111,7 +119,8 @@ def _show(records: list[Record], options: Namespace, console: Console) -> None:
     """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
     from benchmarks.ranking import ranking_tables
 
-    for table in [*comparison_tables(records, paper=options.profile == "paper"), *ranking_tables(records)]:
+    compared = comparison_tables(records, paper=options.profile == "paper")
+    for table in [*compared, *usage_tables(records), *ranking_tables(records)]:
         console.print(table)
     for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
         _complain(console, f"Failed: {error}")
@@ -130,7 +139,7 @@ def _sources(options: Namespace) -> list[Source]:
 
 
 def _methods(source: Source, options: Namespace) -> list[str]:
-    return options.methods or TASKS[source.task].up_to(PROFILES[options.profile].tier)
+    return options.methods or PROFILES[options.profile].methods(TASKS[source.task])
 
 
 def _settings(source: Source, options: Namespace) -> Settings:
@@ -170,10 +179,10 @@ def _progress(console: Console) -> Progress:
 
 
 def _folds(text: str) -> int | str:
-    if text == OFFICIAL:
+    if text in (OFFICIAL, HELD_OUT):
         return text
     if not text.isdecimal() or int(text) < 2:
-        raise ArgumentTypeError(f"{text!r} is neither a number of folds from 2 on nor {OFFICIAL!r}")
+        raise ArgumentTypeError(f"{text!r} is neither a number of folds from 2 on nor {OFFICIAL!r} or {HELD_OUT!r}")
     return int(text)
 
 
@@ -241,7 +250,8 @@ def _parser() -> ArgumentParser:
         "--folds",
         type=_folds,
         metavar="N",
-        help=f"number of folds, or {OFFICIAL!r} for the official split (default: as the profile has it)",
+        help=f"number of folds, {OFFICIAL!r} for the official split, or {HELD_OUT!r} for a third held out at random "
+        "(default: as the profile has it)",
     )
     how.add_argument("--repeats", type=_positive, metavar="N", help="repeats of the folds, with other seeds")
     how.add_argument("--seed", type=_whole, help="seed of folds and methods (default: 0)")
@@ -259,9 +269,14 @@ def _parser() -> ArgumentParser:
     how.add_argument(
         "--jobs",
         type=_positive,
-        default=joblib.cpu_count(),
         metavar="N",
         help="parallel processes (default: the number of cores)",
+    )
+    how.add_argument(
+        "--alone",
+        action=BooleanOptionalAction,
+        help="run one fold of a method after another, each in a process of its own, and record its memory where the "
+        "system tells it (default: as the profile has it)",
     )
     how.add_argument("--backend", choices=("loky", "dask"), default="loky", help="what runs them (default: loky)")
     how.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster (default: one on this machine)")

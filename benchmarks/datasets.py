@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from skrelmetric.datasets import (
     LDL_NAMES,
     MULAN_NAMES,
+    fetch_imdb,
     fetch_ldl,
     fetch_mulan,
     fetch_omniglot,
@@ -24,18 +26,19 @@ from skrelmetric.datasets import (
 class DataSet(NamedTuple):
     """Samples, targets, and how many samples lead as the official training part, if there is one."""
 
-    X: np.ndarray
+    X: np.ndarray | sparse.csr_array
     Y: np.ndarray
     n_train: int | None = None
 
 
 class Source(NamedTuple):
-    """Where a data set is: a name that is known here, or a file and its target columns."""
+    """Where a data set is: a name that is known here, or a file and its target columns; and whether it is sparse."""
 
     name: str
     task: str
     path: str | None = None
     labels: tuple[str, ...] | int | None = None
+    is_sparse: bool = False
 
 
 BUNDLED: dict[str, Callable] = {"yeast": load_yeast, "emotions": load_emotions}
@@ -49,13 +52,13 @@ _CLASSES: dict[str, Callable] = {
 }
 
 _TASKS = {
-    **dict.fromkeys(MULAN_NAMES, "multilabel"),
+    **dict.fromkeys([*MULAN_NAMES, "imdb"], "multilabel"),
     **dict.fromkeys(LDL_NAMES, "label distribution"),
     **dict.fromkeys(_CLASSES, "classification"),
     "omniglot": "retrieval",
 }
 
-DATASETS = {name: Source(name, task) for name, task in _TASKS.items()}
+DATASETS = {name: Source(name, task, is_sparse=name == "imdb") for name, task in _TASKS.items()}
 """Data sets that have a name here."""
 
 
@@ -75,6 +78,8 @@ def load(source: Source) -> DataSet:
     name = source.name
     if source.path is not None:
         return _own(source.path, source.labels)
+    if name == "imdb":
+        return DataSet(*fetch_imdb(return_X_y=True))
     if source.task == "label distribution":
         return DataSet(*fetch_ldl(name, return_X_y=True))
     if source.task == "classification":

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -20,30 +20,42 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold, RepeatedMultilabelStratifiedKFold
+from iterstrat.ml_stratifiers import (
+    MultilabelStratifiedKFold,
+    MultilabelStratifiedShuffleSplit,
+    RepeatedMultilabelStratifiedKFold,
+)
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     RepeatedKFold,
     RepeatedStratifiedKFold,
+    ShuffleSplit,
     StratifiedKFold,
+    StratifiedShuffleSplit,
 )
 
 import benchmarks
 import skrelmetric
 from benchmarks.datasets import Source, digest, load
+from benchmarks.memory import watched
+from benchmarks.methods import Method, for_sparse
 from benchmarks.tasks import TASKS
 
 OFFICIAL = "official"
+HELD_OUT = "held-out"
 
 Record = dict[str, Any]
 """What a cell came to, ready for JSON."""
 
 INNER_FOLDS = 3
 """Folds of the training part that hyper-parameters are chosen by."""
+
+_TEST_SHARE = 1 / 3  # of what is held out once
 
 _NO_FIGURES = ("report", "plotting")  # folders of source that no figure depends on
 
@@ -54,6 +66,12 @@ _REPEATED = {
     "classification": RepeatedStratifiedKFold,
     "label distribution": RepeatedKFold,
 }
+_ONCE = {
+    "multilabel": MultilabelStratifiedShuffleSplit,
+    "classification": StratifiedShuffleSplit,
+    "label distribution": ShuffleSplit,
+    "retrieval": GroupShuffleSplit,
+}
 _INNER = {"multilabel": MultilabelStratifiedKFold, "classification": StratifiedKFold, "label distribution": KFold}
 
 
@@ -62,10 +80,10 @@ class Settings(NamedTuple):
 
     Attributes
     ----------
-    folds : int or "official"
-        Number of folds, or the official split.
+    folds : int, "official" or "held-out"
+        Number of folds, the official split, or one third that is held out at random.
     repeats : int
-        Repeats of the folds; of the official split, with other seeds of the methods.
+        Repeats of the folds, or of what is held out; of the official split, with other seeds of the methods.
     seed : int
         Seed of folds and methods.
     search : bool
@@ -99,18 +117,20 @@ class Cell(NamedTuple):
 
     def model(self) -> BaseEstimator:
         """What is fitted to the training part: the method, or the search over its grid."""
-        task = TASKS[self.source.task]
-        method = task.methods[self.method]
+        task, method = TASKS[self.source.task], self._method()
         model = method.build(self.seed)
         if not (self.settings.search and method.grid):
             return model
         folds = _INNER[self.source.task](INNER_FOLDS, shuffle=True, random_state=self.seed)
         return GridSearchCV(model, method.grid, scoring=task.scorers[task.searched], cv=folds)
 
+    def _method(self) -> Method:
+        method = TASKS[self.source.task].methods[self.method]
+        return for_sparse(method) if self.source.is_sparse else method
+
     def identity(self) -> Record:
         """All that the scores depend on, ready for JSON."""
-        task = TASKS[self.source.task]
-        method = task.methods[self.method]
+        task, method = TASKS[self.source.task], self._method()
         parameters = method.build(self.seed).get_params().items()
         return {
             "dataset": self.source.name,
@@ -135,10 +155,10 @@ class Cell(NamedTuple):
 
 
 def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and test indices of every fold of every repeat, or of the official split in every repeat.
+    """Training and test indices of every fold of every repeat, or of the one split in every repeat.
 
-    Folds are stratified by class, and those of label sets by label (Sechidis et al., 2011). Folds for retrieval have
-    whole classes, so that the classes of the test part were never seen.
+    Folds, and what is held out, are stratified by class, and those of label sets by label (Sechidis et al., 2011).
+    Those for retrieval have whole classes, so that the classes of the test part were never seen.
 
     Raises
     ------
@@ -147,17 +167,22 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
     """
     X, Y, n_train = load(source)
     n_folds, n_repeats, seed = settings.folds, settings.repeats, settings.seed
-    if isinstance(n_folds, str):
+    if n_folds == OFFICIAL:
         if n_train is None:
-            raise ValueError(f"{source.name} has no official split. Pass a number of folds.")
-        return [(np.arange(n_train), np.arange(n_train, len(X)))] * n_repeats
-    if source.task == "retrieval":
-        folds = (GroupKFold(n_folds, shuffle=True, random_state=seed + repeat) for repeat in range(n_repeats))
-        return [split for each in folds for split in each.split(X, groups=Y)]
-    splitter = _REPEATED[source.task](n_splits=n_folds, n_repeats=n_repeats, random_state=seed)
+            raise ValueError(f"{source.name} has no official split. Pass a number of folds, or {HELD_OUT!r}.")
+        return [(np.arange(n_train), np.arange(n_train, len(Y)))] * n_repeats
+    if n_folds == HELD_OUT:
+        splitters = [_ONCE[source.task](n_repeats, test_size=_TEST_SHARE, random_state=seed)]
+    elif source.task == "retrieval":
+        splitters = [GroupKFold(n_folds, shuffle=True, random_state=seed + repeat) for repeat in range(n_repeats)]
+    else:
+        splitters = [_REPEATED[source.task](n_splits=n_folds, n_repeats=n_repeats, random_state=seed)]
+    groups = Y if source.task == "retrieval" else None
     try:
-        return list(splitter.split(X, Y))
+        return [split for splitter in splitters for split in splitter.split(X, Y, groups)]
     except ValueError as error:
+        if n_folds == HELD_OUT:
+            raise ValueError(f"No third of {source.name} can be held out: {error} Pass a number of --folds.") from error
         raise ValueError(f"{source.name} cannot be split into {n_folds} folds: {error} Pass fewer --folds.") from error
 
 
@@ -172,8 +197,15 @@ def cells(source: Source, methods: list[str], settings: Settings) -> list[Cell]:
     ]
 
 
-def run_cell(cell: Cell) -> Record:
+def run_cell(cell: Cell, with_memory: bool = False) -> Record:
     """Fit a method on the training part and score it on the test part.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to run.
+    with_memory : bool, default=False
+        Whether to record the memory of this process, which should then have run nothing else.
 
     Returns
     -------
@@ -186,7 +218,7 @@ def run_cell(cell: Cell) -> Record:
         warnings.simplefilter("always")
         try:
             with _time_limit(cell.settings.timeout):
-                record |= _measured(cell)
+                record |= _measured(cell, with_memory)
         except _OutOfTime:
             record["error"] = f"stopped after {cell.settings.timeout:g} s"
         except Exception as error:  # a method that fails is a result, and the others go on
@@ -194,26 +226,29 @@ def run_cell(cell: Cell) -> Record:
     return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
 
 
-def _measured(cell: Cell) -> Record:
+def _measured(cell: Cell, with_memory: bool) -> Record:
     X, Y, _ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
-    with TemporaryDirectory() as folder:
-        if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
-            model.estimator.set_params(memory=folder)
-        start = perf_counter()
-        model.fit(X[cell.train], Y[cell.train])
-        fitted = perf_counter()
-    scores = check_scoring(model, task.scorers)(model, X[cell.test], Y[cell.test])
-    scored = perf_counter()
+    with watched() as memory:
+        with TemporaryDirectory() as folder:
+            if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
+                model.estimator.set_params(memory=folder)
+            start = perf_counter()
+            model.fit(X[cell.train], Y[cell.train])
+            fitted = perf_counter()
+        scores = check_scoring(model, task.scorers)(model, X[cell.test], Y[cell.test])
+        scored = perf_counter()
     values = {criterion.title: criterion.sign * float(scores[criterion.scorer]) for criterion in task.criteria}
     undefined = [title for title, value in values.items() if not np.isfinite(value)]
     if undefined:
         raise ValueError(f"{', '.join(undefined)} came out as no number.")
-    times = {"fit_seconds": fitted - start, "score_seconds": scored - fitted, "scores": values}
+    measured: Record = {"fit_seconds": fitted - start, "score_seconds": scored - fitted, "scores": values}
+    if with_memory and memory:
+        measured["memory_mib"] = memory
     if not isinstance(model, GridSearchCV):
-        return times
+        return measured
     chosen = {name: _plain(value) for name, value in model.best_params_.items()}
-    return times | {"fit_seconds": model.refit_time_, "search_seconds": fitted - start, "chosen": chosen}
+    return measured | {"fit_seconds": model.refit_time_, "search_seconds": fitted - start, "chosen": chosen}
 
 
 class _OutOfTime(BaseException):
@@ -239,7 +274,13 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: str | None = None) -> Iterator[Record]:
+def run(
+    comparison: list[Cell],
+    n_jobs: int,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    alone: bool = False,
+) -> Iterator[Record]:
     """Records of all cells, as they are done.
 
     Parameters
@@ -253,6 +294,8 @@ def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: s
     scheduler : str or None, default=None
         Address of a running Dask cluster, whose workers must have this package and find the same files; None starts
         `n_jobs` workers here.
+    alone : bool, default=False
+        Whether cells run one after another instead, each in a process of its own, whose memory is recorded.
 
     Raises
     ------
@@ -267,6 +310,9 @@ def run(comparison: list[Cell], n_jobs: int, backend: str = "loky", scheduler: s
 
     # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
     plain_last = sorted(comparison, key=place_in_table, reverse=True)
+    if alone:
+        yield from (_alone(cell, with_memory=True) for cell in plain_last)
+        return
     workers = _cluster(n_jobs, scheduler) if backend == "dask" else nullcontext(n_jobs)
     with workers as n_workers, joblib.parallel_config(backend, n_jobs=n_workers):
         left = dict(enumerate(plain_last))
@@ -285,13 +331,17 @@ def _placed(place: int, cell: Cell) -> tuple[int, Record]:
     return place, run_cell(cell)
 
 
-def _alone(cell: Cell) -> Record:
+def _alone(cell: Cell, with_memory: bool = False) -> Record:
     """Record of a cell that is run in a process of its own, whose death is then a failure of this cell alone."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
-            return process.submit(run_cell, cell).result()
+            return process.submit(run_cell, cell, with_memory).result()
         except BrokenExecutor:
             return cell.identity() | {"error": "its process was killed, perhaps for want of memory", "warnings": []}
+        except KeyboardInterrupt:  # which that process need not have heard of
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import MinMaxScaler, SplineTransformer, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, SplineTransformer, StandardScaler
 from sklearn.svm import SVC, SVR
 
 from benchmarks.images import LOSSES
@@ -44,6 +44,16 @@ class Method(NamedTuple):
     tier: str = "full"
 
 
+def for_sparse(method: Method) -> Method:
+    """The method with scaling that leaves zeros where they are: distances do not depend on the mean."""
+
+    def build(seed: int) -> BaseEstimator:
+        model = method.build(seed)
+        return model.set_params(scale=StandardScaler(with_mean=False)) if "scale" in model.get_params() else model
+
+    return method._replace(build=build, grid=method.grid | _SPARSE_SCALE if "scale" in method.grid else method.grid)
+
+
 class _Metric(NamedTuple):
     """Steps of a pipeline between scaling and prediction, for a seed."""
 
@@ -53,6 +63,7 @@ class _Metric(NamedTuple):
 
 
 _SCALE: Grid = {"scale": [StandardScaler(), MinMaxScaler()]}
+_SPARSE_SCALE: Grid = {"scale": [StandardScaler(with_mean=False), MaxAbsScaler()]}
 _ALPHA: Grid = {"metric__alpha": [0.3, 1.0, 3.0, 10.0]}
 
 

@@ -3,16 +3,30 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks.datasets import BUNDLED, DATASETS, Source
-from benchmarks.experiment import OFFICIAL, Settings
+from benchmarks.datasets import BUNDLED, DATASETS, Source, load
+from benchmarks.experiment import HELD_OUT, OFFICIAL, Settings
+from benchmarks.tasks import Task
 
 
 class Profile(NamedTuple):
-    """Data sets, the tier of methods, and the settings on each data set."""
+    """What is compared, and how.
+
+    Attributes
+    ----------
+    datasets : tuple of str
+        Names of the data sets.
+    methods : callable
+        Names of the methods for a task.
+    settings : callable
+        Settings on a data set.
+    alone : bool
+        Whether methods run one after another, each in a process of its own whose memory is recorded.
+    """
 
     datasets: tuple[str, ...]
-    tier: str
+    methods: Callable[[Task], list[str]]
     settings: Callable[[Source], Settings]
+    alone: bool = False
 
 
 def _default(source: Source) -> Settings:
@@ -29,12 +43,28 @@ def _full(source: Source) -> Settings:
     return Settings(OFFICIAL if _has_official_split(source) else 5, repeats, search=True)
 
 
-def _has_official_split(source: Source) -> bool:
-    return source.path is None and source.task in ("multilabel", "retrieval")
+def _large(source: Source) -> Settings:
+    return Settings(OFFICIAL if _has_official_split(source) else HELD_OUT, 1)
 
+
+def _has_official_split(source: Source) -> bool:
+    return load(source).n_train is not None
+
+
+def _up_to(tier: str) -> Callable[[Task], list[str]]:
+    return lambda task: task.up_to(tier)
+
+
+def _linear(task: Task) -> list[str]:
+    """The plain predictor, and the linear metric before it."""
+    return [task.predictor, f"RAMLLinear + {task.predictor}"]
+
+
+_HUGE = ("imdb",)  # few methods take sparse samples, and fewer take so many
 
 PROFILES = {
-    "default": Profile(tuple(BUNDLED), "quick", _default),
-    "paper": Profile(("emotions", "flags", "Natural_Scene"), "paper", _paper),
-    "full": Profile(tuple(DATASETS), "full", _full),
+    "default": Profile(tuple(BUNDLED), _up_to("quick"), _default),
+    "paper": Profile(("emotions", "flags", "Natural_Scene"), _up_to("paper"), _paper),
+    "full": Profile(tuple(name for name in DATASETS if name not in _HUGE), _up_to("full"), _full),
+    "large": Profile(("tmc2007-500", *_HUGE), _linear, _large, alone=True),
 }

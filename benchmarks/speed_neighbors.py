@@ -17,6 +17,7 @@ _WIDTH = 50
 def measure() -> Iterator[dict[str, Any]]:
     """Records of these paths; those beside peers where these are installed."""
     yield from against_search()
+    yield among_many()
     yield from against_peers()
     yield growing()
 
@@ -50,6 +51,16 @@ def against_search(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 2
     yield record(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
     seconds, floor = medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
     yield record(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
+
+
+def among_many(n_train: int = 1_000_000, n_features: int = 32, n_queries: int = 10_000) -> dict[str, Any]:
+    """Prediction for few among many, for which scikit-learn chooses brute force by itself at that width."""
+    rng = np.random.default_rng(0)
+    X, queries = rng.standard_normal((n_train, n_features)), rng.standard_normal((n_queries, n_features))
+    model, search = AAKNN(10).fit(X, X[:, :5]), NearestNeighbors(n_neighbors=10, algorithm="brute").fit(X)
+    seconds, floor = medians(lambda: model.predict(queries), lambda: search.kneighbors(queries), repeats=1, rounds=2)
+    path = f"AAKNN predict ({n_train:,} x {n_features}, 5 labels, {n_queries:,} queries, 10 neighbours)"
+    return record(path, seconds, "scikit-learn's brute search", floor)
 
 
 def against_peers(n_train: int = 2000, n_queries: int = 1000, n_labels: int = 20) -> Iterator[dict[str, Any]]:

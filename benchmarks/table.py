@@ -15,6 +15,31 @@ from benchmarks.published import PAPER
 from benchmarks.tasks import TASKS, Criterion
 
 
+class Usage(NamedTuple):
+    """What methods took that ran alone, each in a process of its own.
+
+    Attributes
+    ----------
+    score_seconds : float
+        Median time of predictions and their criteria.
+    before_mib, peak_mib : float
+        Resident memory of the process with the data loaded, before the fit, and at most until the scores were there;
+        of several folds the one with the highest peak.
+    """
+
+    score_seconds: float
+    before_mib: float
+    peak_mib: float
+
+    def cells(self) -> list[str]:
+        """Its numbers as words, one for each of the headings."""
+        return [form.format(number) for form, number in zip(USAGE.values(), self, strict=True)]
+
+
+USAGE = {"Score, s": "{:,.2f}", "Before, MiB": "{:,.0f}", "Peak, MiB": "{:,.0f}"}
+"""Headings of what methods took that ran alone, and forms of the numbers."""
+
+
 class Row(NamedTuple):
     """What a method did on the folds of a data set.
 
@@ -30,6 +55,8 @@ class Row(NamedTuple):
         What went wrong in other folds.
     folds : frozenset of (int, int)
         Repeat and fold of all that it was tried on.
+    usage : Usage or None
+        What else it took, where that was recorded.
     """
 
     method: str
@@ -37,6 +64,7 @@ class Row(NamedTuple):
     seconds: float
     errors: tuple[str, ...]
     folds: frozenset[tuple[int, int]] = frozenset()
+    usage: Usage | None = None
 
     @property
     def means(self) -> dict[str, float]:
@@ -71,6 +99,11 @@ class Result(NamedTuple):
         if self.is_official:
             return f"mean ± sd over {n_repeats} seeds on one test part"
         return f"mean ± sd over {n_folds} test folds"
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether more than times of fits was recorded of any method."""
+        return any(row.usage for row in self.rows)
 
     def is_complete(self, row: Row) -> bool:
         """Whether a method came through all folds that any was tried on."""
@@ -113,7 +146,16 @@ def _row(method: str, records: list[Record], task: str) -> Row:
     }
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
     errors = tuple(record["error"] for record in records if "scores" not in record)
-    return Row(method, values, seconds, errors, frozenset((r.get("repeat", 0), r.get("fold", 0)) for r in records))
+    folds = frozenset((record.get("repeat", 0), record.get("fold", 0)) for record in records)
+    return Row(method, values, seconds, errors, folds, _usage([record for record in scored if "memory_mib" in record]))
+
+
+def _usage(records: list[Record]) -> Usage | None:
+    if not records:
+        return None
+    highest = max((record["memory_mib"] for record in records), key=lambda memory: memory["peak"])
+    seconds = float(np.median([record["score_seconds"] for record in records]))
+    return Usage(seconds, highest["before"], highest["peak"])
 
 
 def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
@@ -159,6 +201,21 @@ def _cell(values: np.ndarray, best: float) -> Text:
         return Text("failed")
     mean = Text(f"{values.mean():.4f}", style="bold" if values.mean() == best else "")
     return mean.append(f"\n±{values.std():.4f}", style="not bold") if len(values) > 1 else mean
+
+
+def usage_tables(records: Iterable[Record]) -> list[Table]:
+    """Table of each data set with methods that ran alone: their times, and the memory of their processes."""
+    return [_usage_table(result) for result in results(records) if result.has_usage]
+
+
+def _usage_table(result: Result) -> Table:
+    table = Table("", title=f"{result.dataset}: each method alone", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("Fit, s", *USAGE):
+        table.add_column(heading, justify="right")
+    for row in result.rows:
+        if row.usage:
+            table.add_row(row.method, f"{row.seconds:,.2f}", *row.usage.cells())
+    return table
 
 
 def grid_table(tasks: Iterable[str]) -> Table:

@@ -27,8 +27,7 @@ def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike
         (n_block,). A method is called on a shallow copy of its object, so that a later fit does not change the result.
         It travels once to each worker, and must be picklable where these are other processes.
     X : dask.array.Array of shape (n_samples, ...)
-        Samples. The lengths of their blocks may be unknown. Blocks that cut through a sample are joined along all
-        axes but the first.
+        Samples. The lengths of their blocks may be unknown. Blocks that cut through a sample are joined.
     n_columns : int or None
         Width of the result. None is a one-dimensional result.
     dtype : dtype
@@ -46,14 +45,13 @@ def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike
     width = () if n_columns is None else (n_columns,)
     if ismethod(function):
         function = getattr(copy(function.__self__), function.__name__)
-    X = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
     return X.map_blocks(
         _result,
         function=delayed(function, traverse=False),  # a task of its own: as an argument it would go with every block
         empty=np.empty((0, *width), dtype=dtype),
         config=get_config(),
         token=funcname(function),
-        drop_axis=list(range(1, X.ndim)),
+        drop_axis=list(range(1, X.ndim)),  # along which blocks are joined
         new_axis=[1] if width else None,
         chunks=(X.chunks[0], *((n,) for n in width)),
         meta=np.empty((0, *width), dtype=dtype),

@@ -79,6 +79,9 @@ def checked_part(rows_of: Callable[[Any], Rows], X: Any, y: Any, sample_weight: 
     """Samples of a part that count."""
     rows, y = rows_of(X), check_targets(y, ensure_min_samples=0)
     check_consistent_length(rows, y)
+    if sample_weight is not None and not np.any(np.asarray(sample_weight)):  # none of these count; others may
+        check_consistent_length(rows, sample_weight)
+        rows, y, sample_weight = rows[:0], y[:0], None
     return Counted(*counting(rows, y, sample_weight, rows, torch.device("cpu")))
 
 

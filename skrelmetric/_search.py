@@ -1,14 +1,19 @@
 """Neighbour search whose choice among equal distances is defined: by the order of the training samples."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from scipy import sparse
-from sklearn import get_config
+from sklearn import config_context, get_config
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
+from sklearn.utils.validation import check_non_negative
 
-__all__ = ["NeighbourSearch"]
+__all__ = ["NeighbourSearch", "without_missing"]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
@@ -18,12 +23,12 @@ _WIDEST = 16
 
 
 class NeighbourSearch:
-    """Training samples, ready to be searched.
+    """Training samples, ready to be searched by scikit-learn's index.
 
     Parameters
     ----------
     X : ndarray or csr of float64 of shape (n_train, n_features), or (n_train, n_train) if precomputed
-        Training samples, or their distances.
+        Training samples, or their distances, which only their own search needs: without that, no rows will do.
     metric, metric_params, algorithm, n_jobs
         As in :class:`sklearn.neighbors.NearestNeighbors`.
 
@@ -33,22 +38,28 @@ class NeighbourSearch:
     distances are shared. So one neighbour more than needed is asked for, and where it is as near as the k-th, up to
     rounding, the row is searched again, wider, until all samples at that distance are seen; those of lowest index
     are taken.
+
+    Queries are taken in blocks. Beyond the training samples and the result, memory stays within scikit-learn's
+    ``working_memory``, or a few rows of distances if these are larger.
     """
 
     def __init__(self, X, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
         params = metric_params or {}
-        metric = "euclidean" if metric == "sqeuclidean" else metric  # the same order, and one way to settle ties
         self.precomputed = metric == "precomputed"
+        self.cosine = metric == "cosine"
+        if metric == "sqeuclidean" or self.cosine:  # of the same order, and one way to settle ties
+            metric = "euclidean"
         self.euclidean = metric in ("euclidean", "l2") or (
             metric == "minkowski" and params.get("p", 2) == 2 and "w" not in params
         )
         # Expanding |x - y|^2 = |x|^2 - 2 x.y + |y|^2 loses the digits that |x|^2 has before |x - y|^2. A centre amid
         # the samples keeps them, and a median is not moved by a few samples far away.
         self.centre = None
-        self.unit = 1.0 if metric == "cosine" else 0.0  # cosine distances are differences from 1
-        if self.euclidean and not sparse.issparse(X):
+        if self.euclidean and not self.cosine and not sparse.issparse(X):
             self.centre = np.median(X[:: max(1, len(X) // 1000)], axis=0)
-        self.samples = self._centred(X)
+        self.samples = _on_sphere(X, with_pole=True) if self.cosine else self._centred(X)
+        if self.precomputed:
+            return
         self.index = NearestNeighbors(
             metric=metric,
             p=None if "p" in params else 2,
@@ -75,12 +86,13 @@ class NeighbourSearch:
         Raises
         ------
         ValueError
-            If a row of a precomputed graph has too few neighbours.
+            If precomputed distances are negative, or a row of a graph of them has too few neighbours.
         """
         leave_one_out = X is None
-        X = self.samples if leave_one_out else self._centred(X)
-        if self.precomputed and sparse.issparse(X):
-            return _nearest_in_graph(X, n_neighbors, leave_one_out)
+        X = self.samples if leave_one_out else X
+        if self.precomputed:
+            check_non_negative(X, "a search among precomputed distances")
+            return (_in_graph if sparse.issparse(X) else _in_table)(X, n_neighbors, leave_one_out)
         n_train = self.samples.shape[0]
         chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
         kth = np.empty((X.shape[0], 1))
@@ -88,52 +100,68 @@ class NeighbourSearch:
         for width in (n_neighbors + 1, _WIDEST * n_neighbors + 1):
             width = min(width + leave_one_out, n_train)
             unsettled = []
-            for batch in gen_batches(len(open_rows), _rows_in_memory(width)) if len(open_rows) else ():
-                rows = open_rows[batch]
-                distances, indices = self.index.kneighbors(X[rows], width)
+            for rows in self._batches(X, open_rows, width):
+                x = self._as_queries(X[rows], leave_one_out)
+                distances, indices = self._search(x, width)
                 if leave_one_out:
                     distances, indices = _without_self(distances, indices, rows)
                 d = self._comparable(distances)
                 kth[rows] = d[:, [n_neighbors - 1]]
-                side = _side(d, kth[rows], self._tolerance(X[rows], kth[rows]))
+                side = _side(d, kth[rows], self._tolerance(x, kth[rows]))
                 settled = (side[:, -1] > 0) | (width == n_train)
-                order = np.lexsort((indices, side), axis=1)[:, :n_neighbors]
-                chosen[rows] = np.take_along_axis(indices, order, axis=1)
+                chosen[rows] = _first(indices, side, n_neighbors)
                 unsettled.append(rows[~settled])
             open_rows = np.concatenate([*unsettled, np.empty(0, dtype=np.intp)])
-        if len(open_rows):
-            chosen[open_rows] = self._scan(X, open_rows, kth[open_rows], n_neighbors, leave_one_out)
+        for rows in self._batches(X, open_rows, n_neighbors):
+            x = self._as_queries(X[rows], leave_one_out)
+            chosen[rows] = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
         return chosen
 
-    def _scan(self, X, rows: np.ndarray, kth: np.ndarray, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+    def _search(self, x, width: int) -> tuple[np.ndarray, np.ndarray]:
+        # Half of the memory is for what is found. Sorting out the nearest in scikit-learn's own blocks of distances,
+        # where it takes such, needs as much again as the block.
+        with config_context(working_memory=get_config()["working_memory"] / 4):
+            return self.index.kneighbors(x, width)
+
+    def _scan(self, x, kth: np.ndarray, n_neighbors: int, own: np.ndarray | None) -> np.ndarray:
         """First neighbours of rows whose k-th distance is shared by very many samples, from all their distances."""
-        queries = X[rows]
-        tolerance = self._tolerance(queries, kth)
+        tolerance = self._tolerance(x, kth)
 
         def first_by_index(D, start):
             batch = slice(start, start + len(D))
-            if leave_one_out:
-                D[np.arange(len(D)), rows[batch]] = np.inf
-            side = _side(D, kth[batch], tolerance[batch])
-            nearer, tied = side < 0, side == 0
-            places = n_neighbors - nearer.sum(1, keepdims=True)
-            chosen = nearer | (tied & (tied.cumsum(1, dtype=np.int32) <= places))
-            return chosen.nonzero()[1].reshape(len(D), n_neighbors)
+            if own is not None:
+                D[np.arange(len(D)), own[batch]] = np.inf
+            return _first_of_all(_side(D, kth[batch], tolerance[batch]), n_neighbors)
 
         options = {"squared": True} if self.euclidean else self.index.effective_metric_params_
         blocks = pairwise_distances_chunked(
-            queries,
+            x,
             self.samples,
             reduce_func=first_by_index,
             metric=self.index.effective_metric_,
             n_jobs=self.index.n_jobs,
-            working_memory=get_config()["working_memory"] / 3,  # the marks take as much again as the distances
+            working_memory=get_config()["working_memory"] / 5,  # the marks take more than the distances
             **options,
         )
         return np.concatenate(list(blocks))
 
-    def _centred(self, X):
-        return X if self.centre is None else X - self.centre
+    def _batches(self, X, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+        """The rows, in batches whose samples and `width` neighbours fit into memory."""
+        kept_sparse = sparse.issparse(X) and self.centre is None
+        n_numbers = 2 * X.nnz // max(1, X.shape[0]) if kept_sparse else X.shape[1]
+        for batch in gen_batches(len(rows), _rows_in_memory(width, n_numbers)) if len(rows) else ():
+            yield rows[batch]
+
+    def _as_queries(self, x, leave_one_out: bool):
+        """Samples, or training samples of the index, as the index takes queries."""
+        if leave_one_out:
+            return _without_pole(x) if self.cosine else x
+        return _on_sphere(x, with_pole=False) if self.cosine else self._centred(x)
+
+    def _centred(self, x):
+        if self.centre is None:
+            return x
+        return (x.toarray() if sparse.issparse(x) else x) - self.centre
 
     def _comparable(self, distances: np.ndarray) -> np.ndarray:
         """Distances as ties are told by: Euclidean ones squared, as they are computed."""
@@ -146,9 +174,87 @@ class NeighbourSearch:
         form rounds.
         """
         if not self.euclidean:
-            return _RELATIVE_TOLERANCE * np.maximum(np.abs(kth), self.unit)
+            return _RELATIVE_TOLERANCE * np.abs(kth)
         rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
         return rounding * (row_norms(X, squared=True)[:, None] + kth)
+
+
+def without_missing(graph: Any) -> Any:
+    """A graph of distances in csr format, without the negative indices of neighbours that no search has found.
+
+    Approximate searches put them where they found too few, with infinite distances.
+    """
+    graph = graph.tocsr()
+    found = graph.indices >= 0
+    if found.all():
+        return graph
+    starts = np.concatenate([[0], found.cumsum()])[graph.indptr]
+    return type(graph)((graph.data[found], graph.indices[found], starts), shape=graph.shape)
+
+
+def _in_table(D: np.ndarray, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+    """First neighbours of each row of distances to all training samples, equal ones by index."""
+    chosen = np.empty((len(D), n_neighbors), dtype=np.intp)
+    for rows in gen_batches(len(D), _rows_in_memory(D.shape[1])) if len(D) else ():
+        d = D[rows].copy()
+        if leave_one_out:
+            d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = np.inf
+        kth = np.partition(d, n_neighbors - 1, axis=1)[:, [n_neighbors - 1]]
+        chosen[rows] = _first_of_all(_side(d, kth, _RELATIVE_TOLERANCE * np.abs(kth)), n_neighbors)
+    return chosen
+
+
+def _in_graph(graph: sparse.csr_array, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+    """First neighbours of each row of a graph of distances, equal ones by index."""
+    chosen = np.empty((graph.shape[0], n_neighbors), dtype=np.intp)
+    width = max(np.diff(graph.indptr).max(initial=0), n_neighbors)
+    for rows in gen_batches(graph.shape[0], _rows_in_memory(width)) if graph.shape[0] else ():
+        distances, indices = _padded(graph, rows, width)
+        if leave_one_out:
+            own = indices == np.arange(rows.start, rows.stop)[:, None]
+            distances[own], indices[own] = np.inf, -1
+        _check_counts((indices >= 0).sum(1), rows.start, n_neighbors, leave_one_out)
+        kth = np.partition(distances, n_neighbors - 1, axis=1)[:, [n_neighbors - 1]]
+        chosen[rows] = _first(indices, _side(distances, kth, _RELATIVE_TOLERANCE * np.abs(kth)), n_neighbors)
+    return chosen
+
+
+def _padded(graph, rows: slice, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices of the neighbours of some rows of a graph, infinite and -1 where there are none."""
+    starts = graph.indptr[rows.start : rows.stop + 1].astype(np.intp)
+    entries, lengths = slice(starts[0], starts[-1]), np.diff(starts)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(starts[0], starts[-1]) - np.repeat(starts[:-1], lengths)
+    indices = np.full((len(lengths), width), -1, dtype=np.intp)
+    distances = np.full(indices.shape, np.inf)
+    indices[row, place] = graph.indices[entries]
+    distances[row, place] = graph.data[entries]
+    return distances, indices
+
+
+def _check_counts(counts: np.ndarray, first_row: int, n_neighbors: int, leave_one_out: bool) -> None:
+    if counts.min() < n_neighbors:
+        others = " other than itself" if leave_one_out else ""
+        raise ValueError(
+            f"n_neighbors={n_neighbors}, but row {first_row + counts.argmin()} of the precomputed graph has only "
+            f"{counts.min()} neighbours{others}. Build it with more: {n_neighbors + leave_one_out} a row"
+            f"{', as a sample may be its own neighbour' if leave_one_out else ''}. An approximate search may find "
+            "fewer than it is asked for, or give -1: ask it for some more, let it look further, or lower n_neighbors."
+        )
+
+
+def _first_of_all(side: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """The nearest of each row of all training samples, those that tie with the k-th by index."""
+    nearer, tied = side < 0, side == 0
+    places = n_neighbors - nearer.sum(1, keepdims=True)
+    chosen = nearer | (tied & (tied.cumsum(1, dtype=np.int32) <= places))
+    return chosen.nonzero()[1].reshape(len(side), n_neighbors)
+
+
+def _first(indices: np.ndarray, side: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """The nearest of each row of found neighbours, those that tie with the k-th by index."""
+    order = np.lexsort((indices, side), axis=1)[:, :n_neighbors]
+    return np.take_along_axis(indices, order, axis=1)
 
 
 def _side(distances: np.ndarray, kth: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
@@ -164,25 +270,25 @@ def _without_self(distances: np.ndarray, indices: np.ndarray, rows: np.ndarray) 
     return distances[others].reshape(shape), indices[others].reshape(shape)
 
 
-def _nearest_in_graph(graph, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
-    """First neighbours of each row of a sparse graph of distances, equal ones by index."""
-    graph = sparse.coo_array(graph)
-    kept = graph.row != graph.col if leave_one_out else np.ones(graph.nnz, dtype=bool)
-    rows, columns, distances = graph.row[kept], graph.col[kept], graph.data[kept]
-    counts = np.bincount(rows, minlength=graph.shape[0])
-    if counts.min() < n_neighbors:
-        raise ValueError(
-            f"n_neighbors={n_neighbors}, but row {counts.argmin()} of the precomputed graph has only {counts.min()} "
-            "neighbours"
-            + (" other than itself. Build it with one neighbour more." if leave_one_out else ". Build it with more.")
-        )
-    starts = np.concatenate([[0], counts.cumsum()[:-1]])
-    kth = distances[np.lexsort((distances, rows))[starts + n_neighbors - 1]][rows]
-    side = _side(distances, kth, _RELATIVE_TOLERANCE * np.abs(kth))
-    order = np.lexsort((columns, side, rows))
-    return columns[order[starts[:, None] + np.arange(n_neighbors)]]
+def _on_sphere(X, with_pole: bool):
+    """Unit vectors, whose squared Euclidean distance is twice the cosine distance of the samples.
+
+    A sample of norm 0 is as far from every other as a vector at right angles to all. Among training samples it is
+    such a vector, on an axis of its own, the pole; as a query it is 0, as far from the pole as from the sphere.
+    """
+    X = normalize(X)
+    pole = (row_norms(X) == 0)[:, None] * float(with_pole)
+    return sparse.hstack([X, sparse.csr_array(pole)]).tocsr() if sparse.issparse(X) else np.hstack([X, pole])
 
 
-def _rows_in_memory(width: int) -> int:
-    """Rows of `width` distances and indices, and what sorts them, in scikit-learn's ``working_memory`` (MiB)."""
-    return max(1, int(get_config()["working_memory"] * 2**20 / (64 * width)))
+def _without_pole(samples):
+    """Training samples on the sphere as queries."""
+    is_pole = samples[:, [-1]]
+    if not sparse.issparse(samples):
+        return samples * (1 - is_pole)
+    return samples.multiply(1 - is_pole.toarray()).tocsr()
+
+
+def _rows_in_memory(width: int, n_numbers: int = 0) -> int:
+    """Rows of `width` distances, what sorts them, and samples of `n_numbers`, in half of ``working_memory``."""
+    return max(1, int(get_config()["working_memory"] * 2**19 / (64 * width + 24 * n_numbers)))

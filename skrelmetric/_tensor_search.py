@@ -1,16 +1,28 @@
-"""Neighbour search on tensors, where they live, with the choice among equal distances that `_search` makes."""
+"""Neighbour search by torch, on the device of choice, with the choice among equal distances that `_search` makes."""
 
+from collections.abc import Iterator
+from math import isqrt
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import sparse
+from sklearn import get_config
+from sklearn.utils import gen_batches
 from torch import Tensor
 
-from skrelmetric._sklearn import get_chunk_n_rows
+from skrelmetric._torch import as_tensor
 
 __all__ = ["TensorSearch"]
 
 _EUCLIDEAN = {"euclidean", "l2", "sqeuclidean"}
 _ORDERS = {"manhattan": 1.0, "cityblock": 1.0, "l1": 1.0, "chebyshev": torch.inf, "infinity": torch.inf}
+
+# Bytes that work with one distance needs: itself, a copy, and the marks and counts that settle ties.
+_BYTES = 32
+
+# Distances of a block. On the CPU they should stay in its cache; an accelerator is filled by what memory allows.
+_BLOCK_DISTANCES = {"cpu": 2**20}
 
 
 class TensorSearch:
@@ -18,8 +30,9 @@ class TensorSearch:
 
     Parameters
     ----------
-    X : Tensor of shape (n_train, n_features), or (n_train, n_train) if precomputed
-        Training samples, or their distances.
+    X : Tensor, ndarray or csr of shape (n_train, n_features), or Tensor or ndarray of shape (n_train, n_train)
+        Training samples, kept where they are, or their distances if precomputed, which only their own search needs:
+        without that, no rows will do.
     metric : str
         "euclidean", "sqeuclidean", "manhattan", "chebyshev", "minkowski", "cosine" or "precomputed".
     metric_params : dict or None
@@ -29,80 +42,116 @@ class TensorSearch:
     ------
     ValueError
         If the metric is any other.
+
+    Notes
+    -----
+    Blocks of queries meet blocks of training samples, each moved to the device, and made dense there, for as long as
+    it takes. Of each query the k + 1 nearest samples so far are kept. Where the last of them is as near as the k-th,
+    up to rounding, the query goes through the blocks again, for the first samples at that distance.
     """
 
-    def __init__(self, X: Tensor, *, metric: Any = "euclidean", metric_params: dict | None = None):
+    def __init__(self, X: Any, *, metric: Any = "euclidean", metric_params: dict | None = None):
         params = metric_params or {}
         order = params.get("p", 2.0) if metric == "minkowski" else _ORDERS.get(metric, 0.0)
         euclidean = metric in _EUCLIDEAN or order == 2
         if set(params) - {"p"} or not (euclidean or order or metric in ("cosine", "precomputed")):
             raise ValueError(
-                f"metric={metric!r} with metric_params={metric_params!r} is not available for tensors. Use one of "
-                f"{sorted(_EUCLIDEAN | set(_ORDERS) | {'cosine', 'minkowski', 'precomputed'})} (minkowski with p), "
-                "or pass numpy arrays."
+                f"metric={metric!r} with metric_params={metric_params!r} is not available for tensors and other "
+                f"devices than the CPU. Use one of {sorted(_EUCLIDEAN | set(_ORDERS) | {'cosine', 'minkowski'})} "
+                "(minkowski with p) or 'precomputed', or pass numpy arrays, with device='auto'."
             )
         self.metric, self.order, self.euclidean = metric, order, euclidean
+        self.samples = X
+        self.n_train = X.shape[metric == "precomputed"]
+        self.dtype = as_tensor(X.data[:0] if sparse.issparse(X) else X[:0]).dtype
         # A centre amid the samples keeps digits that the expanded form of |x - y|^2 would lose.
-        self.centre = X.median(0).values if euclidean else None
-        self.samples = self._prepared(X)
-        if euclidean:
-            self.squares = self.samples.square().sum(1)
+        self.centre = _median(X) if euclidean and not sparse.issparse(X) else None
 
-    def nearest(self, X: Tensor | None, n_neighbors: int) -> Tensor:
+    def nearest(self, X: Any, n_neighbors: int, device: torch.device | None = None) -> Any:
         """Indices of the nearest training samples, equal distances in the order of the samples.
 
         Parameters
         ----------
-        X : Tensor of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
+        X : Tensor, ndarray or csr of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
             Queries. None asks for the neighbours of the training samples, none of which is its own.
         n_neighbors : int
             Number k of neighbours, at most the number of candidates.
+        device : torch.device or None, default=None
+            Where to search; None is where the training samples are.
 
         Returns
         -------
-        Tensor of shape (n_queries, n_neighbors)
-            Indices; their order within a row has no meaning.
+        Tensor or ndarray of shape (n_queries, n_neighbors)
+            Indices, where and of the kind the training samples are; their order within a row has no meaning.
         """
-        leave_one_out = X is None
-        queries = self.samples if X is None else self._prepared(X)
-        n_train = len(self.samples)
-        chosen = []
-        step = get_chunk_n_rows(4 * 8 * n_train, max_n_rows=max(1, len(queries)))
-        for start in range(0, max(1, len(queries)), step):
-            x = queries[start : start + step]
-            D = self._distances(x)
-            if leave_one_out:
-                own = torch.arange(start, start + len(x), device=D.device)
-                D = D.scatter(1, own[:, None], torch.inf)
-            nearest, indices = D.topk(min(n_neighbors + 1, n_train), largest=False)
-            kth = nearest[:, n_neighbors - 1 : n_neighbors]
-            tolerance = self._tolerance(x, kth)
-            indices = indices[:, :n_neighbors]
-            if n_neighbors < n_train and bool((nearest[:, -1:] <= kth + tolerance).any()):
-                indices = _first_by_index(D, kth, tolerance, n_neighbors)
-            chosen.append(indices)
-        return torch.cat(chosen)
+        queries = self.samples if X is None else X
+        home = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
+        device = device or home
+        chosen = torch.empty((queries.shape[0], n_neighbors), dtype=torch.int64, device=home)
+        n_rows, n_columns = self._block_shape(queries.shape[0], n_neighbors, device)
+        for rows in gen_batches(queries.shape[0], n_rows) if queries.shape[0] else ():
+            x = self._rows(queries, rows, device)
+            own = torch.arange(rows.start, rows.stop, device=device) if X is None else None
+            chosen[rows] = self._nearest(x, own, n_neighbors, n_columns).to(home)
+        return chosen if isinstance(self.samples, Tensor) else chosen.numpy()
 
-    def _prepared(self, X: Tensor) -> Tensor:
-        if self.centre is not None:
-            return X - self.centre
-        if self.metric == "cosine":
-            return X / X.norm(dim=1, keepdim=True).clamp(min=torch.finfo(X.dtype).tiny)
-        return X
+    def _nearest(self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int) -> Tensor:
+        n_kept = min(n_neighbors + 1, self.n_train)
+        nearest, indices = _running_top(self._distances(x, own, n_columns), n_kept)
+        kth = nearest[:, n_neighbors - 1 : n_neighbors]
+        tolerance = self._tolerance(x, kth)
+        chosen, nearer = indices[:, :n_neighbors], nearest[:, :n_neighbors] < kth - tolerance
+        (tied,) = torch.where((nearest[:, n_neighbors:] <= kth + tolerance).any(1))
+        if len(tied):
+            again = self._distances(x[tied], None if own is None else own[tied], n_columns)
+            chosen[tied] = _with_first_ties(again, chosen[tied], nearer[tied], (kth + tolerance)[tied])
+        return chosen
 
-    def _distances(self, x: Tensor) -> Tensor:
-        """Distances to all training samples, squared if Euclidean."""
+    def _distances(self, x: Tensor, own: Tensor | None, n_columns: int) -> Iterator[tuple[int, Tensor]]:
+        """Distances to training samples, block by block with its first index; infinite from a sample to its own."""
+        for columns in gen_batches(self.n_train, n_columns):
+            D = self._block(x, columns)
+            if own is not None:
+                place = own - columns.start
+                (row,) = torch.where((place >= 0) & (place < D.shape[1]))
+                D[row, place[row]] = torch.inf
+            yield columns.start, D
+
+    def _block(self, x: Tensor, columns: slice) -> Tensor:
+        """Distances to some training samples, squared if Euclidean."""
         if self.metric == "precomputed":
-            return x
+            return x[:, columns].clone()
+        y = self._rows(self.samples, columns, x.device)
         if self.euclidean:
-            return (
-                torch.addmm(self.squares, x, self.samples.T, alpha=-2)
-                .add_(x.square().sum(1, keepdim=True))
-                .clamp_(min=0)
-            )
+            D = torch.addmm(y.square().sum(1), x, y.T, alpha=-2)
+            return D.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
         if self.metric == "cosine":
-            return 1 - x @ self.samples.T
-        return torch.cdist(x, self.samples, p=self.order)
+            return (x @ y.T).neg_().add_(1)
+        return torch.cdist(x, y, p=self.order)
+
+    def _rows(self, X: Any, rows: slice, device: torch.device) -> Tensor:
+        """Some samples on the device, centred or of norm 1 as the metric wants them."""
+        x = X[rows]
+        x = as_tensor(x.toarray() if sparse.issparse(x) else x, device).to(self.dtype)
+        if self.centre is not None:
+            return x - as_tensor(self.centre, device)
+        if self.metric == "cosine":
+            return x / x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        return x
+
+    def _block_shape(self, n_queries: int, n_neighbors: int, device: torch.device) -> tuple[int, int]:
+        """Rows and columns of a block of distances, such that it fits into memory with its samples and neighbours."""
+        room = int(get_config()["working_memory"] * 2**20 / _BYTES)
+        block = _BLOCK_DISTANCES.get(device.type, room)
+        n_train, width = self.n_train, self.samples.shape[1]
+        if self.metric == "precomputed":  # the rows are there
+            return max(1, min(room, block) // n_train), n_train
+        kept = width + 2 * (n_neighbors + 1)
+        side = min(isqrt(kept**2 + room) - kept, isqrt(block))
+        all_columns = min((room - n_train * width) // (n_train + kept), block // n_train)
+        n_rows = max(1, min(n_queries, max(side, all_columns)))
+        n_columns = min((room - n_rows * kept) // (n_rows + width), block // n_rows)
+        return n_rows, max(1, min(n_train, n_columns))
 
     def _tolerance(self, x: Tensor, kth: Tensor) -> Tensor:
         """Difference that rounding may make between equal distances, of shape (n_queries, 1)."""
@@ -112,10 +161,48 @@ class TensorSearch:
         return 4096 * eps * (kth.abs() + (self.metric == "cosine"))
 
 
-def _first_by_index(D: Tensor, kth: Tensor, tolerance: Tensor, n_neighbors: int) -> Tensor:
-    """First neighbours of each row from all its distances; those that tie with the k-th by index."""
-    nearer = kth - tolerance > D
-    tied = (kth + tolerance >= D) & ~nearer
-    places = n_neighbors - nearer.sum(1, keepdim=True)
-    chosen = nearer | (tied & (tied.cumsum(1) <= places))
-    return chosen.to(torch.uint8).topk(n_neighbors).indices
+def _median(X: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Median of each feature over some thousand samples."""
+    some = X[:: max(1, len(X) // 1000)]
+    return some.median(0).values if isinstance(some, Tensor) else np.median(some, axis=0)
+
+
+def _running_top(blocks: Iterator[tuple[int, Tensor]], n_kept: int) -> tuple[Tensor, Tensor]:
+    """The least distances of each row over blocks of columns, in ascending order, and their columns."""
+    nearest = indices = torch.empty(0)
+    for start, D in blocks:
+        full = start >= n_kept
+        if not start:
+            nearest, indices = D[:, :0], torch.empty((len(D), 0), dtype=torch.int64, device=D.device)
+        rows = torch.where(D.amin(1) < nearest[:, -1])[0] if full else slice(None)
+        near, columns = D[rows].topk(min(n_kept, D.shape[1]), largest=False)
+        near, columns = torch.cat([nearest[rows], near], 1), torch.cat([indices[rows], start + columns], 1)
+        near, order = near.topk(min(n_kept, near.shape[1]), largest=False)
+        columns = columns.gather(1, order)
+        if full:
+            nearest[rows], indices[rows] = near, columns
+        else:
+            nearest, indices = near, columns
+    return nearest, indices
+
+
+def _with_first_ties(blocks: Iterator[tuple[int, Tensor]], chosen: Tensor, nearer: Tensor, furthest: Tensor) -> Tensor:
+    """Chosen columns of each row, of which those not marked as nearer give way to the first that are no further.
+
+    The nearer are the first of a row. They are told from ties by their column, since a distance computed again in
+    another block may be rounded otherwise.
+    """
+    chosen, n_found = chosen.clone(), nearer.sum(1)
+    candidates, n_places = torch.where(nearer, chosen, -1), chosen.shape[1]
+    for start, D in blocks:
+        tied = furthest >= D
+        place = candidates - start
+        row, column = torch.where((place >= 0) & (place < D.shape[1]))
+        tied[row, place[row, column]] = False
+        rank = n_found[:, None] + tied.cumsum(1)
+        row, column = torch.where(tied & (rank <= n_places))
+        chosen[row, rank[row, column] - 1] = start + column
+        n_found = rank[:, -1].clamp(max=n_places)
+        if bool((n_found == n_places).all()):
+            break
+    return chosen

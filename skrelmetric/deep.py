@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._dask import is_dask
+from skrelmetric._exclusive import exclusive
 from skrelmetric._inputs import check_supervision, stacked
 from skrelmetric._modules import ModuleTransformer
 from skrelmetric._reading import checked_part, collected, comes_in_parts
@@ -344,9 +345,15 @@ class HRAMLTransformer(ModuleTransformer):
             If the training diverges.
         """
         ranks = current_ranks()
-        if comes_in_parts(X, ranks) and (ranks.size > 1 or not isinstance(X, np.memmap) or self._sums_suffice):
-            with ranks.together(), TemporaryDirectory() as folder:
-                return self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
+        in_parts = comes_in_parts(X, ranks) and (ranks.size > 1 or not isinstance(X, np.memmap) or self._sums_suffice)
+        with ranks.together(), exclusive(resolve_device(self.device, X)), TemporaryDirectory() as folder:
+            if in_parts:
+                self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
+            else:
+                self._fit_in_memory(X, y, sample_weight, X_val, y_val)
+        return self
+
+    def _fit_in_memory(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> None:
         X, targets, whole = self._read(X, y, sample_weight, reset=True)
         relation = self._named_relation(targets)
         n_epochs = self._n_epochs()
@@ -365,11 +372,10 @@ class HRAMLTransformer(ModuleTransformer):
         checkpoint = None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
         alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
         self._train(alignment, state, validation, lambda: alignment.attend(whole), X, y, checkpoint)
-        return self
 
     def _fit_in_parts(
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, ranks: Ranks, folder: Path
-    ) -> Self:
+    ) -> None:
         """Learn the embedding of samples that come in parts; `folder` is for their features."""
         collection = collected(self, X, y, sample_weight, ranks, self._rows)
         self._check_parameters()
@@ -410,7 +416,6 @@ class HRAMLTransformer(ModuleTransformer):
             folder,
         )
         self._train(alignment, state, validation, lambda: alignment.attend_to(whole, n), X, y, None)
-        return self
 
     def _train(
         self,
@@ -448,7 +453,7 @@ class HRAMLTransformer(ModuleTransformer):
         self.__dict__.update(self._attributes(alignment, state, X))
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._warn_of(alignment.head, stacklevel=6 if hasattr(self, "set_callbacks") else 5)
+        self._warn_of(alignment.head, stacklevel=7 if hasattr(self, "set_callbacks") else 6)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:

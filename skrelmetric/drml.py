@@ -14,6 +14,7 @@ from sklearn.utils.validation import validate_data
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._exclusive import exclusive
 from skrelmetric._inputs import check_supervision, stacked, take
 from skrelmetric._modules import ModuleTransformer
 from skrelmetric._reading import checked_part
@@ -385,7 +386,7 @@ class DRMLTransformer(ModuleTransformer):
             If the training diverges.
         """
         ranks = current_ranks()
-        with ranks.together():
+        with ranks.together(), exclusive(resolve_device(self.device, X)):
             X, whole, counting, look = self._read_shard(X, y, ranks) if ranks.size > 1 else self._read(X, y)
             key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
             seed = ranks.agreed(self._seed(key))

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from skrelmetric._dask import is_dask, map_rows
+from skrelmetric._exclusive import exclusive
 from skrelmetric._inputs import check_supervision, counted
 from skrelmetric._reading import collected, comes_in_parts
 from skrelmetric._samples import Samples, canonical, shifted
@@ -231,7 +232,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
         ranks = current_ranks()
-        with ranks.together():
+        with ranks.together(), exclusive(resolve_device(self.device, X)):
             parts = self._read_in_parts(X, y, sample_weight, ranks) if self._in_parts(X, ranks) else None
             if parts is None:
                 parts, X = self._read(X, y, sample_weight)

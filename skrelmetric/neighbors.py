@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._arrays import as_host, like, module_of, two_classes, unwrapped
-from skrelmetric._search import NeighbourSearch
+from skrelmetric._dask import is_dask, map_rows
+from skrelmetric._search import NeighbourSearch, without_missing
 from skrelmetric._sklearn import (
     Interval,
     StrOptions,
@@ -33,6 +34,7 @@ _CONSTRAINTS: dict = {
     "metric_params": [dict, None],
     "algorithm": [StrOptions({"auto", "ball_tree", "kd_tree", "brute"})],
     "n_jobs": [Integral, None],
+    "device": "no_validation",  # a str or torch.device, but that is not worth loading torch for
 }
 
 
@@ -51,13 +53,18 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     metric : str or callable, default="euclidean"
         Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
         (n_queries, n_train) array or as a sparse graph with at least k neighbours a row, such as
-        :class:`sklearn.neighbors.KNeighborsTransformer` makes; a training sample's entry for itself is ignored.
+        :class:`sklearn.neighbors.KNeighborsTransformer` or an approximate search makes; a training sample's entry for
+        itself is ignored, and so are entries of index -1, for neighbours that were not found.
     metric_params : dict or None, default=None
         Further arguments of the metric.
     algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
-        Algorithm of the neighbour search.
+        Algorithm of scikit-learn's neighbour search.
     n_jobs : int or None, default=None
-        Number of parallel jobs of the neighbour search.
+        Number of parallel jobs of scikit-learn's neighbour search.
+    device : str or torch.device, default="auto"
+        Where to search. "auto" is where the samples live: numpy arrays and sparse matrices are searched by
+        scikit-learn, under "cpu" as well. Any other device, such as "cuda", gets them block by block and searches by
+        brute force, in their precision; predictions are numpy arrays again. Precomputed ones stay where they are.
 
     Attributes
     ----------
@@ -83,6 +90,21 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     algorithm searches. Distances count as equal that differ by less than rounding explains: squared Euclidean ones by
     some hundred units in the last place of the squared samples, others by a relative 1e-12. The votes of the last
     query are remembered, so that `predict` and `predict_proba` of the same samples search once.
+
+    *Many samples.* The search goes through blocks that fit into the ``working_memory`` of
+    :func:`sklearn.config_context`, beyond a centred copy of the training samples and what is found. A prediction costs
+    what scikit-learn's search costs, and `fit` as many queries as there are training samples: with a million of them,
+    and no tree that helps, 10^12 distances. There an approximate search pays: a transformer that makes graphs by
+    faiss, pynndescent or the like goes before ``MLkNN(metric="precomputed")`` in a pipeline, and should look for some
+    neighbours more than k + 1, the sample itself being one of them. Or learn from a part of the samples:
+    `posterior_` has only k + 1 probabilities a label. Graphs and distances of training samples are not kept.
+
+    *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
+
+    *Devices.* Tensors, under ``sklearn.set_config(array_api_dispatch=True)``, and samples on another device than
+    the CPU have the metrics "euclidean", "sqeuclidean", "manhattan", "chebyshev", "minkowski", "cosine" and
+    "precomputed". What was fitted with ``device="cuda"`` and unpickled where there is none predicts after
+    ``set_params(device="cpu")``.
 
     References
     ----------
@@ -110,6 +132,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         metric_params=None,
         algorithm="auto",
         n_jobs=None,
+        device="auto",
     ):
         self.n_neighbors = n_neighbors
         self.smoothing = smoothing
@@ -117,6 +140,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         self.metric_params = metric_params
         self.algorithm = algorithm
         self.n_jobs = n_jobs
+        self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -144,13 +168,13 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         classes, Y = _label_indicator(y)
         n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
         search = _fit_search(self, X)
-        votes = _votes(search.nearest(None, n_neighbors), Y)
+        votes = _votes(_nearest(self, search, None, n_neighbors), Y)
 
         _LATEST_VOTES.pop(self, None)
         self.n_neighbors_ = n_neighbors
         self.classes_ = like(classes, given)
         self.posterior_ = like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
-        self._search, self._Y = search, like(Y, given)
+        self._search, self._Y = _for_queries(self, search), like(Y, given)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -159,13 +183,16 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels)
+        ndarray or dask.array.Array of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
+        if is_dask(X):
+            n_columns = len(self.posterior_) if self.classes_.ndim == 2 else 2
+            return _by_blocks(self, "predict_proba", X, n_columns, np.float64)
         return like(self._probabilities(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -174,13 +201,17 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator.
         """
+        if is_dask(X):
+            several = self.classes_.ndim == 2
+            dtype = np.int64 if several else as_host(self.classes_).dtype
+            return _by_blocks(self, "predict", X, len(self.posterior_) if several else None, dtype)
         probabilities = self._probabilities(X, "predict")
         if self.classes_.ndim == 2:
             return like(module_of(probabilities).asarray(probabilities >= 0.5, dtype=module_of(probabilities).int64), X)
@@ -199,7 +230,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     def _votes_of(self, X):
         latest = _LATEST_VOTES.get(self)
         if latest is None or not latest[0].is_of(X):
-            latest = _Query(X), _votes(self._search.nearest(X, self.n_neighbors_), unwrapped(self._Y))
+            latest = _Query(X), _votes(_nearest(self, self._search, X, self.n_neighbors_), unwrapped(self._Y))
             _LATEST_VOTES[self] = latest
         return latest[1]
 
@@ -240,13 +271,18 @@ class AAKNN(RegressorMixin, BaseEstimator):
         Number k of neighbours. Where there are fewer training samples, all of them are taken, with a warning.
     metric : str or callable, default="euclidean"
         Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
-        (n_queries, n_train) array or as a sparse graph with at least k neighbours a row.
+        (n_queries, n_train) array or as a sparse graph with at least k neighbours a row, such as
+        :class:`sklearn.neighbors.KNeighborsTransformer` or an approximate search makes.
     metric_params : dict or None, default=None
         Further arguments of the metric.
     algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
-        Algorithm of the neighbour search.
+        Algorithm of scikit-learn's neighbour search.
     n_jobs : int or None, default=None
-        Number of parallel jobs of the neighbour search.
+        Number of parallel jobs of scikit-learn's neighbour search.
+    device : str or torch.device, default="auto"
+        Where to search. "auto" is where the samples live: numpy arrays and sparse matrices are searched by
+        scikit-learn, under "cpu" as well. Any other device, such as "cuda", gets them block by block and searches by
+        brute force, in their precision; predictions are numpy arrays again. Precomputed ones stay where they are.
 
     Attributes
     ----------
@@ -264,7 +300,8 @@ class AAKNN(RegressorMixin, BaseEstimator):
     Notes
     -----
     Rows that sum to 1 in training give predictions that sum to 1. Any other numeric target is averaged likewise.
-    Equal distances are taken in the order of the training samples.
+    Equal distances are taken in the order of the training samples. Memory, approximate graphs, Dask arrays and devices
+    are as with :class:`MLkNN`; `fit` does not search.
 
     References
     ----------
@@ -282,12 +319,15 @@ class AAKNN(RegressorMixin, BaseEstimator):
 
     _parameter_constraints: dict = _CONSTRAINTS
 
-    def __init__(self, n_neighbors=5, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
+    def __init__(
+        self, n_neighbors=5, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None, device="auto"
+    ):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.metric_params = metric_params
         self.algorithm = algorithm
         self.n_jobs = n_jobs
+        self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -317,7 +357,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
         if not module_of(y).isfinite(y).all():  # objects are numbers only now
             raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._Y = _fit_search(self, X), like(y, given)
+        self._search, self._Y = _for_queries(self, _fit_search(self, X)), like(y, given)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -326,16 +366,18 @@ class AAKNN(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels) or (n_samples,)
+        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples,)
             Predicted distributions.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return _by_blocks(self, "predict", X, self._Y.shape[1] if self._Y.ndim == 2 else None, np.float64)
         check_same_namespace(X, self, attribute="_Y", method="predict")
-        neighbours = self._search.nearest(_validated(self, X), self.n_neighbors_)
+        neighbours = _nearest(self, self._search, _validated(self, X), self.n_neighbors_)
         return like(_votes(neighbours, unwrapped(self._Y)) / self.n_neighbors_, X)
 
     def __sklearn_tags__(self):
@@ -349,10 +391,13 @@ class AAKNN(RegressorMixin, BaseEstimator):
 
 def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
     """Validated samples, and targets if given: numpy or csr, or tensors for samples that stay on their device."""
+    if estimator.metric == "precomputed" and sparse.issparse(X):
+        X = without_missing(X)
     if not stays_on_device(X):
         y = tuple(as_host(targets) for targets in y)
-        options = {**options, "multi_output": True} if y else {"reset": False}
-        return validate_data(estimator, X, *y, accept_sparse="csr", dtype=np.float64, **options)
+        options |= {"multi_output": True} if y else {"reset": False}
+        dtype = np.float64 if _stays_in_scikit_learn(estimator) else [np.float64, np.float32]
+        return validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
     from skrelmetric._torch import as_tensor, float_dtypes
 
     numeric = options.pop("y_numeric", False)
@@ -422,13 +467,49 @@ def _available(n_neighbors: int, n_candidates: int) -> int:
     return min(n_neighbors, n_candidates)
 
 
-def _fit_search(estimator: MLkNN | AAKNN, X) -> Any:
+def _stays_in_scikit_learn(estimator: MLkNN | AAKNN) -> bool:
+    """Whether numpy arrays and sparse matrices are searched where they are; distances are there already."""
+    if str(estimator.device) in ("auto", "cpu") or estimator.metric == "precomputed":
+        return True
+    from skrelmetric._torch import resolve_device
+
+    return resolve_device(estimator.device).type == "cpu"
+
+
+def _fit_search(estimator: MLkNN | AAKNN, X: Any) -> Any:
+    """Search of the training samples."""
+    if estimator.metric == "precomputed" and X.shape[0] != X.shape[1]:
+        raise ValueError(
+            f"With metric='precomputed', fit takes the distances of all training samples to one another, a square "
+            f"array or graph, but X has shape {tuple(X.shape)}."
+        )
     metric = {"metric": estimator.metric, "metric_params": estimator.metric_params}
-    if isinstance(X, np.ndarray) or sparse.issparse(X):
+    on_host = isinstance(X, np.ndarray) or sparse.issparse(X)
+    if on_host and _stays_in_scikit_learn(estimator):
         return NeighbourSearch(X, **metric, algorithm=estimator.algorithm, n_jobs=estimator.n_jobs)
     from skrelmetric._tensor_search import TensorSearch
 
     return TensorSearch(X, **metric)
+
+
+def _for_queries(estimator: MLkNN | AAKNN, search: Any) -> Any:
+    """The search as predictions need it: without distances of training samples, as those of queries come with them."""
+    return type(search)(search.samples[[]], metric="precomputed") if estimator.metric == "precomputed" else search
+
+
+def _nearest(estimator: MLkNN | AAKNN, search: Any, X: Any, n_neighbors: int) -> Any:
+    """Indices of nearest training samples, searched where `device` says now."""
+    if isinstance(search, NeighbourSearch):
+        return search.nearest(X, n_neighbors)
+    from skrelmetric._torch import resolve_device
+
+    return search.nearest(X, n_neighbors, resolve_device(estimator.device, search.samples if X is None else X))
+
+
+def _by_blocks(estimator: MLkNN | AAKNN, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
+    """What a method predicts for the blocks of rows of a Dask array, when that is asked for."""
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return map_rows(getattr(estimator, method), X, n_columns, dtype)
 
 
 def _label_indicator(y) -> tuple[Any, Any]:

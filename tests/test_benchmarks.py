@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +13,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
@@ -19,11 +21,13 @@ from sklearn.pipeline import Pipeline
 from benchmarks import experiment, images, results, speed, speed_embeddings, speed_neighbors
 from benchmarks.cli import main
 from benchmarks.datasets import _CLASSES, DATASETS, load, own_source
-from benchmarks.experiment import OFFICIAL, Settings
-from benchmarks.methods import METRICS, TIERS, Method
+from benchmarks.experiment import HELD_OUT, OFFICIAL, Settings
+from benchmarks.memory import watched
+from benchmarks.methods import METRICS, TIERS, Method, for_sparse
 from benchmarks.profiles import PROFILES
 from benchmarks.published import PAPER, best
-from benchmarks.table import comparison_tables, grid_table
+from benchmarks.report import render
+from benchmarks.table import comparison_tables, grid_table, usage_tables
 from benchmarks.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
 from benchmarks.tasks import TASKS
 from benchmarks.timing import growth, medians
@@ -168,6 +172,9 @@ def test_failures_are_recorded(tmp_path, monkeypatch, capsys):
         (["--scheduler", "tcp://localhost:1"], "--scheduler needs --backend dask"),
         (["--seed", "-1"], "not a whole number from 0"),
         (["--timeout", "5", "--backend", "dask"], "--timeout has no effect"),
+        (["--folds", "held out"], "nor 'official' or 'held-out'"),
+        (["--alone", "--jobs", "2"], "with --alone nothing else runs"),
+        (["--profile", "large", "--backend", "dask"], "leave --jobs and --backend out, or pass --no-alone"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
@@ -792,3 +799,204 @@ def test_repeats_of_the_official_split_are_seeds():
     cells = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 2))
     (table,) = comparison_tables([experiment.run_cell(cell) for cell in cells])
     assert table.title == "emotions: multilabel, mean ± sd over 2 seeds on one test part"
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told by Linux")
+
+
+@needs_linux
+def test_the_peak_is_that_of_its_block():
+    mib = 2**17  # float64 numbers
+    np.ones(256 * mib)
+    with watched() as larger:
+        np.ones(128 * mib)
+    with watched() as smaller:
+        np.ones(32 * mib)
+    for memory, size in ((larger, 128), (smaller, 32)):
+        assert size - 1 <= memory["peak"] - memory["before"] < size + 16
+    with watched() as memory:
+        held = np.ones(64 * mib)
+    with watched() as after:
+        pass
+    assert after["before"] == pytest.approx(memory["before"] + held.nbytes / 2**20, abs=16)
+
+
+def test_systems_that_tell_no_peak(monkeypatch):
+    def denied(*args):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "write_text", denied)
+    with watched() as memory:
+        pass
+    assert memory == {}
+    (cell,) = experiment.cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    record = experiment.run_cell(cell, with_memory=True)
+    assert "memory_mib" not in record
+    assert "scores" in record
+
+
+@needs_linux
+def test_the_large_profile_in_miniature(tmp_path, capsys):
+    out = tmp_path / "results.jsonl"
+    large = ["--profile", "large", "--datasets", "emotions", "--out", str(out)]
+    assert main([*FAST, "--folds", "official", "--jobs", "1", "--out", str(out)]) == 0
+    beside = records_of(out)
+    assert not any("memory_mib" in record or record["alone"] for record in beside)
+    assert "each method alone" not in capsys.readouterr().out
+    assert main(large) == 0
+    printed = capsys.readouterr().out
+    alone = records_of(out)[len(beside) :]
+    assert [record["method"] for record in alone] == ["RAMLLinear + MLkNN", "MLkNN"], "measured again, alone"
+    assert {record["method"]: record["scores"] for record in alone} == {
+        record["method"]: pytest.approx(record["scores"]) for record in beside
+    }
+    for record in alone:
+        assert (record["folds"], record["alone"], record["jobs"]) == ("official", True, 1)
+        assert 50 < record["memory_mib"]["before"] <= record["memory_mib"]["peak"] < 5000
+        assert f"{record['memory_mib']['peak']:,.0f}" in printed
+    assert "each method alone" in printed
+    assert main(large) == 0
+    assert len(records_of(out)) == len(beside) + 2, "what ran alone is not run again"
+
+
+def test_records_without_memory_have_tables_as_before():
+    cells = experiment.cells(EMOTIONS, ["MLkNN", "PCA + MLkNN"], Settings(OFFICIAL, 1))
+    first, second = (experiment.run_cell(cell) | {"dataset": "mine"} for cell in cells)  # no pictures are drawn of it
+    assert usage_tables([first, second]) == []
+    assert "Peak, MiB" not in render([first, second], "-").replace("\xa0", " ")
+    old = {key: first[key] for key in ("dataset", "task", "method", "scores", "fit_seconds")}
+    new = second | {"score_seconds": 1234.5, "memory_mib": {"before": 400.4, "peak": 1800.6}}
+    higher = second | {"score_seconds": 1234.5, "memory_mib": {"before": 300.0, "peak": 1900.0}, "repeat": 1}
+    (table,) = usage_tables([old, new])
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[0] == ["PCA + MLkNN"]
+    assert [column[0] for column in columns[2:]] == ["1,234.50", "400", "1,801"]
+    assert [next(column.cells) for column in usage_tables([new, higher])[0].columns][3:] == ["300", "1,900"]
+    page = render([old, new], "-").replace("\xa0", " ")
+    assert "Peak, MiB" in page
+    assert '<td class="number" data-value="1800.6">1,801</td>' in page
+    assert page.count('<td class="number" data-value=""></td>') == 3, "of the older record"
+
+
+def test_a_cell_that_is_killed_alone_leaves_the_others():
+    first, second = experiment.cells(EMOTIONS, ["MLkNN", "PCA + MLkNN"], Settings(OFFICIAL, 1))
+    records = list(experiment.run([first, Deadly(*second)], n_jobs=1, alone=True))
+    assert [record.get("error") for record in records] == ["its process was killed, perhaps for want of memory", None]
+
+
+_SLOW = """
+import sys
+from benchmarks import experiment
+from benchmarks.datasets import DATASETS
+
+class Slow(experiment.Cell):
+    def __reduce__(self):
+        return exec, (f"import pathlib, time; pathlib.Path({sys.argv[1]!r}).touch(); time.sleep(300)",)
+
+(cell,) = experiment.cells(DATASETS["emotions"], ["MLkNN"], experiment.Settings("official", 1))
+list(experiment.run([Slow(*cell)], n_jobs=1, alone=True))
+"""
+
+
+def test_an_interrupt_ends_the_process_of_a_cell(tmp_path):
+    begun = tmp_path / "begun"
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLOW, str(begun)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not begun.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)  # not to the process of the cell
+            assert process.communicate(timeout=60)[1].rstrip().endswith("KeyboardInterrupt")
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["emotions", "wine"])
+def test_a_third_is_held_out(name):
+    source = DATASETS[name]
+    _, Y, _ = load(source)
+    splits = experiment.splits(source, Settings(HELD_OUT, 3, seed=4))
+    for train, test in splits:
+        assert sorted([*train, *test]) == list(range(len(Y)))
+        assert len(test) == pytest.approx(len(Y) / 3, rel=0.05)
+        targets = Y if Y.ndim > 1 else np.eye(Y.max() + 1)[Y]
+        np.testing.assert_allclose(targets[test].mean(0), targets.mean(0), atol=0.02)
+    tests = [test.tolist() for _, test in splits]
+    assert tests[0] != tests[1] != tests[2]
+    fewer, others = (experiment.splits(source, Settings(HELD_OUT, 1, seed=seed)) for seed in (4, 5))
+    assert fewer[0][1].tolist() == tests[0], "more repeats leave the first as it was"
+    assert others[0][1].tolist() != tests[0]
+    cells = experiment.cells(source, [TASKS[source.task].predictor], Settings(HELD_OUT, 3))
+    assert [(cell.repeat, cell.fold) for cell in cells] == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_other_targets_are_held_out_as_their_folds_are(monkeypatch):
+    y = np.repeat(np.arange(9), 4)
+    loaded = {"label distribution": np.full((30, 2), 0.5), "retrieval": y}
+    for task, targets in loaded.items():
+        monkeypatch.setattr(experiment, "load", lambda _, Y=targets: (np.zeros((len(Y), 2)), Y, None))
+        source = next(source for source in DATASETS.values() if source.task == task)
+        ((train, test),) = experiment.splits(source, Settings(HELD_OUT, 1))
+        assert sorted([*train, *test]) == list(range(len(targets)))
+        assert len(test) == len(targets) / 3
+    assert not set(y[train]) & set(y[test]), "classes to retrieve were never seen"
+
+
+def test_what_cannot_be_held_out_is_said(tmp_path, capsys):
+    path = tmp_path / "few.csv"
+    path.write_text("x,y\n1,a\n2,a\n3,a\n4,b\n")
+    arguments = ["--data", str(path), "--labels", "y", "--folds", "held-out", "--out", str(tmp_path / "r.jsonl")]
+    assert main(arguments) == 2
+    assert "No third of few.csv can be held out" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def sparse_emotions(monkeypatch):
+    """The data set that is sparse, with those values of emotions that are high, and the same as a dense array."""
+    X, Y = load_emotions(return_X_y=True)
+    X = np.maximum(X - np.quantile(X, 0.7, axis=0), 0)
+    load.cache_clear()
+    monkeypatch.setattr("benchmarks.datasets.fetch_imdb", lambda **options: (sparse.csr_array(X), Y))
+    yield DATASETS["imdb"], X, Y
+    load.cache_clear()
+
+
+def test_sparse_samples_stay_sparse(sparse_emotions, monkeypatch):
+    source, X, Y = sparse_emotions
+    methods = ["MLkNN", "RAMLLinear + MLkNN"]
+    cells = experiment.cells(source, methods, PROFILES["large"].settings(source))
+    assert [(cell.settings.folds, len(cell.test)) for cell in cells] == [("held-out", pytest.approx(198, abs=4))] * 2
+    of_sparse = [experiment.run_cell(cell) for cell in cells]
+    assert [record["parameters"]["scale"] for record in of_sparse] == ["StandardScaler(with_mean=False)"] * 2
+    monkeypatch.setattr(experiment, "load", lambda _: (X, Y, None))
+    of_dense = [experiment.run_cell(cell._replace(source=EMOTIONS)) for cell in cells]
+    for one, other in zip(of_sparse, of_dense, strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=0.01), "the mean changes no distance"
+    seen = []
+
+    class Looking(RAMLLinear):
+        def fit(self, X, y):
+            seen.append(sparse.issparse(X))
+            return super().fit(X, y)
+
+    method = TASKS["multilabel"].methods["RAMLLinear + MLkNN"]
+    build = lambda seed: method.build(seed).set_params(metric=Looking())  # noqa: E731
+    model = for_sparse(method._replace(build=build)).build(0)
+    model.fit(load(source).X, Y)
+    assert seen == [True]
+    for searched in for_sparse(method).grid["scale"]:
+        assert sparse.issparse(searched.fit_transform(load(source).X))
+    assert for_sparse(Method(lambda seed: Broken(), {"x": [1]})).grid == {"x": [1]}
+
+
+def test_only_the_large_profile_has_the_huge_data_set():
+    assert [name for name, profile in PROFILES.items() if "imdb" in profile.datasets] == ["large"]
+    assert set(PROFILES["full"].datasets) == set(DATASETS) - {"imdb"}
+    for task in TASKS.values():
+        assert PROFILES["large"].methods(task)[0] == task.predictor
+    assert PROFILES["large"].methods(TASKS["multilabel"]) == ["MLkNN", "RAMLLinear + MLkNN"]

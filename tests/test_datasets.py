@@ -1,3 +1,4 @@
+import bz2
 import io
 import shutil
 import sys
@@ -10,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pooch
 import pytest
+from scipy import sparse
 
 from skrelmetric.datasets import (
     LDL_NAMES,
     MULAN_NAMES,
     _cache,
+    fetch_imdb,
     fetch_ldl,
     fetch_mulan,
     fetch_omniglot,
@@ -318,3 +321,46 @@ def test_usps(data_home, tmp_path):
     np.testing.assert_array_equal(y, digits.target)
     with pytest.raises(OSError, match=r"usps\.mat is not in the cache"):
         fetch_usps(data_home=tmp_path, download_if_missing=False)
+
+
+def test_fetch_imdb(data_home, tmp_path):
+    films = fetch_imdb(data_home=data_home, download_if_missing=False)
+    assert sparse.issparse(films.data)
+    assert (films.data.shape, films.data.nnz, films.data.dtype) == ((120919, 1001), 2343710, np.float64)
+    assert films.data.sum() == films.data.nnz, "a word is there or not"
+    assert (np.diff(films.data.indptr) == 0).sum() == 24
+    assert films.target.shape == (120919, 28)
+    assert set(np.unique(films.target)) == {0, 1}
+    assert films.target.sum(1).min() == 1
+    assert films.target.sum(1).mean() == pytest.approx(2.00, abs=5e-3)
+    count = dict(zip(films.target_names, films.target.sum(0), strict=True))
+    assert (count["Drama"], count["Talk-Show"]) == (43779, 290)
+    assert len(set(films.feature_names)) == 1001
+    sheriff = films.data[:, [films.feature_names.index("sheriff")]].toarray().ravel() == 1
+    western = films.target[:, films.target_names.index("Western")]
+    assert western[sheriff].mean() > 4 * western.mean(), "words and genres are of the same films"
+    with pytest.raises(OSError, match=r"Imdb\.arff\.bz2 is not in the cache"):
+        fetch_imdb(data_home=tmp_path, download_if_missing=False)
+
+
+@pytest.mark.parametrize("rows", [["{1 1,2 2.5}", "{0 1, 4 -3}", "{}", "{0 1,1 1,3 1e-3}"], ["{3 7}"], []])
+def test_sparse_rows_behind_labels(rows, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.arff.bz2"
+    names = ["Film-Noir", "War", "war", "1984", "-"]
+    kinds = ["{0,1}", "{0,1}", "numeric", "numeric", "numeric"]
+    attributes = [f"@attribute {name} {kind}" for name, kind in zip(names, kinds, strict=True)]
+    content = "\n".join(["@relation 'tiny: -C 2'", "", *attributes, "", "@data", "", *rows, ""])
+    path.write_bytes(bz2.compress(content.encode()))
+    monkeypatch.setattr("skrelmetric.datasets._imdb.fetch_file", lambda *args: path)
+    expected = np.zeros((len(rows), 5))
+    for row, entries in zip(expected, rows, strict=True):
+        for column, value in (entry.split() for entry in entries.strip("{}").split(",") if entry):
+            row[int(column)] = float(value)
+    data = fetch_imdb()
+    np.testing.assert_array_equal(data.data.toarray(), expected[:, 2:])
+    np.testing.assert_array_equal(data.target, expected[:, :2])
+    assert (data.data.dtype, data.target.dtype) == (np.float64, np.int64)
+    assert (data.target_names, data.feature_names) == (names[:2], names[2:])
+    X, Y = fetch_imdb(return_X_y=True)
+    np.testing.assert_array_equal(X.toarray(), data.data.toarray())
+    np.testing.assert_array_equal(Y, data.target)

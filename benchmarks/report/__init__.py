@@ -19,7 +19,7 @@ from benchmarks.ranking import Ranking, rankings
 from benchmarks.report import tables
 from benchmarks.report.pictures import Picture, TooLargeError, critical_difference, illustrations, quality_against_time
 from benchmarks.report.tables import Section
-from benchmarks.table import Result, results
+from benchmarks.table import USAGE, Result, results
 from benchmarks.tasks import TASKS
 
 _FOLDER = Path(__file__).parent
@@ -114,6 +114,7 @@ def render(records: Iterable[Record], command: str) -> str:
         seeds=sorted({record["seed"] for record in records if "seed" in record}),
         command=command,
         n_cores=joblib.cpu_count(),
+        usage=list(USAGE),
         date=datetime.now().astimezone(),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),

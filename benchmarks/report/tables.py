@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks import published
 from benchmarks.datasets import DATASETS
-from benchmarks.experiment import OFFICIAL, Record
+from benchmarks.experiment import HELD_OUT, OFFICIAL, Record
 from benchmarks.ranking import Ranking
-from benchmarks.table import Result
+from benchmarks.table import Result, Usage
 from benchmarks.tasks import TASKS, Criterion
 
 _PAPER_FOLDS = {"multilabel": OFFICIAL, "label distribution": 10}
@@ -27,13 +27,14 @@ class Entry(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row of a table; entries and seconds are None where every fold failed."""
+    """A row of a table; entries and seconds are None where every fold failed, usage where it was not recorded."""
 
     method: str
     entries: tuple[Entry | None, ...]
     seconds: float | None
     n_failed: int
     n_folds: int
+    usage: Usage | None = None
 
 
 class Dot(NamedTuple):
@@ -84,6 +85,11 @@ class Section(NamedTuple):
         """Most fits of a method."""
         return max(line.n_folds for line in self.lines)
 
+    @property
+    def has_usage(self) -> bool:
+        """Whether more than times of fits was recorded of any method."""
+        return any(line.usage for line in self.lines)
+
 
 class Search(NamedTuple):
     """What the search of a method chose from: of each parameter its values, each with how often it was chosen."""
@@ -130,6 +136,7 @@ def section(result: Result, records: Iterable[Record]) -> Section:
             row.seconds if row.means else None,
             len(row.errors),
             len(row.errors) + len(next(iter(row.values.values()))),
+            row.usage,
         )
         for row in result.rows
     )
@@ -162,6 +169,8 @@ def _protocol(records: list[Record]) -> str:
     words = []
     if folds == {OFFICIAL}:
         words.append("official split")
+    elif folds == {HELD_OUT}:
+        words.append("a third held out")
     elif len(folds) == 1 and None not in folds:
         words.append(f"{folds.pop()} folds")
     if len(repeats) > 1:
