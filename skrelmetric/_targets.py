@@ -62,12 +62,15 @@ class TargetSurvey(NamedTuple):
             known = torch.full((y.shape[1],), float(y.shape[0]), dtype=torch.float64)
             mean = as_tensor(np.asarray(y.mean(axis=0), dtype=np.float64).reshape(-1))
             missing = False
+        elif targets.known is None:
+            values, missing = targets.numbers(), False
+            low, high, mean = values.amin(0).numpy(), values.amax(0).numpy(), values.mean(0)
+            known = torch.full_like(mean, len(values))
         else:
-            values = targets.numbers()
-            mask = torch.ones_like(values, dtype=torch.bool) if targets.known is None else targets.known
+            values, missing, mask = targets.numbers(), True, targets.known
             low = torch.where(mask, values, torch.inf).amin(0).numpy()
             high = torch.where(mask, values, -torch.inf).amax(0).numpy()
-            known, missing = mask.sum(0).to(torch.float64), targets.known is not None
+            known = mask.sum(0).to(torch.float64)
             mean = (values / known.clamp(min=1)).sum(0)
         return cls(outputs, True, targets.indicator, targets.whole, missing, low, high, known, mean)
 

@@ -123,7 +123,7 @@ def principal_coordinates(parts: Parts, covariance: Tensor | None = None) -> Pri
     of_mean = (8 * eps * parts.mean).square()
     if n > d:
         if covariance is None:
-            (covariance,) = parts.total(lambda samples, G: samples.scatter(samples.weights))
+            (covariance,) = parts.total_of_samples(lambda samples: samples.scatter(samples.weights))
         varies = parts.varying() if parts.stored_sparse else covariance.diagonal() > of_mean
         variances, axes = torch.linalg.eigh(_finite(covariance))
     else:
@@ -216,7 +216,7 @@ class NormalEquations(NamedTuple):
         """A(M) for a symmetric M of shape (rank, rank), in one pass over the samples."""
         coordinates, s = self.coordinates, self.coordinates.variances
         form = coordinates.turned_back(M)
-        (forms,) = coordinates.parts.total(lambda samples, G: [samples.scatter_of_forms(form)])
+        (forms,) = coordinates.parts.total_of_samples(lambda samples: [samples.scatter_of_forms(form)])
         image = 2 * coordinates.turned(forms) + 4 * s[:, None] * M * s + self.alpha * M
         image.diagonal().sub_(2 * (M.diagonal() @ s) * s)
         return image

@@ -15,7 +15,7 @@ from skrelmetric._torch import as_tensor
 from skrelmetric.distributed import Ranks
 from skrelmetric.heads import Head, RidgeHead
 from skrelmetric.objectives import N_JUDGED, N_NEIGHBORS, Alignment, Part, Schedule, dtype_of, embed, encode
-from skrelmetric.parts import Collection, Counted, Parts, Survey
+from skrelmetric.parts import Bound, Collection, Counted, Parts, Survey
 from skrelmetric.relation_loss import AllPairs, Moments, PairSums, sampled_pairs
 from skrelmetric.relations import Relation, RelationInParts
 
@@ -157,13 +157,17 @@ class _Step(NamedTuple):
     offset: float
     origin: Tensor
     seed: int
+    kept: dict[int, Tensor] | None = None  # features of each share, where one pass of the encoder serves both
 
     def sums(self, share: Share) -> PairSums:
         """Sums of a share."""
         sums = self._pairs(share)
-        with torch.no_grad():
-            for chunk in self._chunks(share):
-                sums.add(self._features(share, chunk), chunk)
+        for chunk in self._chunks(share):
+            with torch.set_grad_enabled(self.kept is not None):
+                z = self._features(share, chunk)
+            sums.add(z.detach(), chunk)
+            if self.kept is not None:
+                self.kept[share.start] = z
         return sums
 
     def gradients(self, share: Share, totals: list[Tensor], pull: float) -> list[Tensor]:
@@ -174,7 +178,7 @@ class _Step(NamedTuple):
         sums.totals = totals
         sums.loss()
         for chunk in self._chunks(share):
-            z = self._features(share, chunk)
+            z = self._features(share, chunk) if self.kept is None else self.kept.pop(share.start)
             by_features = sums.gradient(z.detach(), chunk)
             if pull:
                 by_features += pull * share.part.weights[chunk, None] * (z.detach() - sums.mean)
@@ -281,8 +285,8 @@ class AlignmentInParts(Alignment):
         (deviation,) = features.total(lambda some: [some[1] @ (some[0].to(torch.float64) - origin)])
         mean = origin + deviation
 
-        def bound(some: tuple[Tensor, Tensor, Rows]) -> tuple[Samples, Relation]:
-            return Samples(some[0], some[1], mean), G.over(some[2])
+        def bound(some: tuple[Tensor, Tensor, Rows]) -> Bound:
+            return Bound(Samples(some[0], some[1], mean), lambda: G.over(some[2]))
 
         return Parts(features.map(bound), (self.n_samples, len(mean)), mean, self.dtype, False, G)
 
@@ -307,16 +311,21 @@ class AlignmentInParts(Alignment):
             shares = self._of_batch(batch)
             moments = moments_of(shares, self.G, len(batch), moments.mean_square)
         M, offset = self.head.M.detach(), float(self.head.offset.detach())
-        step = _Step(self.encoder, self.schedule, self.dtype, moments, M, offset, self._origin(), seed)
-        totals = shares.total(lambda share: step.sums(share).totals)
-        nothing = M.new_zeros(0)
-        sums = AllPairs(self.G, nothing, moments=moments).of(M, offset, step.origin)
-        sums.totals = totals
+        kept: dict[int, Tensor] | None = {} if shares.in_memory and self.schedule.chunk_size is None else None
+        step = _Step(self.encoder, self.schedule, self.dtype, moments, M, offset, self._origin(), seed, kept)
+        sums, totals = self._sums(shares, step)
         loss = sums.loss()
         penalty, pull = self.head.penalty(sums.variance)
         self._take(shares.total(lambda share: step.gradients(share, totals, pull)))
         self.head.accept(loss)
         return loss.value + penalty
+
+    def _sums(self, shares: Collection, step: _Step) -> tuple[PairSums, list[Tensor]]:
+        """Sums over all shares, as the loss and as they go to each share again."""
+        totals = shares.total(lambda share: step.sums(share).totals)
+        sums = AllPairs(self.G, step.M.new_zeros(0), moments=step.moments).of(step.M, step.offset, step.origin)
+        sums.totals = totals
+        return sums, totals
 
     def _take(self, gradients: list[Tensor]) -> None:
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
@@ -397,10 +406,7 @@ class AlignmentInParts(Alignment):
         moments = moments_of(shares, self.G, n)
         M, offset = self.head.M.detach(), float(self.head.offset.detach())
         step = _Step(self.encoder, self.schedule, self.dtype, moments, M, offset, self._origin(), 0)
-        totals = shares.total(lambda share: step.sums(share).totals)
-        sums = AllPairs(self.G, M.new_zeros(0), moments=moments).of(M, offset, step.origin)
-        sums.totals = totals
-        return sums.loss().value
+        return self._sums(shares, step)[0].loss().value
 
 
 def shares_among(shares: Collection, chosen: Tensor) -> Collection:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -19,12 +19,14 @@ from skrelmetric.distributed import Ranks
 from skrelmetric.relations import Relation, RelationInParts
 
 __all__ = [
+    "Bound",
     "Collection",
     "Counted",
     "InMemory",
     "Lazy",
     "OnDask",
     "Parts",
+    "Shared",
     "Survey",
     "Whole",
     "aligned_parts",
@@ -55,6 +57,9 @@ class Counted(NamedTuple):
 class Collection(ABC):
     """Parts of samples, wherever they are: a function goes to them, and what it makes of them is merged."""
 
+    in_memory = False
+    """Whether the parts are kept in memory here."""
+
     @abstractmethod
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
         """What `function` makes of each part, merged from the first to the last."""
@@ -82,6 +87,8 @@ class Collection(ABC):
 
 class InMemory(Collection):
     """Parts that are kept."""
+
+    in_memory = True
 
     def __init__(self, parts: Sequence[Any]):
         self.parts = parts
@@ -173,7 +180,7 @@ class Shared(Collection):
     """The parts of all processes."""
 
     def __init__(self, own: Collection, ranks: Ranks):
-        self.own, self.ranks = own, ranks
+        self.own, self.ranks, self.in_memory = own, ranks, own.in_memory
 
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
         return reduce(merge, self.ranks.gathered(self.own.fold(function, merge)))
@@ -291,13 +298,25 @@ def _merged(targets: TargetSurvey | None, others: TargetSurvey | None) -> Target
     return targets.merged(others) if targets and others else targets or others
 
 
+class Bound:
+    """Samples of a part, and the relation of their targets, which is made once it is asked for."""
+
+    def __init__(self, samples: Samples, relation: Callable[[], Any]):
+        self.samples, self._relation = samples, relation
+
+    @cached_property
+    def G(self) -> Any:
+        """The relation."""
+        return self._relation()
+
+
 class Parts:
     """Samples and their relation in parts, all sums over which go over every part.
 
     Parameters
     ----------
     collection : Collection
-        Pairs of Samples and the Relation of their targets.
+        Of Bound parts.
     shape : tuple of int
         Numbers of samples and features.
     mean : Tensor of shape (n_features,)
@@ -325,7 +344,11 @@ class Parts:
 
     def total(self, function: Callable[[Samples, Relation], Sequence[Tensor]]) -> list[Tensor]:
         """Sums over parts of the tensors that `function` makes of the samples and the relation of each."""
-        return self.collection.total(lambda part: function(*part))
+        return self.collection.total(lambda part: function(part.samples, part.G))
+
+    def total_of_samples(self, function: Callable[[Samples], Sequence[Tensor]]) -> list[Tensor]:
+        """Sums over parts of the tensors that `function` makes of the samples of each."""
+        return self.collection.total(lambda part: function(part.samples))
 
     def quadratic(self) -> Tensor:
         """Z' P G P Z of shape (n_features, n_features), float64."""
@@ -334,17 +357,17 @@ class Parts:
 
     def varying(self) -> Tensor:
         """Mask of the features in which any two samples differ."""
-        low, high = self.collection.fold(lambda part: _range(part[0]), _widened)
+        low, high = self.collection.fold(lambda part: _range(part.samples), _widened)
         return low < high
 
     def gathered(self) -> "Whole":
         """All samples in one part, which are few."""
-        X, weights, targets = self.collection.fold(lambda part: _contents(*part), _listed)
+        X, weights, targets = self.collection.fold(_contents, _listed)
         return Whole(Samples(_stacked(X), torch.cat(weights), self.mean), self.G.over(_stacked(targets)))
 
     def turned(self, rotation: Tensor) -> "Parts":
         """Samples with rows ``z @ rotation``."""
-        turned = self.collection.map(lambda part: (part[0].turned(rotation), part[1]))
+        turned = self.collection.map(lambda part: Bound(part.samples.turned(rotation), lambda: part.G))
         mean = self.mean.new_zeros(rotation.shape[1])
         return Parts(turned, (self.shape[0], rotation.shape[1]), mean, self.dtype, False, self.G)
 
@@ -362,7 +385,8 @@ class Whole(Parts):
 
     def __init__(self, samples: Samples, G: Relation | None = None):
         self.samples = samples
-        super().__init__(InMemory([(samples, G)]), samples.shape, samples.mean, samples.dtype, samples.stored_sparse, G)
+        bound = InMemory([Bound(samples, lambda: G)])
+        super().__init__(bound, samples.shape, samples.mean, samples.dtype, samples.stored_sparse, G)
 
     def quadratic(self) -> Tensor:
         return self.G.quadratic(self.samples, self.samples.weights)
@@ -405,9 +429,9 @@ def aligned_parts(collection: Collection, relation: Any, device: torch.device) -
     shift = survey.shift if survey.stored_sparse else None
     mean = (survey.mean if shift is None else survey.mean - as_tensor(shift)).to(device)
 
-    def bound(part: Counted) -> tuple[Samples, Relation]:
+    def bound(part: Counted) -> Bound:
         rows = as_tensor(part.X, device) if shift is None else shifted(part.X, shift)
-        return Samples(rows, survey.shares(part.weights).to(device), mean), relations.of(part.y)
+        return Bound(Samples(rows, survey.shares(part.weights).to(device), mean), lambda: relations.of(part.y))
 
     shape = survey.n_samples, survey.shape[0]
     return Parts(collection.map(bound), shape, mean, survey.dtype, survey.stored_sparse, relations.nothing())
@@ -442,8 +466,8 @@ def relation_in_parts(relation: Any, survey: Survey, device: torch.device, *coll
     return relations
 
 
-def _contents(samples: Samples, G: Relation) -> tuple[list, list, list]:
-    return [samples.X], [samples.weights], [G.rows]
+def _contents(part: Bound) -> tuple[list, list, list]:
+    return [part.samples.X], [part.samples.weights], [part.G.rows]
 
 
 def _stacked(rows: list[Rows]) -> Rows:
@@ -460,7 +484,7 @@ def _range(samples: Samples) -> tuple[Tensor, Tensor]:
     """Least and largest value of each feature, 0 among them where a sparse row has no entry."""
     X, n = samples.X, samples.shape[0]
     if not n:
-        nothing = torch.full((samples.shape[1],), torch.inf, dtype=torch.float64)
+        nothing = torch.full((samples.shape[1],), torch.inf, dtype=torch.float64, device=samples.device)
         return nothing, -nothing
     if isinstance(X, Tensor):
         return X.amin(0).to(torch.float64), X.amax(0).to(torch.float64)

@@ -412,9 +412,10 @@ for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
         g = distance_of_sums if relation == "callable" else relation
         parts = aligned_parts(InMemory(pieces), g, device_of(place))
         # Sums of few rows of relations, which know the targets of all.
-        relations = [G.mean_square(samples.weights) for samples, G in parts.collection.parts]
+        relations = [part.G.mean_square(part.samples.weights) for part in parts.collection.parts]
         blocks = [
-            (G.block(slice(0, 3), slice(None)), G.pairs(*place(draw(2, 5, high=9)))) for _, G in parts.collection.parts
+            (part.G.block(slice(0, 3), slice(None)), part.G.pairs(*place(draw(2, 5, high=9))))
+            for part in parts.collection.parts
         ]
         return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3), parts.varying(), relations, blocks
 
@@ -449,6 +450,13 @@ def alignment_in_sparse_parts(place):
 
 
 # --- losses over pairs, heads
+
+
+@case("alignment in parts, one of them empty", set())
+def varying_with_an_empty_part(place):
+    X, y = normal(M, 3), TARGETS["label sets"]()
+    pieces = [Counted(X[k], y[k], shares(M)[k]) for k in (slice(0, 9), slice(9, 9), slice(9, M))]
+    return aligned_parts(InMemory(pieces), "hamming", device_of(place)).varying()
 
 
 @case("relation_loss, float64", dtype=torch.float64)
