@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import joblib
 import numpy as np
 import torch
 from scipy import sparse
@@ -20,6 +21,7 @@ from skrelmetric._inputs import check_supervision
 from skrelmetric._samples import Rows
 from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
 from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
+from skrelmetric.distributed import Ranks
 from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed, stored
 from skrelmetric.training import as_bytes, fingerprint
 
@@ -129,6 +131,12 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             raise ValueError("Pass both X_val and y_val, or neither.")
         if not self.early_stopping:
             raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
+
+    def _check_same_validation_set(self, X_val: Any, y_val: Any, ranks: Ranks) -> None:
+        if len(set(ranks.gathered(joblib.hash((X_val, y_val))))) > 1:
+            raise ValueError(
+                "X_val or y_val differ between processes. Within shards(), pass the same whole ones in each."
+            )
 
     def _rows(self, X: Any) -> Rows:
         """Samples of a part, of which there may be none, checked."""

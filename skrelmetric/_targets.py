@@ -29,6 +29,8 @@ class TargetSurvey(NamedTuple):
         Whether all values known are 0 or 1, and whether all are whole numbers.
     missing : bool
         Whether any value is missing.
+    stored_sparse : bool
+        Whether any targets are sparse, out of which no mean can be taken.
     low, high : ndarray of shape (n_outputs,)
         Least and largest value known of each output; of names of classes, which are strings.
     known : Tensor of shape (n_outputs,)
@@ -42,6 +44,7 @@ class TargetSurvey(NamedTuple):
     indicator: bool
     whole: bool
     missing: bool
+    stored_sparse: bool
     low: np.ndarray
     high: np.ndarray
     known: Tensor
@@ -55,7 +58,7 @@ class TargetSurvey(NamedTuple):
             names = _columns(y)
             low, high = (np.array([extreme(column) for column in names.T], dtype=object) for extreme in (min, max))
             nothing = torch.zeros(names.shape[1], dtype=torch.float64)
-            return cls(outputs, False, False, False, False, low, high, nothing + len(names), nothing)
+            return cls(outputs, False, False, False, False, False, low, high, nothing + len(names), nothing)
         targets = read_targets(y, torch.device("cpu"))
         if not isinstance(targets.values, Tensor):
             low, high = (getattr(y, extreme)(axis=0).toarray().reshape(-1) for extreme in ("min", "max"))
@@ -72,7 +75,7 @@ class TargetSurvey(NamedTuple):
             high = torch.where(mask, values, -torch.inf).amax(0).numpy()
             known = mask.sum(0).to(torch.float64)
             mean = (values / known.clamp(min=1)).sum(0)
-        return cls(outputs, True, targets.indicator, targets.whole, missing, low, high, known, mean)
+        return cls(outputs, True, targets.indicator, targets.whole, missing, sparse.issparse(y), low, high, known, mean)
 
     def merged(self, other: Self) -> Self:
         """Survey of these targets and others.
@@ -84,13 +87,14 @@ class TargetSurvey(NamedTuple):
         """
         if (self.outputs, self.numeric) != (other.outputs, other.numeric):
             kinds = [f"{'numbers' if part.numeric else 'names'} of shape {part.outputs}" for part in (self, other)]
-            raise ValueError(f"y holds {kinds[0]} a sample in one part and {kinds[1]} in another.")
+            raise ValueError(f"y holds {kinds[0]} a sample in one part and {kinds[1]} in another. Pass one kind.")
         known = self.known + other.known
         share = other.known / known.clamp(min=1)
         return self._replace(
             indicator=self.indicator and other.indicator,
             whole=self.whole and other.whole,
             missing=self.missing or other.missing,
+            stored_sparse=self.stored_sparse or other.stored_sparse,
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
             known=known,
@@ -150,7 +154,8 @@ class Targets(NamedTuple):
         Y = self.numbers()
         if not isinstance(Y, Tensor):
             return Y
-        return less_mean(Y, self.known, None if self.survey is None else self.survey.mean.to(Y.device))
+        mean = None if self.survey is None else self.survey.mean.to(Y.device) * (not self.survey.stored_sparse)
+        return less_mean(Y, self.known, mean)
 
     @property
     def n_outputs(self) -> int:

@@ -1,9 +1,10 @@
 """Samples that come in chunks, larger than memory together."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, Self
 
-from sklearn.utils import gen_batches
+from sklearn.utils import check_scalar
 
 __all__ = ["Chunks"]
 
@@ -45,6 +46,12 @@ class Chunks:
             )
         self.source = source
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError(
+            "Chunks are for `fit` of RAMLLinear and HRAMLTransformer. Go through them for all else: "
+            "[metric.transform(X) for X, *_ in chunks], or partial_fit chunk by chunk."
+        )
+
     def __iter__(self) -> Iterator[tuple]:
         return iter(self.source() if callable(self.source) else self.source)
 
@@ -70,22 +77,18 @@ class Chunks:
         Raises
         ------
         ValueError
-            If the arrays have different numbers of samples.
+            If there is no `y`, the arrays have different numbers of samples, or `chunk_size` is less than 1.
         """
+        if y is None:
+            raise ValueError("y is None, but metrics are learned from targets. Pass one target a sample.")
+        if chunk_size is not None:
+            check_scalar(chunk_size, "chunk_size", Integral, min_val=1)
         arrays = [array for array in (X, y, sample_weight) if array is not None]
         n_samples = X.shape[0]
         lengths = [array.shape[0] if hasattr(array, "shape") else len(array) for array in arrays]
         if set(lengths) != {n_samples}:
             raise ValueError(f"Arrays of {lengths} samples were passed. Pass one target, and one weight, a sample.")
-        size = chunk_size or _rows_of(X)
-
-        def read() -> Iterator[tuple]:
-            for rows in gen_batches(n_samples, size):
-                yield tuple(array[rows] for array in arrays)
-            if not n_samples:
-                yield tuple(arrays)
-
-        return cls(read)
+        return cls(_Slices(arrays, chunk_size or _rows_of(X)))
 
     @staticmethod
     def many(X: Any) -> bool:
@@ -114,12 +117,30 @@ class Chunks:
         -------
         Chunks
         """
+        return Chunks(_Mapped(self, function))
 
-        def read() -> Iterator[tuple]:
-            for X, *rest in self:
-                yield function(X), *rest
 
-        return Chunks(read)
+class _Slices:
+    """Chunks of arrays; a single one of no rows where these have none."""
+
+    def __init__(self, arrays: Sequence[Any], size: int):
+        self.arrays, self.size = arrays, size
+
+    def __iter__(self) -> Iterator[tuple]:
+        n_samples = self.arrays[0].shape[0]
+        for start in range(0, max(1, n_samples), self.size):
+            yield tuple(array[start : start + self.size] for array in self.arrays)
+
+
+class _Mapped:
+    """Chunks whose samples a function maps."""
+
+    def __init__(self, chunks: Iterable[tuple], function: Callable[[Any], Any]):
+        self.chunks, self.function = chunks, function
+
+    def __iter__(self) -> Iterator[tuple]:
+        for X, *rest in self.chunks:
+            yield self.function(X), *rest
 
 
 def _rows_of(X: Any) -> int:

@@ -381,6 +381,7 @@ class HRAMLTransformer(ModuleTransformer):
         self._check_parameters()
         self._check_in_parts(X)
         device = resolve_device(self.device, X)
+        self._check_same_validation_set(X_val, y_val, ranks)
         survey = of_all = surveyed(collection)
         given: list[Collection] = []
         if X_val is not None or y_val is not None:
@@ -449,7 +450,7 @@ class HRAMLTransformer(ModuleTransformer):
         attend()
         callbacks.fit_ended(fitted)
 
-        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=len(alignment.weights))
+        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=alignment.n_samples)
         self.__dict__.update(self._attributes(alignment, state, X))
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch

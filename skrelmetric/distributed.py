@@ -1,5 +1,6 @@
 """Fits to samples in shards, one for each process of a group that torchrun started."""
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -227,8 +228,8 @@ def shards(group: Any = None, *, backend: str | None = None, timeout: float = 60
 
     Within it, ``fit`` of :class:`~skrelmetric.RAMLLinear`, :class:`~skrelmetric.HRAMLTransformer` and
     :class:`~skrelmetric.DRMLTransformer` takes this process's rows, any number of them or none, and learns from those
-    of all, as if one process had them in the order of the ranks. Everything else, scaling and neighbours included, sees
-    the rows that it is given.
+    of all, as if one process had them in the order of the ranks; validation samples are the same in every process.
+    Everything else, scaling and neighbours included, sees the rows that it is given, and other threads are not in it.
 
     Parameters
     ----------
@@ -237,9 +238,9 @@ def shards(group: Any = None, *, backend: str | None = None, timeout: float = 60
         the context, from the environment that torchrun sets, and without one this process is alone.
     backend : str or None, default=None
         What carries messages, as :func:`torch.distributed.init_process_group` takes it. None is gloo, and NCCL
-        between GPUs, one for each process of a machine.
+        between GPUs, one for each process of a machine. Of no effect where torch.distributed is initialised.
     timeout : float, default=600.0
-        Seconds that a process waits for the others. One that dies is noticed earlier.
+        Seconds that a process waits for the others, likewise. One that dies is noticed earlier.
 
     Yields
     ------
@@ -275,3 +276,4 @@ def shards(group: Any = None, *, backend: str | None = None, timeout: float = 60
         _RANKS.reset(token)
         if begun:
             dist.destroy_process_group()
+            gc.collect()  # what the threads of the group still hold goes before the interpreter does

@@ -10,14 +10,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import validate_data
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._exclusive import exclusive
 from skrelmetric._inputs import check_supervision, stacked, take
 from skrelmetric._modules import ModuleTransformer
-from skrelmetric._reading import checked_part
+from skrelmetric._reading import collected
 from skrelmetric._sklearn import (
     EpochCallbacks,
     HasMethods,
@@ -387,7 +386,9 @@ class DRMLTransformer(ModuleTransformer):
         """
         ranks = current_ranks()
         with ranks.together(), exclusive(resolve_device(self.device, X)):
-            X, whole, counting, look = self._read_shard(X, y, ranks) if ranks.size > 1 else self._read(X, y)
+            X, whole, counting, look = (
+                self._read_shard(X, y, X_val, y_val, ranks) if ranks.size > 1 else self._read(X, y)
+            )
             key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
             seed = ranks.agreed(self._seed(key))
             split = self._split(whole, counting, X_val, y_val, seed)
@@ -400,7 +401,7 @@ class DRMLTransformer(ModuleTransformer):
             trainer, judge = Training(*parts), embed
             if ranks.size > 1:
                 trainer = SharedTraining(*parts, ranks=ranks, width=self._width(encoder.trunk, look))
-                judge = partial(embed_shared, ranks)
+                judge = partial(embed_shared, ranks, whole.X)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
             fitted = partial(self._attributes, encoder, look, X)
             optimizer = self._new_optimizer(trainer)
@@ -434,17 +435,19 @@ class DRMLTransformer(ModuleTransformer):
         whole, counting = counted_part(X, y, None, resolve_device(self.device, X))
         return X, whole, counting, whole
 
-    def _read_shard(self, X: Any, y: Any, ranks: Ranks) -> tuple[Any, Part, Any, Part]:
+    def _read_shard(self, X: Any, y: Any, X_val: Any, y_val: Any, ranks: Ranks) -> tuple[Any, Part, Any, Part]:
         """The same of the samples of all processes, of which this one has its own and all have the targets."""
         if self.checkpoint is not None:
             raise ValueError(
                 "checkpoint keeps the state of a fit to samples of one process. Pass None within shards()."
             )
         device = resolve_device(self.device, X)
-        part = checked_part(self._rows, X, y)
-        validate_data(self, X, skip_check_array=True)
+        collection = collected(self, X, y, None, ranks, self._rows)
         self._check_parameters()
-        collection = Shared(InMemory([part]), ranks)
+        self._check_same_validation_set(X_val, y_val, ranks)
+        assert isinstance(collection, Shared)
+        assert isinstance(collection.own, InMemory)
+        (part,) = collection.own.parts
         survey = surveyed(collection)
         start = sum(ranks.gathered(len(part.weights))[: ranks.rank])
         n, n_own = survey.n_samples, len(part.weights)

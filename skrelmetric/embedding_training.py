@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from skrelmetric._retrieval import retrieve
+from skrelmetric._samples import Rows
 from skrelmetric.discrimination import Discrimination, PlainDiscrimination, PlainHead
 from skrelmetric.distributed import Ranks
 from skrelmetric.objectives import Part, drawing, dtype_of, embed, n_batches, relation_to_neighbours
@@ -190,8 +191,10 @@ def owned(part: Part) -> Tensor:
     return part.rows >= 0
 
 
-def embed_shared(ranks: Ranks, encoder: Encoder, part: Part, dtype: torch.dtype) -> Tensor:
-    """Embeddings of all samples of a part, each from the process whose it is."""
+def embed_shared(ranks: Ranks, X: Rows, encoder: Encoder, part: Part, dtype: torch.dtype) -> Tensor:
+    """Embeddings of all samples of a part, each from the process whose it is; those of other than X are everybody's."""
+    if part.X is not X:
+        return embed(encoder, part, dtype)
     own = owned(part)
     Z = torch.zeros((part.n_samples, encoder.n_components), dtype=dtype, device=part.weights.device)
     if own.any():

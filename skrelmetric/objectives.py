@@ -157,7 +157,7 @@ class Alignment(nn.Module):
 
     def attend(self, part: Part) -> None:
         """Go on with other samples."""
-        self.part = part
+        self.part, self.n_samples = part, part.n_samples
         everything = torch.arange(self.G.n_samples, device=part.places.device)
         self.G_train = self.G if torch.equal(part.places, everything) else self.G[part.places]
         self._pairs = None
@@ -217,10 +217,9 @@ class Alignment(nn.Module):
 
     def _batches(self, rng: np.random.Generator) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
         """Samples of each step: all, a batch, or pairs."""
-        weights, size = self.weights, self.schedule.batch_size
-        n, device = len(weights), weights.device
+        n, size, device = self.n_samples, self.schedule.batch_size, self.G.device
         if self.schedule.n_pairs is not None:
-            p = weights.cpu().numpy()
+            p = self.weights.cpu().numpy()
             pairs = as_tensor(rng.choice(n, size=(2, self.schedule.n_pairs), p=p / p.sum()), device)
             yield from zip(*(ends.split(size or len(ends)) for ends in pairs), strict=True)
         elif size is None or size >= n:

@@ -1,6 +1,7 @@
 """What HRAML trains where samples come in parts: the same sums and gradients, part by part."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,9 +41,10 @@ class Share(NamedTuple):
         """Number of samples."""
         return self.part.n_samples
 
-    def of(self, places: Tensor) -> Tensor:
-        """Which of the places among all samples are of these: a mask of shape (n_places,)."""
-        return (places >= self.start) & (places < self.start + self.n_samples)
+    def of(self, places: Tensor) -> slice:
+        """Which of the places among all samples, in ascending order, are of these."""
+        ends = torch.tensor([self.start, self.start + self.n_samples], device=places.device)
+        return slice(*torch.searchsorted(places, ends).tolist())
 
     def some(self, index: Tensor, start: int, factor: float = 1.0) -> "Share":
         """Some of the samples, whose weights are multiplied by a factor."""
@@ -77,7 +79,7 @@ def part_at(shares: Collection, places: Tensor, survey: Survey) -> Part:
     return Part(X, None, weights / weights.sum(), torch.arange(len(places), device=weights.device))
 
 
-def rows_at(shares: Collection, places: Tensor, rows_of: Any, width: int) -> Tensor:
+def rows_at(shares: Collection, places: Tensor, rows_of: Callable[[Share, Tensor], Rows], width: int) -> Tensor:
     """Rows of some samples, wherever they are, of shape (n_places, width), in float64.
 
     Parameters
@@ -85,7 +87,7 @@ def rows_at(shares: Collection, places: Tensor, rows_of: Any, width: int) -> Ten
     shares : Collection
         Of shares.
     places : Tensor of int64 of shape (n_places,)
-        Places of the samples among all.
+        Places of the samples among all, in ascending order.
     rows_of : callable
         ``rows_of(share, index)`` gives rows of some samples of a share, as a tensor or csr_array.
     width : int
@@ -95,7 +97,7 @@ def rows_at(shares: Collection, places: Tensor, rows_of: Any, width: int) -> Ten
     def filled(share: Share) -> list[Tensor]:
         rows = torch.zeros((len(places), width), dtype=torch.float64, device=share.part.weights.device)
         here = share.of(places)
-        if here.any():
+        if here.start < here.stop:
             found = rows_of(share, places[here] - share.start)
             rows[here] = _dense(found).to(rows.device, torch.float64)
         return [rows]
@@ -262,8 +264,6 @@ class AlignmentInParts(Alignment):
 
     @property
     def weights(self) -> Tensor:
-        if self.schedule.n_pairs is None:
-            return torch.full((self.n_samples,), 1 / self.n_samples, dtype=torch.float64, device=self.G.device)
         if self._weights is None:
             self._weights = weights_at(self.shares, torch.arange(self.n_samples, device=self.G.device))
         return self._weights
@@ -338,7 +338,7 @@ class AlignmentInParts(Alignment):
 
     def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
         samples, where = torch.cat([i, j]).unique(return_inverse=True)
-        own: dict[str, Tensor] = {}
+        own: dict[str, Any] = {}
 
         def features(share: Share, index: Tensor) -> Tensor:
             x = share.part.read(index, self.dtype)
@@ -377,16 +377,7 @@ class AlignmentInParts(Alignment):
         encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, len(self._origin())
 
         def embedded(share: Share, index: Tensor) -> Tensor:
-            part = share.part
-            return layer(
-                _embedded(
-                    encoder,
-                    part._replace(rows=index if part.rows is None else part.rows[index], weights=part.weights[index]),
-                    dtype,
-                    size,
-                    width,
-                )
-            )
+            return layer(_embedded(encoder, share.some(index, 0).part, dtype, size, width))
 
         with torch.no_grad():
             places = torch.arange(0, n, -(-n // N_JUDGED), device=G.device)
@@ -417,8 +408,7 @@ def shares_among(shares: Collection, chosen: Tensor) -> Collection:
 
 def _among(share: Share, chosen: Tensor, factor: float) -> Share:
     here = share.of(chosen)
-    start = int((chosen < share.start).sum())
-    return share.some(chosen[here] - share.start, start, factor)
+    return share.some(chosen[here] - share.start, here.start, factor)
 
 
 def _embedded(encoder: nn.Module, part: Part, dtype: torch.dtype, size: int | None, width: int) -> Tensor:

@@ -252,6 +252,7 @@ class Survey(NamedTuple):
         mean = filled = None
         if stored_sparse or (X.ndim == 2 and X.is_floating_point()):
             shares = weights / largest / weight
+            shares = shares if stored_sparse else shares.to(X.device)
             mean = Samples(X, shares).mean.cpu() if n else torch.zeros(X.shape[1], dtype=torch.float64)
         if stored_sparse:
             filled = as_tensor(np.bincount(X.indices, minlength=X.shape[1]))
@@ -269,12 +270,13 @@ class Survey(NamedTuple):
         if (self.shape, self.stored_sparse) != (other.shape, other.stored_sparse):
             kinds = [f"{'sparse' if part.stored_sparse else 'dense'} of shape {part.shape}" for part in (self, other)]
             raise ValueError(f"Samples are {kinds[0]} in one part and {kinds[1]} in another. Pass one kind.")
+        some = self if self.n_samples else other
         largest = max(self.largest, other.largest)
         own, others = (part.weight * part.largest / (largest or 1.0) for part in (self, other))
         share = others / (own + others or 1.0)
         return self._replace(
             n_samples=self.n_samples + other.n_samples,
-            dtype=torch.promote_types(self.dtype, other.dtype),
+            dtype=torch.promote_types(self.dtype, other.dtype) if self.n_samples and other.n_samples else some.dtype,
             largest=largest,
             weight=own + others,
             mean=None if self.mean is None or other.mean is None else self.mean + share * (other.mean - self.mean),
@@ -430,7 +432,10 @@ def aligned_parts(collection: Collection, relation: Any, device: torch.device) -
     mean = (survey.mean if shift is None else survey.mean - as_tensor(shift)).to(device)
 
     def bound(part: Counted) -> Bound:
-        rows = as_tensor(part.X, device) if shift is None else shifted(part.X, shift)
+        if shift is None:
+            rows = as_tensor(part.X, device).to(survey.dtype)
+        else:
+            rows = shifted(part.X.astype(str(survey.dtype).removeprefix("torch."), copy=False), shift)
         return Bound(Samples(rows, survey.shares(part.weights).to(device), mean), lambda: relations.of(part.y))
 
     shape = survey.n_samples, survey.shape[0]

@@ -135,6 +135,54 @@ def test_bad_chunks_are_told():
         RAMLLinear(relation="jaccard").fit(Chunks([(X, Y), (X, 2 * Y)]))
 
 
+def test_targets_that_are_sparse_in_one_part_are_those_of_all():
+    X, Y, *_ = problem()
+    for relation in ("hamming", "sqeuclidean", "discrete", "l1", "cosine"):
+        chunks = Chunks([(X[:30], Y[:30]), (X[30:], sparse.csr_array(Y[30:]))])
+        assert_same_metric(
+            RAMLLinear(relation=relation, tol=1e-12).fit(chunks), RAMLLinear(relation=relation).fit(X, Y), 1e-6
+        )
+
+
+def test_chunks_that_change_are_told():
+    X, Y, *_ = problem()
+    rng = np.random.default_rng(0)
+
+    def shuffled():
+        order = rng.permutation(90)
+        return [(X[order[:50]], Y[order[:50]]), (X[order[50:]], Y[order[50:]])]
+
+    def fewer(read=[]):  # noqa: B006
+        read.append(1)
+        return [(X[:50], Y[:50]), (X[50:], Y[50:])][: 2 if len(read) < 4 else 1]
+
+    for source in (shuffled, fewer):
+        with pytest.raises(ValueError, match="differ from those of the last time"):
+            RAMLLinear().fit(Chunks(source))
+
+
+def test_what_is_no_chunk_is_told():
+    X, Y, *_ = problem()
+    for chunk, message in [
+        (X, "A chunk is a ndarray"),
+        ((X,), "A chunk is a tuple"),
+        ((X, None), "y is None in a part"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            RAMLLinear().fit(Chunks([chunk]))
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
+        RAMLLinear().fit(Chunks([(Y[:, 0], Y[:, 0])]))
+    with pytest.raises(ValueError, match="y is None"):
+        Chunks.of(X, None, Y[:, 0])
+    with pytest.raises(ValueError, match="chunk_size == 0"):
+        Chunks.of(X, Y, chunk_size=0)
+    with pytest.raises(TypeError, match="Chunks are for `fit`"):
+        RAMLLinear().fit(X, Y).transform(Chunks.of(X, Y))
+    names = pd.DataFrame(X, columns=list("abcde"))
+    with pytest.raises(ValueError, match="feature names"):
+        RAMLLinear().fit(Chunks([(names, Y), (names[list("edcba")], Y)]))
+
+
 def as_memmap(array, path):
     written = np.memmap(path, dtype=array.dtype, mode="w+", shape=array.shape)
     written[:] = array

@@ -162,9 +162,10 @@ RELATIONAL = {
 
 def fit_relational_shards(ranks, cuts, jobs):
     fits = []
-    for params, kind, X, y in jobs:
+    for params, kind, X, y, given in jobs:
         rows, targets = (shard(array, ranks, cuts) for array in (X, y))
-        metric = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0).fit(kind(rows), targets)
+        metric = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0)
+        metric.fit(kind(rows), targets, **given)
         fits.append((metric.transform(X), metric.loss_curve_, metric.validation_curve_))
     return fits
 
@@ -172,12 +173,13 @@ def fit_relational_shards(ranks, cuts, jobs):
 def test_relational_metrics_are_trained_on_global_batches():
     X, Y, *_ = problem()
     classes = np.array(list("abcde"))[np.arange(len(X)) % 5]
-    jobs = [(params, np.asarray, X, classes) for params in RELATIONAL.values()]
-    jobs.append((RELATIONAL["default"], sparse.csr_array, X, Y))
+    jobs = [(params, np.asarray, X, classes, {}) for params in RELATIONAL.values()]
+    jobs.append((RELATIONAL["default"], sparse.csr_array, X, Y, {}))
+    jobs.append((RELATIONAL["plain"], np.asarray, X, Y, {"X_val": X[:20] + 0.1, "y_val": Y[:20]}))
     results = in_ranks(3, fit_relational_shards, UNEVEN[3], jobs)
     assert not any(isinstance(result, Exception) for result in results), results
-    for (params, kind, X, y), *of_ranks in zip(jobs, *results, strict=True):
-        expected = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0).fit(kind(X), y)
+    for (params, kind, X, y, given), *of_ranks in zip(jobs, *results, strict=True):
+        expected = DRMLTransformer(8, **params, max_epochs=2, batch_size=20, random_state=0).fit(kind(X), y, **given)
         for embedding, losses, scores in of_ranks:
             np.testing.assert_allclose(embedding, expected.transform(X), rtol=0, atol=1e-8, err_msg=str(params))
             np.testing.assert_allclose(losses, expected.loss_curve_, rtol=1e-8)
@@ -235,6 +237,10 @@ def at_odds(ranks, what):
         return RAMLLinear().fit(X[rows, : 4 if odd else 5], Y[rows])
     if what == "estimator":
         return (HRAMLTransformer() if odd else RAMLLinear()).fit(X[rows], Y[rows])
+    if what == "parameters":
+        return RAMLLinear(alpha=2.0 if odd else 1.0).fit(X[rows], Y[rows])
+    if what == "validation":
+        return HRAMLTransformer(encoder="mlp").fit(X[rows], Y[rows], X_val=X[rows], y_val=Y[rows])
     if what == "kind":
         return RAMLLinear().fit(sparse.csr_array(X[rows]) if odd else X[rows], Y[rows])
     if what == "targets":
@@ -244,7 +250,9 @@ def at_odds(ranks, what):
 
 MESSAGES = {
     "features": "dense of shape (5,) in one part and dense of shape (4,)",
-    "estimator": "at different steps",
+    "estimator": "estimator is 'RAMLLinear' in rank 0 and 'HRAMLTransformer' in rank 1",
+    "parameters": "alpha is 1.0 in rank 0 and 2.0 in rank 1",
+    "validation": "X_val or y_val differ between processes",
     "kind": "dense of shape (5,) in one part and sparse",
     "targets": "numbers of shape (4,) a sample in one part",
     "few": "1 samples of all parts have a positive weight",
