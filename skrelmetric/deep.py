@@ -321,14 +321,17 @@ class HRAMLTransformer(ModuleTransformer):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples, at least two. A memory map is read in chunks, and stays where it is.
-        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing.
+        X : array-like, sparse matrix, dask.array.Array or Chunks of shape (n_samples, ...)
+            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and memory maps are read part by
+            part, where steps see all pairs; what batch normalisation estimates is then that of each part. Within
+            :func:`skrelmetric.distributed.shards`, the samples of this process.
+        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing. None
+            for Chunks, which hold them.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
         X_val : array-like or sparse matrix, default=None
-            Samples to judge epochs on, in place of a part of the training samples.
+            Samples to judge epochs on, in place of a part of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
             Their targets.
 

@@ -364,11 +364,12 @@ class DRMLTransformer(ModuleTransformer):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples, at least two.
+            Samples, at least two; within :func:`skrelmetric.distributed.shards`, those of this process, of which the
+            trunk sees those of each global batch. The targets of all go to every process.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing.
         X_val : array-like or sparse matrix, default=None
-            Samples to judge epochs on, in place of a part of the training samples.
+            Samples to judge epochs on, in place of a part of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
             Their targets; with ``hold_out="classes"`` these may be classes that `y` has not.
 

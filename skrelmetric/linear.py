@@ -146,6 +146,9 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     The distance is Euclidean after `transform`. A target that is the same for all samples tells nothing: the metric is
     then 0, with a warning.
 
+    *Parts.* Samples in parts (chunks, Dask arrays, shards of several processes) need "ridge". Parts have the distinct
+    targets in common for "discrete", "l1", "jaccard" and callables, and in memory as many sums of samples.
+
     *Tensors.* Under ``sklearn.set_config(array_api_dispatch=True)`` a torch tensor is fitted and transformed on its
     own device, and so are `components_` and what `transform` returns.
 
@@ -214,10 +217,12 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples, at least two.
-        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing.
+        X : array-like, sparse matrix, dask.array.Array or Chunks of shape (n_samples, n_features)
+            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and large memory maps are read part
+            by part, in every pass anew. Within :func:`skrelmetric.distributed.shards`, those of this process.
+        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing. None
+            for Chunks, which hold them.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
 

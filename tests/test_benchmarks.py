@@ -672,6 +672,7 @@ def test_speed_of_neighbours():
     peers = {record["floor"]: record["ratio"] for record in speed_neighbors.against_peers(300, 100)}
     assert 0 < peers["scikit-multilearn-ng"] < 1
     assert -1 < speed_neighbors.growing((100, 200, 400))["ratio"] < 3
+    assert speed_neighbors.among_many(300, 5, 20)["ratio"] > 0
 
 
 def test_exponents():
