@@ -58,8 +58,8 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         """
         check_is_fitted(self, "encoder_")
         if is_dask(X):
-            dtype = as_tensor(self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))).cpu().numpy().dtype
-            return map_rows(self.transform, X, self._n_features_out, dtype)
+            example = self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))
+            return map_rows(self.transform, X, self._n_features_out, example.dtype)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
         X = self._validated(X, reset=False)
         rows = stored(X)
@@ -107,16 +107,7 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             )
 
     def _validated(self, X: Any, *, reset: bool) -> Any:
-        module = isinstance(getattr(self, self._module_parameter), nn.Module)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=integer_dtype(X) if module and holds_integers(X) else float_dtypes(X),
-            accept_sparse="csr",
-            allow_nd=module,
-            ensure_min_samples=2 if reset else 1,
-        )
+        return validate_data(self, X, reset=reset, ensure_min_samples=2 if reset else 1, **self._kinds(X))
 
     def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
         """Validation samples, whose places follow those of the training samples, and their targets."""
@@ -140,10 +131,13 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     def _rows(self, X: Any) -> Rows:
         """Samples of a part, of which there may be none, checked."""
+        return stored(check_array(X, ensure_min_samples=0, input_name="X", **self._kinds(X)))
+
+    def _kinds(self, X: Any) -> dict[str, Any]:
+        """Which samples are taken: those of a module may have any shape, and be whole numbers."""
         module = isinstance(getattr(self, self._module_parameter), nn.Module)
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
-        options = {"accept_sparse": "csr", "allow_nd": module, "ensure_min_samples": 0, "input_name": "X"}
-        return stored(check_array(X, dtype=dtype, **options))
+        return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
 
     def _check_layers_and_start(self) -> None:
         if self.warm_start and self.checkpoint is not None:

@@ -25,7 +25,11 @@ __all__ = ["checked_part", "collected", "comes_in_parts"]
 
 def comes_in_parts(X: Any, ranks: Ranks) -> bool:
     """Whether samples are to be read in parts; a memory map is if it is larger than a chunk."""
-    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X) or (isinstance(X, np.memmap) and Chunks.many(X))
+    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X) or _is_large_map(X)
+
+
+def _is_large_map(X: Any) -> bool:
+    return isinstance(X, np.memmap) and Chunks.many(X)
 
 
 def collected(
@@ -65,7 +69,7 @@ def collected(
         rows_of(np.empty((0, *X.shape[1:]), X.dtype))
         validate_data(estimator, X, skip_check_array=True)
         own = OnDask(_blocks(X, y, sample_weight)).map(lambda block: checked_part(rows_of, *block))
-    elif isinstance(X, np.memmap) and Chunks.many(X) and y is not None:
+    elif _is_large_map(X) and y is not None:
         own = _read_chunks(estimator, Chunks.of(X, y, sample_weight), rows_of)
     else:
         if y is None:
@@ -89,11 +93,7 @@ def _read_chunks(estimator: BaseEstimator, chunks: Chunks, rows_of: Callable[[An
             validate_data(estimator, chunk[0], reset=False, skip_check_array=True)
         return part
 
-    return Lazy(Steady(Lazy(chunks, read)), _itself)
-
-
-def _itself(part: Any) -> Any:
-    return part
+    return Lazy(Steady(Lazy(chunks, read)))
 
 
 def _chunk(chunk: Any) -> tuple | list:

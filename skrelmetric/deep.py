@@ -349,9 +349,10 @@ class HRAMLTransformer(ModuleTransformer):
         """
         ranks = current_ranks()
         in_parts = comes_in_parts(X, ranks) and (ranks.size > 1 or not isinstance(X, np.memmap) or self._sums_suffice)
-        with ranks.together(), exclusive(resolve_device(self.device, X)), TemporaryDirectory() as folder:
+        with ranks.together(), exclusive(resolve_device(self.device, X)):
             if in_parts:
-                self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
+                with TemporaryDirectory() as folder:
+                    self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
             else:
                 self._fit_in_memory(X, y, sample_weight, X_val, y_val)
         return self

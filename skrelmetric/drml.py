@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from functools import partial, reduce
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -457,7 +457,7 @@ class DRMLTransformer(ModuleTransformer):
         weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
         whole = Part(part.X, rows, weights, torch.arange(n, device=device))
         look = part_at(shares_of(collection, survey, None, device), torch.arange(2, device=device), survey)
-        return X, whole, reduce(stacked, ranks.gathered(part.y)), look
+        return X, whole, collection.fold(lambda part: part.y, stacked), look
 
     def _check_parameters(self) -> None:
         if self.n_components % self._n_branches:

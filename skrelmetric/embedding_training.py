@@ -14,7 +14,15 @@ from skrelmetric._retrieval import retrieve
 from skrelmetric._samples import Rows
 from skrelmetric.discrimination import Discrimination, PlainDiscrimination, PlainHead
 from skrelmetric.distributed import Ranks
-from skrelmetric.objectives import Part, drawing, dtype_of, embed, n_batches, relation_to_neighbours
+from skrelmetric.objectives import (
+    Part,
+    drawing,
+    dtype_of,
+    embed,
+    n_batches,
+    relation_to_neighbours,
+    sum_gradients,
+)
 from skrelmetric.relational import RelationalEnsemble
 from skrelmetric.relations import Relation
 
@@ -168,7 +176,7 @@ class SharedTraining(Training):
         self.ranks, self.width = ranks, width
 
     def _backward(self, rows: Tensor, generator: Generator) -> float:
-        dtype, own, y = dtype_of(self.encoder.head), owned(self.part)[rows], None
+        dtype, own, y = dtype_of(self.encoder.head), owned(self.part, rows), None
         Y = torch.zeros((len(rows), self.width), dtype=dtype, device=rows.device)
         if own.any():
             y = self._features(self.part, rows[own])
@@ -178,17 +186,14 @@ class SharedTraining(Training):
         total.backward()
         if y is not None and y.requires_grad and Y.grad is not None:
             y.backward(Y.grad[own])
-        trunk = [p for p in self.encoder.trunk.parameters() if p.requires_grad]
-        gradients = self.ranks.total([torch.zeros_like(p) if p.grad is None else p.grad for p in trunk])
-        for parameter, gradient in zip(trunk, gradients, strict=True):
-            parameter.grad = gradient.to(parameter.dtype)
+        sum_gradients(self.encoder.trunk, self.ranks)
         return float(total.detach())
 
 
-def owned(part: Part) -> Tensor:
-    """Mask of the samples of a part that are this process's."""
+def owned(part: Part, some: slice | Tensor = slice(None)) -> Tensor:
+    """Mask of the samples of a part, or of some of them, that are this process's."""
     assert part.rows is not None
-    return part.rows >= 0
+    return part.rows[some] >= 0
 
 
 def embed_shared(ranks: Ranks, X: Rows, encoder: Encoder, part: Part, dtype: torch.dtype) -> Tensor:

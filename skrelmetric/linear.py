@@ -238,8 +238,9 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         ranks = current_ranks()
         with ranks.together(), exclusive(resolve_device(self.device, X)):
-            parts = self._read_in_parts(X, y, sample_weight, ranks) if self._in_parts(X, ranks) else None
-            if parts is None:
+            if self._in_parts(X, ranks):
+                parts = self._read_in_parts(X, y, sample_weight, ranks)
+            else:
                 parts, X = self._read(X, y, sample_weight)
             coordinates, aligned = self._align(parts)
             factor = psd_factor(aligned.M)

@@ -14,6 +14,7 @@ from skrelmetric._inputs import counted
 from skrelmetric._samples import Rows, canonical
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import as_tensor
+from skrelmetric.distributed import Ranks
 from skrelmetric.heads import Head
 from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
@@ -33,6 +34,9 @@ __all__ = [
     "n_batches",
     "relation_to_neighbours",
     "stored",
+    "sum_gradients",
+    "take_gradients",
+    "trained_parameters",
 ]
 
 N_NEIGHBORS = 10
@@ -272,17 +276,21 @@ class Alignment(nn.Module):
     def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
         samples, where = torch.cat([i, j]).unique(return_inverse=True)
         ends = self._encode(samples, seed).to(torch.float64)[where]
-        first, second = ends.split(len(i))
-        relations = self.G_train.pairs(i, j).to(torch.float64)
+        total, value = self._sampled_loss(ends, self.G_train.pairs(i, j))
+        if total.requires_grad:
+            total.backward()
+        return value
+
+    def _sampled_loss(self, ends: Tensor, relations: Tensor) -> tuple[Tensor, float]:
+        """Loss of drawn pairs, whose first ends come before the second ones: what is descended, and its value."""
+        first, second = ends.split(len(relations))
         fraction = self.schedule.hard_fraction
+        relations = relations.to(torch.float64)
         loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
         # The ends of drawn pairs are a sample of the samples.
         centred = ends - ends.detach().mean(0)
         penalty, pull = self.head.penalty(float(centred.detach().square().sum() / len(ends)))
-        total = loss + pull / 2 * centred.square().sum() / len(ends)
-        if total.requires_grad:
-            total.backward()
-        return float(loss.detach()) + penalty
+        return loss + pull / 2 * centred.square().sum() / len(ends), float(loss.detach()) + penalty
 
     def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
         """Features of some training samples; what the encoder draws depends on the seed alone."""
@@ -291,7 +299,7 @@ class Alignment(nn.Module):
     def _decay(self) -> float:
         if not self.schedule.weight_decay:
             return 0.0
-        trained = [p.square().sum() for p in self.encoder.parameters() if p.requires_grad]
+        trained = [p.square().sum() for p in trained_parameters(self.encoder)]
         if not trained:
             return 0.0
         penalty = self.schedule.weight_decay * torch.stack(trained).sum()
@@ -322,6 +330,24 @@ def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_p
     with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
         z = encoder(x)
     return _checked(z, len(x)).to(dtype)
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters that are not frozen."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def sum_gradients(module: nn.Module, ranks: Ranks) -> None:
+    """Give every process the sum of the gradients that all have."""
+    trained = trained_parameters(module)
+    gradients = ranks.total([torch.zeros_like(p) if p.grad is None else p.grad for p in trained])
+    take_gradients(module, gradients)
+
+
+def take_gradients(module: nn.Module, gradients: list[Tensor]) -> None:
+    """Give the parameters that are not frozen their gradients."""
+    for parameter, gradient in zip(trained_parameters(module), gradients, strict=True):
+        parameter.grad = gradient.to(parameter.dtype)
 
 
 def n_batches(n_samples: int, batch_size: int) -> int:

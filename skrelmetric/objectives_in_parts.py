@@ -15,9 +15,21 @@ from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import as_tensor
 from skrelmetric.distributed import Ranks
 from skrelmetric.heads import Head, RidgeHead
-from skrelmetric.objectives import N_JUDGED, N_NEIGHBORS, Alignment, Part, Schedule, dtype_of, embed, encode
+from skrelmetric.objectives import (
+    N_JUDGED,
+    N_NEIGHBORS,
+    Alignment,
+    Part,
+    Schedule,
+    dtype_of,
+    embed,
+    encode,
+    sum_gradients,
+    take_gradients,
+    trained_parameters,
+)
 from skrelmetric.parts import Bound, Collection, Counted, Parts, Survey
-from skrelmetric.relation_loss import AllPairs, Moments, PairSums, sampled_pairs
+from skrelmetric.relation_loss import AllPairs, Moments, PairSums
 from skrelmetric.relations import Relation, RelationInParts
 
 __all__ = ["AlignmentInParts", "Share", "part_at", "rows_at", "shares_among", "shares_of", "weights_at"]
@@ -174,7 +186,7 @@ class _Step(NamedTuple):
 
     def gradients(self, share: Share, totals: list[Tensor], pull: float) -> list[Tensor]:
         """Derivatives of the loss by the parameters of the encoder, as far as they come from a share."""
-        trained = [p for p in self.encoder.parameters() if p.requires_grad]
+        trained = trained_parameters(self.encoder)
         gradients = [torch.zeros_like(p) for p in trained]
         sums = self._pairs(share)
         sums.totals = totals
@@ -249,7 +261,7 @@ class AlignmentInParts(Alignment):
         self.encoder, self.head, self.n_components = encoder, head, n_components
         self.G, self.schedule, self.dtype = G, schedule, dtype_of(encoder)
         self.look = look[:_LOOK].to(G.device, self.dtype if look.is_floating_point() else None)
-        self.ranks, self.folder = ranks, folder
+        self.ranks, self.folder, self.width = ranks, folder, len(self._origin())
         self.attend_to(shares, n_samples)
 
     def attend_to(self, shares: Collection, n_samples: int) -> None:
@@ -271,8 +283,7 @@ class AlignmentInParts(Alignment):
     def features(self) -> Any:
         """Collection of the features, weights and rows of the relation of the training samples."""
         if self._kept is None:
-            encoder, dtype, size = self.encoder, self.dtype, self.schedule.chunk_size
-            width = len(self._origin())
+            encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
             self._kept = self.shares.map(
                 lambda share: (_embedded(encoder, share.part, dtype, size, width), share.part.weights, share.G.rows)
             ).kept(self.folder)
@@ -308,7 +319,7 @@ class AlignmentInParts(Alignment):
             self._moments = moments_of(self.shares, self.G, self.n_samples)
         shares, moments = self.shares, self._moments
         if batch is not None:
-            shares = self._of_batch(batch)
+            shares = shares_among(shares, batch.sort().values)
             moments = moments_of(shares, self.G, len(batch), moments.mean_square)
         M, offset = self.head.M.detach(), float(self.head.offset.detach())
         kept: dict[int, Tensor] | None = {} if shares.in_memory and self.schedule.chunk_size is None else None
@@ -316,7 +327,7 @@ class AlignmentInParts(Alignment):
         sums, totals = self._sums(shares, step)
         loss = sums.loss()
         penalty, pull = self.head.penalty(sums.variance)
-        self._take(shares.total(lambda share: step.gradients(share, totals, pull)))
+        take_gradients(self.encoder, shares.total(lambda share: step.gradients(share, totals, pull)))
         self.head.accept(loss)
         return loss.value + penalty
 
@@ -326,15 +337,6 @@ class AlignmentInParts(Alignment):
         sums = AllPairs(self.G, step.M.new_zeros(0), moments=step.moments).of(step.M, step.offset, step.origin)
         sums.totals = totals
         return sums, totals
-
-    def _take(self, gradients: list[Tensor]) -> None:
-        trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        for parameter, gradient in zip(trained, gradients, strict=True):
-            parameter.grad = gradient.to(parameter.dtype)
-
-    def _of_batch(self, batch: Tensor) -> Collection:
-        """Shares of a batch; its samples weigh what they weigh among each other."""
-        return shares_among(self.shares, batch.sort().values)
 
     def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
         samples, where = torch.cat([i, j]).unique(return_inverse=True)
@@ -346,22 +348,15 @@ class AlignmentInParts(Alignment):
             own["here"] = share.of(samples)
             return own["z"].detach()
 
-        Z = rows_at(self.shares, samples, features, len(self._origin())).requires_grad_()
+        Z = rows_at(self.shares, samples, features, self.width).requires_grad_()
         G = relation_of(self.G, rows_at(self.shares, samples, relation_rows, self.G.rows.shape[1]))
-        ends = Z[where]
-        first, second = ends.split(len(i))
-        relations = G.pairs(*where.split(len(i))).to(torch.float64)
-        fraction = self.schedule.hard_fraction
-        loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
-        centred = ends - ends.detach().mean(0)
-        penalty, pull = self.head.penalty(float(centred.detach().square().sum() / len(ends)))
-        (loss + pull / 2 * centred.square().sum() / len(ends)).backward()
+        total, value = self._sampled_loss(Z[where], G.pairs(*where.split(len(i))))
+        total.backward()
         if own and own["z"].requires_grad:
             assert Z.grad is not None
             own["z"].backward(Z.grad[own["here"]].to(own["z"].dtype))
-        trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        self._take(self.ranks.total([torch.zeros_like(p) if p.grad is None else p.grad for p in trained]))
-        return float(loss.detach()) + penalty
+        sum_gradients(self.encoder, self.ranks)
+        return value
 
     def neighbour_error(self, validation: Any) -> float:
         """Mean relation of validation samples to their nearest training samples.
@@ -374,7 +369,7 @@ class AlignmentInParts(Alignment):
         shares, n = validation
         features, G = self.features(), self.G
         layer = self.head.layer(self.n_components, self.dtype)
-        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, len(self._origin())
+        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
 
         def embedded(share: Share, index: Tensor) -> Tensor:
             return layer(_embedded(encoder, share.some(index, 0).part, dtype, size, width))

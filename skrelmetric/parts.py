@@ -109,7 +109,7 @@ class InMemory(Collection):
 class Lazy(Collection):
     """Parts that are made anew each time that they are gone through, one at a time."""
 
-    def __init__(self, parts: Iterable[Any], function: Callable[[Any], Any]):
+    def __init__(self, parts: Iterable[Any], function: Callable[[Any], Any] = lambda part: part):
         self.parts, self.function = parts, function
 
     def __iter__(self) -> Iterator[Any]:
@@ -122,7 +122,7 @@ class Lazy(Collection):
         return Lazy(self, function)
 
     def placed(self, count: Callable[[Any], int], first: int = 0) -> "Lazy":
-        return Lazy(_Zipped(self._places(count, first), self), lambda pair: pair)
+        return Lazy(_Zipped(self._places(count, first), self))
 
     def kept(self, folder: Path) -> "Lazy":
         paths = []
