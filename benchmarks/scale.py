@@ -53,6 +53,11 @@ def stream(n: int, d: int) -> Chunks:
     return Chunks(lambda: (samples(_CHUNK, d, first) for first in range(0, n, _CHUNK)))
 
 
+def stream_of_numbers(n: int, d: int) -> Chunks:
+    """The same rows with two real targets, which never repeat."""
+    return Chunks(lambda: ((X, X[:, :2]) for X, _ in stream(n, d)))
+
+
 def messages(n: int, d: int, n_passes: int) -> int:
     """Numbers that a rank hands to all-reduce in a fit of RAMLLinear to label sets, by the cost model."""
     k = _N_LABELS + 2
@@ -163,9 +168,15 @@ def held() -> float:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
 
 
+def streams(n: int, d: int) -> dict[str, tuple[Any, Chunks]]:
+    """What is fitted to streams, and to which."""
+    of_sets = {name: (metric, stream(n, d)) for name, metric in metrics().items()}
+    return {**of_sets, "RAMLLinear, l1": (RAMLLinear(), stream_of_numbers(n, d))}
+
+
 def peak_of_stream(n: int, d: int, name: str) -> float:
     """How much more memory a fit to a stream takes at its peak than the process had before, in MiB."""
-    metric, before, peak, done = metrics()[name], held(), [0.0], threading.Event()
+    (metric, chunks), before, peak, done = streams(n, d)[name], held(), [0.0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.005):
@@ -173,7 +184,7 @@ def peak_of_stream(n: int, d: int, name: str) -> float:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    metric.fit(stream(n, d))
+    metric.fit(chunks)
     done.set()
     thread.join()
     return peak[0] - before
@@ -181,7 +192,7 @@ def peak_of_stream(n: int, d: int, name: str) -> float:
 
 def memory(n: int, d: int, factors: tuple[int, ...] = (1, 3, 10)) -> Iterator[dict[str, Any]]:
     """Peak memory of growing streams, each in a process of its own."""
-    for name in metrics():
+    for name in streams(n, d):
         first = None
         for factor in factors:
             command = [sys.executable, "-m", "benchmarks.scale", "--stream", str(factor * n), str(d), name]

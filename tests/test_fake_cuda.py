@@ -40,7 +40,7 @@ from skrelmetric.pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric.parts import Counted, InMemory, Whole, aligned_parts
 from skrelmetric.relation_loss import AllPairs, Moments, PairLoss, sampled_pairs
 from skrelmetric.relational import RelationalEnsemble
-from skrelmetric.relations import Jeffreys, _operators, make_relation
+from skrelmetric.relations import Jeffreys, _operators, _reals, make_relation
 from skrelmetric.supervision import Supervision, pair_relation
 from tests.fake_cuda import CUDA, fake_cuda
 
@@ -418,6 +418,15 @@ for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
             for part in parts.collection.parts
         ]
         return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3), parts.varying(), relations, blocks
+
+
+@case("alignment in parts, l1 of more values than levels")
+def alignment_between_levels(place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_reals, "_MOST_LEVELS", 8)
+        pieces = [Counted(normal(M, 5)[k], normal(M, 2)[k], shares(M)[k]) for k in (slice(0, 15), slice(15, M))]
+        parts = aligned_parts(InMemory(pieces), "l1", device_of(place))
+        return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3)
 
 
 @case("pairs", on_host="scikit-learn regresses on the pairs")

@@ -15,7 +15,8 @@ from torch import Tensor
 from skrelmetric._samples import Rows, scaled
 from skrelmetric._targets import Targets, TargetSurvey, check_targets, read_targets
 from skrelmetric._torch import as_tensor
-from skrelmetric.relations._operators import AbsoluteDifference, ClassDifference, Factored, Pairwise, Relation
+from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
+from skrelmetric.relations._reals import AbsoluteDifference
 
 __all__ = ["PAIRWISE", "Jeffreys", "make_relation", "relation_name", "rule_of"]
 

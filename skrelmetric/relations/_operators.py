@@ -13,13 +13,12 @@ from torch import Tensor
 
 from skrelmetric._samples import Rows, Samples, cross, scaled, slices
 from skrelmetric._sklearn import get_chunk_n_rows
-from skrelmetric._targets import less_mean
 from skrelmetric._torch import as_tensor
 
-__all__ = ["AbsoluteDifference", "ClassDifference", "Factored", "Pairwise", "Relation", "ValueDifference"]
+__all__ = ["ALL", "ClassDifference", "Factored", "Pairwise", "Relation"]
 
 
-_ALL = slice(None)
+ALL = slice(None)
 _FEW_PAIRS = 2**22
 _DRAWN_PAIRS = 2**20
 
@@ -47,9 +46,9 @@ class Relation(ABC):
         """Product G @ V of shape (n, p), for V of shape (n, p)."""
         return self.spread(self.core(self.collect(V))).to(V.dtype)
 
-    @abstractmethod
     def __getitem__(self, rows: Tensor | slice) -> Self:
         """The relation of some of the samples."""
+        return self.over(self.rows[rows])
 
     @property
     @abstractmethod
@@ -61,7 +60,7 @@ class Relation(ABC):
         """The relation of other samples, given by their rows, with the same core."""
 
     @abstractmethod
-    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+    def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
         """Sums over rows C[rows]' V of shape (k, p), in float64, for V the values of those rows; added to `into`."""
 
     @abstractmethod
@@ -69,7 +68,7 @@ class Relation(ABC):
         """K @ sums, of shape (k, p), for sums collected over all rows."""
 
     @abstractmethod
-    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+    def spread(self, product: Tensor, rows: slice = ALL) -> Tensor:
         """Rows C[rows] @ product, in the dtype of the product."""
 
     @abstractmethod
@@ -109,7 +108,7 @@ class Relation(ABC):
         n = self.n_samples
         if n * n <= _FEW_PAIRS:
             rows = gen_batches(n, get_chunk_n_rows(8 * n * max(1, self._row_elements), max_n_rows=n))
-            return torch.stack([weights[some] @ self.block(some, _ALL).square() @ weights for some in rows]).sum()
+            return torch.stack([weights[some] @ self.block(some, ALL).square() @ weights for some in rows]).sum()
         drawn = torch.rand(2 * _DRAWN_PAIRS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         ends = torch.searchsorted(weights.cumsum(0), drawn.to(self.device)).clamp(max=n - 1).split(_DRAWN_PAIRS)
         parts = zip(*(end.split(4096) for end in ends), strict=True)
@@ -163,13 +162,13 @@ class Factored(Relation):
     def over(self, rows: Rows) -> Self:
         return type(self)(rows, self.partner, self.scale)
 
-    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+    def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
         return _added(cross(self.factor[rows], V), into)
 
     def core(self, sums: Tensor) -> Tensor:
         return self.scale[:, None] * sums[self.partner]
 
-    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+    def spread(self, product: Tensor, rows: slice = ALL) -> Tensor:
         factor = self.factor[rows]
         if isinstance(factor, Tensor):
             return factor.to(product.dtype) @ product
@@ -225,9 +224,6 @@ class ClassDifference(Relation):
         self.n_samples, self.device, self._row_elements = codes.shape[0], codes.device, codes.shape[1]
         self._n_classes = n_classes or [int(column.max()) + 1 if len(column) else 0 for column in codes.T]
 
-    def __getitem__(self, rows: Tensor | slice) -> Self:
-        return self.over(self.codes[rows])
-
     @property
     def rows(self) -> Tensor:
         return self.codes
@@ -235,7 +231,7 @@ class ClassDifference(Relation):
     def over(self, rows: Rows) -> Self:
         return type(self)(rows, self._n_classes)
 
-    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+    def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
         # A column has one row a class, and a last one where the missing are gathered.
         if into is None:
             into = V.new_zeros((sum(self._n_classes) + len(self._n_classes), V.shape[1]), dtype=torch.float64)
@@ -249,7 +245,7 @@ class ClassDifference(Relation):
             of_others[:-1] = known[:-1].sum(0) - known[:-1]
         return product
 
-    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+    def spread(self, product: Tensor, rows: slice = ALL) -> Tensor:
         spread = product.new_zeros((len(self.codes[rows]), product.shape[1]))
         for codes, of_others in self._columns(product):
             spread += of_others[codes[rows]]
@@ -272,148 +268,6 @@ class ClassDifference(Relation):
 
     def _differences(self, a: Tensor, b: Tensor) -> Tensor:
         return ((a != b) & (a >= 0) & (b >= 0)).sum(-1).to(torch.float64)
-
-
-class ValueDifference(ClassDifference):
-    """Sum of absolute differences of real targets, by the sums of each distinct value.
-
-    It is what :class:`AbsoluteDifference` is, for samples that come in parts: a product is a sum over samples, of as
-    many rows as there are distinct values, which for targets that never repeat are as many as the samples.
-
-    Parameters
-    ----------
-    codes : Tensor of shape (n_samples, n_columns)
-        Which of the values of its column each sample has; -1 where it is missing.
-    values : list of Tensor
-        Distinct values of each column, ascending, float64.
-    """
-
-    def __init__(self, codes: Tensor, values: list[Tensor]):
-        super().__init__(codes, [len(column) for column in values])
-        self.values = values
-
-    def over(self, rows: Rows) -> Self:
-        return type(self)(rows, self.values)
-
-    def core(self, sums: Tensor) -> Tensor:
-        product = torch.zeros_like(sums)
-        columns = zip(self.values, self._columns(sums), self._columns(product), strict=True)
-        for values, (_, known), (_, of_values) in columns:
-            of_values[:-1] = _sorted_differences(values, known[:-1])
-        return product
-
-    def _differences(self, a: Tensor, b: Tensor) -> Tensor:
-        total = torch.zeros(torch.broadcast_shapes(a.shape, b.shape)[:-1], dtype=torch.float64, device=self.device)
-        for j, values in enumerate(self.values):
-            values = torch.cat([values, values.new_zeros(1)])
-            both = (a[..., j] >= 0) & (b[..., j] >= 0)
-            total += (values[a[..., j]] - values[b[..., j]]).abs() * both
-        return total
-
-    def mean_square(self, weights: Tensor) -> Tensor:
-        return Relation.mean_square(self, weights)
-
-
-class AbsoluteDifference(Relation):
-    """Sum of absolute differences (l1 distance) of real targets, by sorting each column once.
-
-    Parameters
-    ----------
-    Y : Tensor of shape (n_samples, n_columns)
-        Real targets.
-    known : Tensor of bool of shape (n_samples, n_columns) or None, default=None
-        False where a target is missing.
-
-    Notes
-    -----
-    In a column sorted so that t_1 <= ... <= t_n, with prefix sums P_i of v and Q_i of t v,
-
-        sum_j |t_i - t_j| v_j = t_i (2 P_i - P_n) - (2 Q_i - Q_n),
-
-    so ``G @ V`` costs O(n n_columns p) after sorting. Z' G Z has a form of its own: with prefix sums c_i of the rows
-    of Z in sorted order, their total c_n and the gaps d_i = t_{i+1} - t_i, it is
-
-        sum_i d_i (c_i (c_n - c_i)' + (c_n - c_i) c_i'),
-
-    one weighted Gram matrix a column, O(n n_columns d^2). That is faster than Z' (G Z) although it computes more: it
-    goes through the samples in blocks, writes nothing of size n d, and skips runs of equal targets.
-    """
-
-    def __init__(self, Y: Tensor, known: Tensor | None = None):
-        self.Y = less_mean(Y, known)  # differences stay, the prefix sums lose less to cancellation
-        self.known = known
-        # A missing target sorts last and is cut off.
-        order = (Y if known is None else torch.where(known, Y, torch.inf)).argsort(0)
-        counts = [len(Y)] * Y.shape[1] if known is None else known.sum(0).tolist()
-        self.orders = [column[:count] for column, count in zip(order.T, counts, strict=True)]
-        self.n_samples, self.device, self._row_elements = Y.shape[0], Y.device, Y.shape[1]
-
-    def __getitem__(self, rows: Tensor | slice) -> Self:
-        return type(self)(self.Y[rows], None if self.known is None else self.known[rows])
-
-    @property
-    def rows(self) -> Tensor:
-        return self.Y if self.known is None else torch.where(self.known, self.Y, torch.nan)
-
-    def over(self, rows: Rows) -> Self:
-        return type(self)(rows.nan_to_num(0.0), None if self.known is None else ~rows.isnan())
-
-    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
-        # Nothing can be summed before the samples are in order: C is the identity, and the core does all.
-        if into is None:
-            into = V.new_zeros((self.n_samples, V.shape[1]), dtype=torch.float64)
-        into[rows] += V
-        return into
-
-    def core(self, sums: Tensor) -> Tensor:
-        product = torch.zeros_like(sums)
-        for t, order in self._sorted():
-            product[order] += _sorted_differences(t, sums[order])
-        return product
-
-    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
-        return product[rows]
-
-    def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
-        if self.known is None:
-            return torch.cdist(self.Y[rows], self.Y[columns], p=1)
-        both = self.known[rows][:, None] & self.known[columns]
-        return ((self.Y[rows][:, None] - self.Y[columns]).abs() * both).sum(-1)
-
-    def pairs(self, i: Tensor, j: Tensor) -> Tensor:
-        differences = (self.Y[i] - self.Y[j]).abs()
-        return (differences if self.known is None else differences * self.known[i] * self.known[j]).sum(1)
-
-    def mean_square(self, weights: Tensor) -> Tensor:
-        if self.Y.shape[1] != 1:
-            return super().mean_square(weights)
-        t = self.Y[:, 0]
-        p = weights if self.known is None else weights * self.known[:, 0]
-        return 2 * ((p @ t.square()) * p.sum() - (p @ t).square())
-
-    def quadratic(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
-        d = Z.shape[1]
-        product = torch.zeros((d, d), dtype=torch.float64, device=self.device)
-        for t, order in self._sorted():
-            gaps = t.diff(append=t[-1:])
-            before, gram = product.new_zeros(d), product.new_zeros((d, d))
-            moment = torch.zeros_like(before)
-            for block in slices(order[:, None], Z):
-                rows, gap = order[block], gaps[block]
-                z = Z[rows].to(torch.float64)
-                c = before + (z if weights is None else weights[rows, None] * z).cumsum(0)
-                before = c[-1]
-                distinct = gap > 0  # a run of equal targets counts once, so coarse targets cost little
-                c, gap = c[distinct], gap[distinct]
-                gram.addmm_((c * gap[:, None]).T, c)
-                moment += gap @ c
-            product += torch.outer(moment, before) + torch.outer(before, moment) - 2 * gram
-        return product
-
-    def _sorted(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each column's known targets in order, and the rows that they are of."""
-        for column, order in zip(self.Y.T, self.orders, strict=True):
-            yield column[order], order
 
 
 class Pairwise(Relation):
@@ -460,7 +314,7 @@ class Pairwise(Relation):
         some.codes, some.n_samples = rows[:, 0], len(rows)
         return some
 
-    def collect(self, V: Tensor, rows: slice = _ALL, into: Tensor | None = None) -> Tensor:
+    def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
         if into is None:
             into = V.new_zeros((len(self.targets), V.shape[1]), dtype=torch.float64)
         return into.index_add_(0, self.codes[rows], V.to(torch.float64))
@@ -468,7 +322,7 @@ class Pairwise(Relation):
     def core(self, sums: Tensor) -> Tensor:
         return torch.cat([block @ sums for _, block in self._blocks()])
 
-    def spread(self, product: Tensor, rows: slice = _ALL) -> Tensor:
+    def spread(self, product: Tensor, rows: slice = ALL) -> Tensor:
         return product[self.codes[rows]]
 
     def mean_square(self, weights: Tensor) -> Tensor:
@@ -502,13 +356,6 @@ class Pairwise(Relation):
 
     def _index(self, index: Tensor | slice) -> Any:
         return index.cpu().numpy() if isinstance(index, Tensor) and isinstance(self.targets, np.ndarray) else index
-
-
-def _sorted_differences(t: Tensor, v: Tensor) -> Tensor:
-    """sum_j |t_i - t_j| v_j for ascending t of shape (n,) and v of shape (n, p)."""
-    t = t[:, None]
-    P, Q = v.cumsum(0), (t * v).cumsum(0)
-    return t * (2 * P - P[-1:]) - (2 * Q - Q[-1:])
 
 
 def _added(sums: Tensor, into: Tensor | None) -> Tensor:

@@ -12,12 +12,13 @@ from torch import Tensor
 from skrelmetric._targets import TargetSurvey, read_part
 from skrelmetric._torch import as_tensor
 from skrelmetric.relations._named import PAIRWISE, rule_of
-from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation, ValueDifference
+from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation
+from skrelmetric.relations._reals import LevelDifference, Levels
 
 __all__ = ["RelationInParts"]
 
-Vocabulary = list[np.ndarray]
-"""Distinct targets: the values of each output, ascending, or one array of whole rows."""
+Vocabulary = list[Any]
+"""Distinct targets: the levels or the values of each output, ascending, or one array of whole rows."""
 
 
 class RelationInParts:
@@ -57,7 +58,7 @@ class RelationInParts:
         else:
             self.name, self._rule = rule_of(relation, survey)
         by_rows = self._g is not None or self.name == "jaccard" or (self.name == "cosine" and survey.missing)
-        self._words: _Words | None = _ROWS if by_rows else _VALUES if self.name in ("l1", "discrete") else None
+        self._words: _Words | None = _ROWS if by_rows else {"l1": _LEVELS, "discrete": _VALUES}.get(self.name)
         self._vocabulary: Vocabulary = []
         self._prototype: Any = None
 
@@ -82,17 +83,17 @@ class RelationInParts:
         """The relation, for these distinct targets."""
         assert self._words is not None
         known = copy(self)
-        nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
-        if self._words is _ROWS:
-            targets, g = self._targets(vocabulary[0])
-            known._prototype = Pairwise(targets, nothing, g)
+        device, q = self.device, len(vocabulary)
+        if self._words is _LEVELS:
+            mask = torch.ones((0, q), dtype=torch.bool, device=device) if self.survey.missing else None
+            nothing = torch.zeros((0, q), dtype=torch.float64, device=device)
+            known._prototype = LevelDifference(nothing, mask, vocabulary)
+        elif self._words is _VALUES:
+            codes = torch.zeros((0, q), dtype=torch.int64, device=device)
+            known._prototype = ClassDifference(codes, [len(column) for column in vocabulary])
         else:
-            codes = nothing.reshape(0, 1).expand(0, len(vocabulary))
-            known._prototype = (
-                ValueDifference(codes, [self._centred(*column) for column in enumerate(vocabulary)])
-                if self.name == "l1"
-                else ClassDifference(codes, [len(column) for column in vocabulary])
-            )
+            targets, g = self._targets(vocabulary[0])
+            known._prototype = Pairwise(targets, torch.zeros(0, dtype=torch.int64, device=device), g)
         known._vocabulary = vocabulary
         return known
 
@@ -101,14 +102,11 @@ class RelationInParts:
         if self._words is None:
             assert self._rule is not None
             return self._rule.of(read_part(y, self.survey, self.device), self.name)
-        return self._prototype.over(as_tensor(self._words.codes(self._vocabulary, _as_rows(y)), self.device))
+        return self._prototype.over(as_tensor(self._words.rows(self._vocabulary, _as_rows(y)), self.device))
 
     def nothing(self) -> Relation:
         """Operator over no samples, whose core is that of all."""
         return self.of(np.zeros((0, *self.survey.outputs), dtype=np.float64 if self.survey.numeric else "U1"))
-
-    def _centred(self, output: int, values: np.ndarray) -> Tensor:
-        return as_tensor(np.asarray(values, dtype=np.float64) - float(self.survey.mean[output]), self.device)
 
     def _targets(self, rows: np.ndarray) -> tuple[Any, Callable[[Any, Any], Any]]:
         if self._g is not None:
@@ -117,11 +115,11 @@ class RelationInParts:
 
 
 class _Words(NamedTuple):
-    """How distinct targets are told, united and looked up."""
+    """How distinct targets are told and united, and what the operator that knows them knows of each sample."""
 
     distinct: Callable[[np.ndarray], Vocabulary]
     union: Callable[[Vocabulary, Vocabulary], Vocabulary]
-    codes: Callable[[Vocabulary, np.ndarray], np.ndarray]
+    rows: Callable[[Vocabulary, np.ndarray], np.ndarray]
 
 
 def _codes_of_values(vocabulary: Vocabulary, rows: np.ndarray) -> np.ndarray:
@@ -157,6 +155,11 @@ def _codes_of_rows(vocabulary: Vocabulary, rows: np.ndarray) -> np.ndarray:
     return first[codes[len(words) :], None]  # the first of a row and its word is the word
 
 
+_LEVELS = _Words(
+    lambda rows: [Levels.of(column[_known(column)]) for column in rows.T],
+    lambda some, others: [a.merged(b) for a, b in zip(some, others, strict=True)],
+    lambda vocabulary, rows: rows.astype(np.float64),
+)
 _VALUES = _Words(
     lambda rows: [np.unique(column[_known(column)]) for column in rows.T],
     lambda some, others: [np.union1d(a, b) for a, b in zip(some, others, strict=True)],
