@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skrelmetric.objectives import drawing
+from skrelmetric.encoding import drawing
 
 
 def conv_trunk(seed: int, widths: tuple[int, ...] = (16, 32, 64, 128)) -> nn.Sequential:

@@ -22,7 +22,7 @@ from skrelmetric._samples import Rows
 from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
 from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
 from skrelmetric.distributed import Ranks
-from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed, stored
+from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed, stored
 from skrelmetric.training import as_bytes, fingerprint
 
 __all__ = ["ModuleTransformer"]

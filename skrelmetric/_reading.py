@@ -17,8 +17,9 @@ from skrelmetric._inputs import check_supervision, counting
 from skrelmetric._samples import Rows
 from skrelmetric._targets import check_targets
 from skrelmetric.chunks import Chunks
+from skrelmetric.collection import Collection, InMemory, Lazy, OnDask, shared
 from skrelmetric.distributed import Ranks
-from skrelmetric.parts import Collection, Counted, InMemory, Lazy, OnDask, shared
+from skrelmetric.survey import Counted
 
 __all__ = ["checked_part", "collected", "comes_in_parts"]
 

@@ -31,13 +31,16 @@ from skrelmetric._sklearn import (
 )
 from skrelmetric._torch import like, resolve_device
 from skrelmetric.chunks import Chunks
+from skrelmetric.collection import Collection, InMemory
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
+from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed
 from skrelmetric.heads import Head, LinearHead, RidgeHead
-from skrelmetric.objectives import Alignment, Part, Schedule, alike, counted_part, dtype_of, embed
-from skrelmetric.objectives_in_parts import AlignmentInParts, part_at, shares_among, shares_of
-from skrelmetric.parts import Collection, InMemory, relation_in_parts, surveyed
+from skrelmetric.objectives import Alignment, AlignmentInMemory, Schedule
+from skrelmetric.objectives_in_parts import AlignmentInParts
 from skrelmetric.relations import Relation, make_relation, relation_name
+from skrelmetric.shares import Shares
+from skrelmetric.survey import relation_in_parts, surveyed
 from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
 
 __all__ = ["HRAMLTransformer"]
@@ -374,8 +377,9 @@ class HRAMLTransformer(ModuleTransformer):
 
         state = self._start(*self._look(whole, seed), relation)
         checkpoint = None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
-        alignment = Alignment(state.encoder, state.head, training, G, self._rank(state.width), self._schedule(seed))
-        self._train(alignment, state, validation, lambda: alignment.attend(whole), X, y, checkpoint)
+        rank, schedule = self._rank(state.width), self._schedule(seed)
+        alignment = AlignmentInMemory(state.encoder, state.head, training, G, rank, schedule)
+        self._train(alignment, state, validation, whole, X, y, checkpoint)
 
     def _fit_in_parts(
         self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, ranks: Ranks, folder: Path
@@ -395,44 +399,41 @@ class HRAMLTransformer(ModuleTransformer):
             of_all = survey.merged(of_given)
         relations = relation_in_parts(self.relation, of_all, device, collection, *given)
         seed, n = ranks.agreed(self._seed(None)), survey.n_samples
-        whole = shares_of(collection, survey, relations, device)
-        shares, n_training, validation = whole, n, None
+        training = whole = Shares.of(collection, survey, relations, device)
+        validation = None
         if given:
-            validation = shares_of(given[0], of_given, relations, device), of_given.n_samples
+            validation = Shares.of(given[0], of_given, relations, device)
         elif self._n_epochs() and self.early_stopping:
-            training, judged = (places.to(device) for places in self._split_places(n, seed))
-            shares, n_training = shares_among(whole, training), len(training)
-            validation = shares_among(whole, judged), len(judged)
+            training, validation = (whole.among(places.to(device)) for places in self._split_places(n, seed))
 
         places, generator = _look_places(n, seed)
-        look = part_at(whole, torch.arange(n) if places is None else places, survey)
+        look = whole.part(torch.arange(n) if places is None else places, survey)
         state = self._start(look, generator, relations.name if self._auto else self.relation)
         state = state._replace(encoder=ranks.agreed(state.encoder.cpu()).to(device))
         alignment = AlignmentInParts(
             state.encoder,
             state.head,
-            shares,
+            training,
             relations.nothing(),
-            n_training,
             look.read(slice(None), dtype_of(state.encoder)),
             self._rank(state.width),
             self._schedule(seed),
             ranks,
             folder,
         )
-        self._train(alignment, state, validation, lambda: alignment.attend_to(whole, n), X, y, None)
+        self._train(alignment, state, validation, whole, X, y, None)
 
     def _train(
         self,
         alignment: Alignment,
         state: _State,
         validation: Any,
-        attend: Callable[[], None],
+        whole: Any,
         X: Any,
         y: Any,
         checkpoint: Checkpoint | None,
     ) -> None:
-        """Train what is to be trained, judged by validation samples, and attend to all samples at the end."""
+        """Train what is to be trained, judged by validation samples, and attend to the whole at the end."""
         n_epochs = self._n_epochs()
         optimizer = self._new_optimizer(alignment) if n_epochs else None
         callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
@@ -451,7 +452,7 @@ class HRAMLTransformer(ModuleTransformer):
                     checkpoint=checkpoint,
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
-        attend()
+        alignment.attend(whole)
         callbacks.fit_ended(fitted)
 
         state = state._replace(optimizer=self._state_of(optimizer), n_averaged=alignment.n_samples)
@@ -499,7 +500,7 @@ class HRAMLTransformer(ModuleTransformer):
         keeps = self._keeps(state.head)
         head = state.head if keeps else self._new_head(state.encoder, state.width, device)
         G = make_relation(y, state.relation, device=device)
-        alignment = Alignment(state.encoder, head, chunk, G, self._rank(state.width), self._schedule(seed))
+        alignment = AlignmentInMemory(state.encoder, head, chunk, G, self._rank(state.width), self._schedule(seed))
         optimizer = self._new_optimizer(alignment) if self._n_epochs() else None
         if optimizer:
             if state.optimizer is not None and state.optimizer[0] == self.optimizer and (keeps or self._exact):
@@ -711,7 +712,7 @@ class HRAMLTransformer(ModuleTransformer):
     def _state_of(self, optimizer: Optimizer | None) -> tuple[str, dict] | None:
         return (self.optimizer, optimizer.state_dict()) if optimizer else None
 
-    def _criterion(self, alignment: Alignment, validation: Part | None) -> Callable[[], float] | None:
+    def _criterion(self, alignment: Alignment, validation: Any) -> Callable[[], float] | None:
         if validation is None:
             return None
         criteria = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}

@@ -27,6 +27,7 @@ from skrelmetric._sklearn import (
 )
 from skrelmetric._torch import as_tensor, like, resolve_device
 from skrelmetric.chunks import Chunks
+from skrelmetric.collection import InMemory, Shared
 from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.embedding_training import (
@@ -39,13 +40,13 @@ from skrelmetric.embedding_training import (
     shuffled,
 )
 from skrelmetric.encoders import ACTIVATIONS, MLP
+from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed
 from skrelmetric.losses import LOSSES
-from skrelmetric.objectives import Part, alike, counted_part, dtype_of, embed
-from skrelmetric.objectives_in_parts import part_at, shares_of
-from skrelmetric.parts import InMemory, Shared, surveyed
 from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
 from skrelmetric.relations import Relation
+from skrelmetric.shares import Shares
 from skrelmetric.supervision import Supervision, pair_relation
+from skrelmetric.survey import surveyed
 from skrelmetric.training import Checkpoint, progress_bar, train
 
 __all__ = ["DRMLTransformer"]
@@ -456,7 +457,7 @@ class DRMLTransformer(ModuleTransformer):
         rows[start : start + n_own] = torch.arange(n_own, device=device)
         weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
         whole = Part(part.X, rows, weights, torch.arange(n, device=device))
-        look = part_at(shares_of(collection, survey, None, device), torch.arange(2, device=device), survey)
+        look = Shares.of(collection, survey, None, device).part(torch.arange(2, device=device), survey)
         return X, whole, collection.fold(lambda part: part.y, stacked), look
 
     def _check_parameters(self) -> None:

@@ -14,15 +14,8 @@ from skrelmetric._retrieval import retrieve
 from skrelmetric._samples import Rows
 from skrelmetric.discrimination import Discrimination, PlainDiscrimination, PlainHead
 from skrelmetric.distributed import Ranks
-from skrelmetric.objectives import (
-    Part,
-    drawing,
-    dtype_of,
-    embed,
-    n_batches,
-    relation_to_neighbours,
-    sum_gradients,
-)
+from skrelmetric.encoding import Part, drawing, dtype_of, embed, n_batches, sum_gradients
+from skrelmetric.objectives import relation_to_neighbours
 from skrelmetric.relational import RelationalEnsemble
 from skrelmetric.relations import Relation
 

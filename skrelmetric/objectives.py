@@ -1,20 +1,17 @@
 """What HRAML trains: an encoder and a head on samples, with three ways to see their pairs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._inputs import counted
-from skrelmetric._samples import Rows, canonical
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import as_tensor
-from skrelmetric.distributed import Ranks
+from skrelmetric.encoding import Part, dtype_of, embed, encode, n_batches, trained_parameters
 from skrelmetric.heads import Head
 from skrelmetric.relation_loss import AllPairs, sampled_pairs
 from skrelmetric.relations import Relation
@@ -23,76 +20,13 @@ __all__ = [
     "N_JUDGED",
     "N_NEIGHBORS",
     "Alignment",
-    "Part",
+    "AlignmentInMemory",
     "Schedule",
-    "alike",
-    "counted_part",
-    "drawing",
-    "dtype_of",
-    "embed",
-    "encode",
-    "n_batches",
     "relation_to_neighbours",
-    "stored",
-    "sum_gradients",
-    "take_gradients",
-    "trained_parameters",
 ]
 
 N_NEIGHBORS = 10
 N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
-_CHUNK_OF_INFERENCE = 8192
-
-
-class Part(NamedTuple):
-    """Some samples, as they are stored, and their targets.
-
-    Attributes
-    ----------
-    X : Tensor or csr_array of shape (n, ...)
-        Where the samples are, which may be a memory map.
-    rows : Tensor of int64 of shape (n_samples,) or None
-        Which rows of X they are; None for all.
-    weights : Tensor of shape (n_samples,)
-        Their weights, of sum 1.
-    places : Tensor of int64 of shape (n_samples,)
-        Their places in the relation.
-    """
-
-    X: Rows
-    rows: Tensor | None
-    weights: Tensor
-    places: Tensor
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-        return len(self.weights)
-
-    @property
-    def float_dtype(self) -> torch.dtype:
-        """Dtype of the samples, or float32 where they are whole numbers."""
-        dtype = self.X.dtype if isinstance(self.X, Tensor) else as_tensor(self.X.data[:0]).dtype
-        return dtype if dtype.is_floating_point else torch.float32
-
-    def some(self, index: Tensor) -> "Part":
-        """Some of the samples, which weigh what they weighed among each other."""
-        weights = self.weights[index]
-        rows = index if self.rows is None else self.rows[index]
-        return Part(self.X, rows, weights / weights.sum(), self.places[index])
-
-    def example(self) -> Tensor:
-        """Two samples of zeros, of the shape and kind that `read` gives."""
-        return torch.zeros_like(self.read(slice(0, 2), self.float_dtype))
-
-    def read(self, some: slice | Tensor, dtype: torch.dtype) -> Tensor:
-        """Some of the samples, on the device of their weights."""
-        index = some if self.rows is None else self.rows[some]
-        if isinstance(self.X, Tensor):
-            rows = self.X[index.to(self.X.device) if isinstance(index, Tensor) else index]
-        else:
-            rows = as_tensor(self.X[index.cpu().numpy() if isinstance(index, Tensor) else index].toarray())
-        return rows.to(self.weights.device, dtype if rows.is_floating_point() else None)
 
 
 class Schedule(NamedTuple):
@@ -125,8 +59,8 @@ class Schedule(NamedTuple):
     seed: int
 
 
-class Alignment(nn.Module):
-    """Encoder and head, and the samples that they are aligned on.
+class Alignment(nn.Module, ABC):
+    """Encoder and head, and the samples that they are aligned on, wherever these are.
 
     Parameters
     ----------
@@ -134,50 +68,39 @@ class Alignment(nn.Module):
         Maps samples to features of shape (n, width).
     head : Head
         Distance of features.
-    part : Part
-        Training samples.
     G : Relation
-        Relation of all targets, of which the training samples are a part.
+        Relation of the targets.
     n_components : int
         Dimension of the embedding that neighbours are searched in.
     schedule : Schedule
         How an epoch goes.
     """
 
-    def __init__(self, encoder: nn.Module, head: Head, part: Part, G: Relation, n_components: int, schedule: Schedule):
+    n_samples: int
+
+    def __init__(self, encoder: nn.Module, head: Head, G: Relation, n_components: int, schedule: Schedule):
         super().__init__()
-        self.encoder, self.head, self.n_components = encoder, head, n_components
-        self.G, self.schedule = G, schedule
-        self._pairs: AllPairs | None = None
-        self._validation: tuple[Part, AllPairs] | None = None
-        self._features: Tensor | None = None
-        self.dtype = dtype_of(encoder)
-        self.attend(part)
+        self.encoder, self.head, self.G = encoder, head, G
+        self.n_components, self.schedule, self.dtype = n_components, schedule, dtype_of(encoder)
 
     @property
+    @abstractmethod
     def weights(self) -> Tensor:
         """Weight of each training sample, of shape (n_samples,)."""
-        return self.part.weights
 
-    def attend(self, part: Part) -> None:
+    @abstractmethod
+    def attend(self, samples: Any) -> None:
         """Go on with other samples."""
-        self.part, self.n_samples = part, part.n_samples
-        everything = torch.arange(self.G.n_samples, device=part.places.device)
-        self.G_train = self.G if torch.equal(part.places, everything) else self.G[part.places]
-        self._pairs = None
-        self.forget()
 
+    @abstractmethod
     def forget(self) -> None:
         """The encoder has changed: features and the exact head are to be found again."""
-        self._features = None
 
-    def features(self) -> Tensor:
-        """Features of the training samples."""
-        if self._features is None:
-            self._features = self._embed(self.part)
-            self.head.solve(self._features, self.G_train, self.part.weights)
-        return self._features
+    @abstractmethod
+    def features(self) -> Any:
+        """Features of the training samples, for which an exact head is solved."""
 
+    @abstractmethod
     def solve(self) -> None:
         """Find the best head for the encoder as it is, where there is an exact one.
 
@@ -186,13 +109,22 @@ class Alignment(nn.Module):
         FloatingPointError
             If the features are not finite.
         """
-        if self.head.exact:
-            self.features()
-        else:
-            self._embed(self.part.some(torch.arange(2, device=self.part.places.device)))
 
-    def _embed(self, part: Part) -> Tensor:
-        return embed(self.encoder, part, self.dtype, self.schedule.chunk_size)
+    @abstractmethod
+    def neighbour_error(self, validation: Any) -> float:
+        """Mean relation of validation samples to their nearest training samples."""
+
+    @abstractmethod
+    def alignment_error(self, validation: Any) -> float:
+        """Alignment loss over all pairs of validation samples."""
+
+    @abstractmethod
+    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
+        """Loss over all pairs of a batch of samples, or of all, with its gradients."""
+
+    @abstractmethod
+    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
+        """Loss over drawn pairs, with its gradients."""
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps.
@@ -235,6 +167,85 @@ class Alignment(nn.Module):
         """Loss of a step with its gradients."""
         value = self._backward_sampled(*batch, seed) if isinstance(batch, tuple) else self._backward_all(batch, seed)
         return value + self._decay()
+
+    def _sampled_loss(self, ends: Tensor, relations: Tensor) -> tuple[Tensor, float]:
+        """Loss of drawn pairs, whose first ends come before the second ones: what is descended, and its value."""
+        first, second = ends.split(len(relations))
+        fraction = self.schedule.hard_fraction
+        relations = relations.to(torch.float64)
+        loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
+        # The ends of drawn pairs are a sample of the samples.
+        centred = ends - ends.detach().mean(0)
+        penalty, pull = self.head.penalty(float(centred.detach().square().sum() / len(ends)))
+        return loss + pull / 2 * centred.square().sum() / len(ends), float(loss.detach()) + penalty
+
+    def _decay(self) -> float:
+        if not self.schedule.weight_decay:
+            return 0.0
+        trained = [p.square().sum() for p in trained_parameters(self.encoder)]
+        if not trained:
+            return 0.0
+        penalty = self.schedule.weight_decay * torch.stack(trained).sum()
+        penalty.backward()
+        return float(penalty.detach())
+
+
+class AlignmentInMemory(Alignment):
+    """Encoder and head, and samples in memory that they are aligned on.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps samples to features of shape (n, width).
+    head : Head
+        Distance of features.
+    part : Part
+        Training samples.
+    G : Relation
+        Relation of all targets, of which the training samples are a part.
+    n_components : int
+        Dimension of the embedding that neighbours are searched in.
+    schedule : Schedule
+        How an epoch goes.
+    """
+
+    _pairs: AllPairs | None
+    _features: Tensor | None
+    _validation: tuple[Part, AllPairs] | None
+
+    def __init__(self, encoder: nn.Module, head: Head, part: Part, G: Relation, n_components: int, schedule: Schedule):
+        super().__init__(encoder, head, G, n_components, schedule)
+        self._validation = None
+        self.attend(part)
+
+    @property
+    def weights(self) -> Tensor:
+        return self.part.weights
+
+    def attend(self, samples: Part) -> None:
+        self.part, self.n_samples = samples, samples.n_samples
+        everything = torch.arange(self.G.n_samples, device=samples.places.device)
+        self.G_train = self.G if torch.equal(samples.places, everything) else self.G[samples.places]
+        self._pairs = None
+        self.forget()
+
+    def forget(self) -> None:
+        self._features = None
+
+    def features(self) -> Tensor:
+        if self._features is None:
+            self._features = self._embed(self.part)
+            self.head.solve(self._features, self.G_train, self.part.weights)
+        return self._features
+
+    def solve(self) -> None:
+        if self.head.exact:
+            self.features()
+        else:
+            self._embed(self.part.some(torch.arange(2, device=self.part.places.device)))
+
+    def _embed(self, part: Part) -> Tensor:
+        return embed(self.encoder, part, self.dtype, self.schedule.chunk_size)
 
     def _all_pairs(self) -> AllPairs:
         if self._pairs is None:
@@ -281,33 +292,11 @@ class Alignment(nn.Module):
             total.backward()
         return value
 
-    def _sampled_loss(self, ends: Tensor, relations: Tensor) -> tuple[Tensor, float]:
-        """Loss of drawn pairs, whose first ends come before the second ones: what is descended, and its value."""
-        first, second = ends.split(len(relations))
-        fraction = self.schedule.hard_fraction
-        relations = relations.to(torch.float64)
-        loss = sampled_pairs(first, second, relations, self.head.M, self.head.offset, hard_fraction=fraction)
-        # The ends of drawn pairs are a sample of the samples.
-        centred = ends - ends.detach().mean(0)
-        penalty, pull = self.head.penalty(float(centred.detach().square().sum() / len(ends)))
-        return loss + pull / 2 * centred.square().sum() / len(ends), float(loss.detach()) + penalty
-
     def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
         """Features of some training samples; what the encoder draws depends on the seed alone."""
         return encode(self.encoder, self.part.read(some, self.dtype), self.dtype, seed, self.schedule.mixed_precision)
 
-    def _decay(self) -> float:
-        if not self.schedule.weight_decay:
-            return 0.0
-        trained = [p.square().sum() for p in trained_parameters(self.encoder)]
-        if not trained:
-            return 0.0
-        penalty = self.schedule.weight_decay * torch.stack(trained).sum()
-        penalty.backward()
-        return float(penalty.detach())
-
     def neighbour_error(self, validation: Part) -> float:
-        """Mean relation of validation samples to their nearest training samples."""
         features = self.features()
         layer = self.head.layer(self.n_components, self.dtype)
         with torch.no_grad():
@@ -316,43 +305,12 @@ class Alignment(nn.Module):
             )
 
     def alignment_error(self, validation: Part) -> float:
-        """Alignment loss over all pairs of validation samples."""
         self.solve()
         if self._validation is None or self._validation[0] is not validation:  # every epoch is judged on the same
             self._validation = validation, AllPairs(self.G[validation.places], validation.weights)
         sums = self._validation[1].of(self.head.M.detach(), float(self.head.offset.detach()))
         sums.add(self._embed(validation), slice(0, validation.n_samples))
         return sums.loss().value
-
-
-def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_precision: bool) -> Tensor:
-    """Features of samples in training, in a dtype; what the encoder draws depends on the seed alone."""
-    with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
-        z = encoder(x)
-    return _checked(z, len(x)).to(dtype)
-
-
-def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters that are not frozen."""
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-
-def sum_gradients(module: nn.Module, ranks: Ranks) -> None:
-    """Give every process the sum of the gradients that all have."""
-    trained = trained_parameters(module)
-    gradients = ranks.total([torch.zeros_like(p) if p.grad is None else p.grad for p in trained])
-    take_gradients(module, gradients)
-
-
-def take_gradients(module: nn.Module, gradients: list[Tensor]) -> None:
-    """Give the parameters that are not frozen their gradients."""
-    for parameter, gradient in zip(trained_parameters(module), gradients, strict=True):
-        parameter.grad = gradient.to(parameter.dtype)
-
-
-def n_batches(n_samples: int, batch_size: int) -> int:
-    """Number of batches of nearly one size; none is of a single sample, which would have no pair."""
-    return max(1, min(-(-n_samples // batch_size), n_samples // 2))
 
 
 def relation_to_neighbours(
@@ -384,69 +342,3 @@ def relation_to_neighbours(
     nearest = TensorSearch(embedding).nearest(embed_others(judged), k)
     relations = G.pairs(judged.places.repeat_interleave(k), part.places[nearest.reshape(-1)]).reshape(-1, k)
     return float(judged.weights @ relations.mean(1))
-
-
-def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
-    """Dtype that an encoder computes in; the default where it has no parameters."""
-    return next((p.dtype for p in encoder.parameters() if p.is_floating_point()), default)
-
-
-def embed(encoder: nn.Module, part: Part, dtype: torch.dtype, chunk_size: int | None = None) -> Tensor:
-    """Features of all samples of a part, of shape (n_samples, width), without gradients.
-
-    Raises
-    ------
-    ValueError
-        If the encoder returns anything but features.
-    FloatingPointError
-        If they are not finite.
-    """
-    step = min(chunk_size or _CHUNK_OF_INFERENCE, _CHUNK_OF_INFERENCE)
-    encoder.eval()
-    starts = range(0, part.n_samples, step)
-    with torch.no_grad():
-        chunks = (part.read(slice(start, start + step), dtype) for start in starts)
-        features = torch.cat([_checked(encoder(chunk), len(chunk)) for chunk in chunks])
-    if not torch.isfinite(features).all():
-        raise FloatingPointError("The encoder returned NaN or infinity. Scale the samples, or lower learning_rate.")
-    return features
-
-
-@contextmanager
-def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed, and leave torch's own generators as they were: dropout takes no other."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def _checked(z: Tensor, n_samples: int) -> Tensor:
-    if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != n_samples or not z.is_floating_point():
-        what = f"shape {tuple(z.shape)} and {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
-        raise ValueError(
-            f"The encoder returned {what} for {n_samples} samples. "
-            f"It must return features of shape ({n_samples}, width), as floats."
-        )
-    return z
-
-
-def stored(X: Any) -> Rows:
-    """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
-    return canonical(X) if sparse.issparse(X) else as_tensor(X)
-
-
-def counted_part(X: Any, y: Any, sample_weight: Any, device: torch.device) -> tuple[Part, Any]:
-    """Samples that count, where they are, and their targets."""
-    n = X.shape[0]
-    rows, y, weights = counted(torch.arange(n), y, sample_weight, X, device)
-    places = torch.arange(len(rows), device=device)
-    return Part(stored(X), None if len(rows) == n else rows.to(device), weights, places), y
-
-
-def alike(rows: Rows, device: torch.device) -> Part:
-    """All samples, weighted alike."""
-    n = rows.shape[0]
-    return Part(rows, None, torch.full((n,), 1 / n, device=device), torch.arange(n, device=device))

@@ -1,7 +1,5 @@
 """What HRAML trains where samples come in parts: the same sums and gradients, part by part."""
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,152 +10,19 @@ from torch import Tensor, nn
 from skrelmetric._inputs import take
 from skrelmetric._samples import Rows, Samples
 from skrelmetric._tensor_search import TensorSearch
-from skrelmetric._torch import as_tensor
+from skrelmetric.collection import Collection
 from skrelmetric.distributed import Ranks
+from skrelmetric.encoding import Part, embed, encode, sum_gradients, take_gradients, trained_parameters
 from skrelmetric.heads import Head, RidgeHead
-from skrelmetric.objectives import (
-    N_JUDGED,
-    N_NEIGHBORS,
-    Alignment,
-    Part,
-    Schedule,
-    dtype_of,
-    embed,
-    encode,
-    sum_gradients,
-    take_gradients,
-    trained_parameters,
-)
-from skrelmetric.parts import Bound, Collection, Counted, Parts, Survey
+from skrelmetric.objectives import N_JUDGED, N_NEIGHBORS, Alignment, Schedule
+from skrelmetric.parts import Bound, Parts
 from skrelmetric.relation_loss import AllPairs, Moments, PairSums
-from skrelmetric.relations import Relation, RelationInParts
+from skrelmetric.relations import Relation
+from skrelmetric.shares import Share, Shares, dense, relation_of
 
-__all__ = ["AlignmentInParts", "Share", "part_at", "rows_at", "shares_among", "shares_of", "weights_at"]
+__all__ = ["AlignmentInParts"]
 
-_FEW = 2048  # samples whose pairs stand for all where a mean over these has no sum over samples
 _LOOK = 256  # samples whose mean feature is the origin of the sums
-
-
-class Share(NamedTuple):
-    """Some of the samples, the relation of their targets, and how many samples there are before them.
-
-    The weights of the samples of all shares sum to 1.
-    """
-
-    start: int
-    part: Part
-    G: Any
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-        return self.part.n_samples
-
-    def of(self, places: Tensor) -> slice:
-        """Which of the places among all samples, in ascending order, are of these."""
-        ends = torch.tensor([self.start, self.start + self.n_samples], device=places.device)
-        return slice(*torch.searchsorted(places, ends).tolist())
-
-    def some(self, index: Tensor, start: int, factor: float = 1.0) -> "Share":
-        """Some of the samples, whose weights are multiplied by a factor."""
-        rows = index if self.part.rows is None else self.part.rows[index]
-        part = Part(self.part.X, rows, factor * self.part.weights[index], torch.arange(len(index), device=index.device))
-        return Share(start, part, self.G.over(relation_rows(self, index)))
-
-
-def shares_of(
-    collection: Collection, survey: Survey, relations: RelationInParts | None, device: torch.device
-) -> Collection:
-    """Shares of samples that were surveyed, with the relation that they have in common, if they need one."""
-
-    def bound(placed: tuple[int, Counted]) -> Share:
-        start, (X, y, weights) = placed
-        weights = survey.shares(weights).to(device)
-        part = Part(X, None, weights, torch.arange(len(weights), device=device))
-        return Share(start, part, relations and relations.of(y))
-
-    return collection.placed(lambda part: len(part.weights)).map(bound)
-
-
-def part_at(shares: Collection, places: Tensor, survey: Survey) -> Part:
-    """Some of the samples, wherever they are, in memory; they weigh what they weigh among each other."""
-
-    def read(share: Share, index: Tensor) -> Tensor:
-        return share.part.read(index.to(share.part.weights.device), survey.dtype).reshape(len(index), -1)
-
-    rows = rows_at(shares, places, read, math.prod(survey.shape))
-    weights = weights_at(shares, places)
-    X = rows.to(survey.dtype).reshape(-1, *survey.shape)
-    return Part(X, None, weights / weights.sum(), torch.arange(len(places), device=weights.device))
-
-
-def rows_at(shares: Collection, places: Tensor, rows_of: Callable[[Share, Tensor], Rows], width: int) -> Tensor:
-    """Rows of some samples, wherever they are, of shape (n_places, width), in float64.
-
-    Parameters
-    ----------
-    shares : Collection
-        Of shares.
-    places : Tensor of int64 of shape (n_places,)
-        Places of the samples among all, in ascending order.
-    rows_of : callable
-        ``rows_of(share, index)`` gives rows of some samples of a share, as a tensor or csr_array.
-    width : int
-        Number of their columns.
-    """
-
-    def filled(share: Share) -> list[Tensor]:
-        rows = torch.zeros((len(places), width), dtype=torch.float64, device=share.part.weights.device)
-        here = share.of(places)
-        if here.start < here.stop:
-            found = rows_of(share, places[here] - share.start)
-            rows[here] = _dense(found).to(rows.device, torch.float64)
-        return [rows]
-
-    return shares.total(filled)[0]
-
-
-def weights_at(shares: Collection, places: Tensor) -> Tensor:
-    """Weights of some samples, wherever they are, of shape (n_places,)."""
-    return rows_at(shares, places, lambda share, index: share.part.weights[index][:, None], 1)[:, 0]
-
-
-def relation_rows(share: Share, index: Tensor) -> Rows:
-    """Rows of the relation of some samples."""
-    return take(share.G.rows, index)  # G[index] may have another core
-
-
-def relation_of(G: Relation, rows: Tensor) -> Relation:
-    """Relation of samples whose rows were brought together, with the core of `G`."""
-    return G.over(rows.to(G.rows.dtype) if isinstance(G.rows, Tensor) else rows)
-
-
-def moments_of(shares: Collection, G: Relation, n_samples: int, mean_square: float | None = None) -> Moments:
-    """What the loss needs of the relation of all samples.
-
-    Parameters
-    ----------
-    shares : Collection
-        Of shares.
-    G : Relation
-        Relation of no samples, with the same core.
-    n_samples : int
-        Number of samples.
-    mean_square : float or None, default=None
-        Mean of its square, where it is known.
-
-    Returns
-    -------
-    Moments
-    """
-    (sums,) = shares.total(lambda share: [share.G.collect(share.part.weights[:, None])])
-    core = G.core(sums)
-    if mean_square is None:
-        places = torch.arange(0, n_samples, -(-n_samples // _FEW))
-        few = relation_of(G, rows_at(shares, places, relation_rows, G.rows.shape[1]))
-        weights = weights_at(shares, places)
-        mean_square = float(few.mean_square(weights / weights.sum()))
-    return Moments(core, float((sums * core).sum()), mean_square)
 
 
 class _Step(NamedTuple):
@@ -226,12 +91,10 @@ class AlignmentInParts(Alignment):
         Maps samples to features of shape (n, width).
     head : Head
         Distance of features.
-    shares : Collection
-        Training samples, as shares.
+    shares : Shares
+        Training samples.
     G : Relation
         Relation of no samples, with the core of all.
-    n_samples : int
-        Number of training samples.
     look : Tensor
         A few samples, the same everywhere.
     n_components : int
@@ -244,47 +107,46 @@ class AlignmentInParts(Alignment):
         Where features are kept that do not stay in memory.
     """
 
+    _moments: Moments | None
+    _weights: Tensor | None
+    _kept: Collection | None
+
     def __init__(
         self,
         encoder: nn.Module,
         head: Head,
-        shares: Collection,
+        shares: Shares,
         G: Relation,
-        n_samples: int,
         look: Tensor,
         n_components: int,
         schedule: Schedule,
         ranks: Ranks,
         folder: Path,
     ):
-        nn.Module.__init__(self)
-        self.encoder, self.head, self.n_components = encoder, head, n_components
-        self.G, self.schedule, self.dtype = G, schedule, dtype_of(encoder)
+        super().__init__(encoder, head, G, n_components, schedule)
         self.look = look[:_LOOK].to(G.device, self.dtype if look.is_floating_point() else None)
         self.ranks, self.folder, self.width = ranks, folder, len(self._origin())
-        self.attend_to(shares, n_samples)
-
-    def attend_to(self, shares: Collection, n_samples: int) -> None:
-        """Go on with other samples."""
-        self.shares, self.n_samples = shares, n_samples
-        self._moments: Moments | None = None
-        self._weights: Tensor | None = None
-        self._kept: Collection | None = None
-
-    def forget(self) -> None:
-        self._kept = None
+        self.attend(shares)
 
     @property
     def weights(self) -> Tensor:
         if self._weights is None:
-            self._weights = weights_at(self.shares, torch.arange(self.n_samples, device=self.G.device))
+            self._weights = self.shares.weights(torch.arange(self.n_samples, device=self.G.device))
         return self._weights
 
-    def features(self) -> Any:
-        """Collection of the features, weights and rows of the relation of the training samples."""
+    def attend(self, samples: Shares) -> None:
+        self.shares, self.n_samples = samples, samples.n_samples
+        self._moments = self._weights = None
+        self.forget()
+
+    def forget(self) -> None:
+        self._kept = None
+
+    def features(self) -> Collection:
+        """Features, weights and rows of the relation of the training samples, for which an exact head is solved."""
         if self._kept is None:
             encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
-            self._kept = self.shares.map(
+            self._kept = self.shares.collection.map(
                 lambda share: (_embedded(encoder, share.part, dtype, size, width), share.part.weights, share.G.rows)
             ).kept(self.folder)
             if isinstance(self.head, RidgeHead):
@@ -316,24 +178,25 @@ class AlignmentInParts(Alignment):
 
     def _backward_all(self, batch: Tensor | None, seed: int) -> float:
         if self._moments is None:
-            self._moments = moments_of(self.shares, self.G, self.n_samples)
+            self._moments = self.shares.moments(self.G)
         shares, moments = self.shares, self._moments
         if batch is not None:
-            shares = shares_among(shares, batch.sort().values)
-            moments = moments_of(shares, self.G, len(batch), moments.mean_square)
+            shares = shares.among(batch.sort().values)
+            moments = shares.moments(self.G, moments.mean_square)
         M, offset = self.head.M.detach(), float(self.head.offset.detach())
-        kept: dict[int, Tensor] | None = {} if shares.in_memory and self.schedule.chunk_size is None else None
+        whole = shares.collection.in_memory and self.schedule.chunk_size is None
+        kept: dict[int, Tensor] | None = {} if whole else None
         step = _Step(self.encoder, self.schedule, self.dtype, moments, M, offset, self._origin(), seed, kept)
         sums, totals = self._sums(shares, step)
         loss = sums.loss()
         penalty, pull = self.head.penalty(sums.variance)
-        take_gradients(self.encoder, shares.total(lambda share: step.gradients(share, totals, pull)))
+        take_gradients(self.encoder, shares.collection.total(lambda share: step.gradients(share, totals, pull)))
         self.head.accept(loss)
         return loss.value + penalty
 
-    def _sums(self, shares: Collection, step: _Step) -> tuple[PairSums, list[Tensor]]:
+    def _sums(self, shares: Shares, step: _Step) -> tuple[PairSums, list[Tensor]]:
         """Sums over all shares, as the loss and as they go to each share again."""
-        totals = shares.total(lambda share: step.sums(share).totals)
+        totals = shares.collection.total(lambda share: step.sums(share).totals)
         sums = AllPairs(self.G, step.M.new_zeros(0), moments=step.moments).of(step.M, step.offset, step.origin)
         sums.totals = totals
         return sums, totals
@@ -348,8 +211,8 @@ class AlignmentInParts(Alignment):
             own["here"] = share.of(samples)
             return own["z"].detach()
 
-        Z = rows_at(self.shares, samples, features, self.width).requires_grad_()
-        G = relation_of(self.G, rows_at(self.shares, samples, relation_rows, self.G.rows.shape[1]))
+        Z = self.shares.rows(samples, features, self.width).requires_grad_()
+        G = relation_of(self.G, self.shares.relation_rows(samples, self.G))
         total, value = self._sampled_loss(Z[where], G.pairs(*where.split(len(i))))
         total.backward()
         if own and own["z"].requires_grad:
@@ -358,15 +221,7 @@ class AlignmentInParts(Alignment):
         sum_gradients(self.encoder, self.ranks)
         return value
 
-    def neighbour_error(self, validation: Any) -> float:
-        """Mean relation of validation samples to their nearest training samples.
-
-        Parameters
-        ----------
-        validation : tuple of Collection and int
-            Shares of the validation samples, and their number.
-        """
-        shares, n = validation
+    def neighbour_error(self, validation: Shares) -> float:
         features, G = self.features(), self.G
         layer = self.head.layer(self.n_components, self.dtype)
         encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
@@ -375,9 +230,9 @@ class AlignmentInParts(Alignment):
             return layer(_embedded(encoder, share.some(index, 0).part, dtype, size, width))
 
         with torch.no_grad():
-            places = torch.arange(0, n, -(-n // N_JUDGED), device=G.device)
-            judged = rows_at(shares, places, embedded, self.n_components).to(dtype)
-            rows, weights = rows_at(shares, places, relation_rows, G.rows.shape[1]), weights_at(shares, places)
+            places = torch.arange(0, validation.n_samples, -(-validation.n_samples // N_JUDGED), device=G.device)
+            judged = validation.rows(places, embedded, self.n_components).to(dtype)
+            rows, weights = validation.relation_rows(places, G), validation.weights(places)
 
             def nearest(some: tuple[Tensor, Tensor, Rows]) -> tuple[Tensor, Tensor]:
                 return _nearest(layer(some[0]), G.over(some[2]), judged, rows)
@@ -385,25 +240,12 @@ class AlignmentInParts(Alignment):
             _, relations = features.fold(nearest, _nearer)
         return float(weights @ relations.mean(1) / weights.sum())
 
-    def alignment_error(self, validation: Any) -> float:
-        """Alignment loss over all pairs of validation samples, of which there are shares, and a number."""
+    def alignment_error(self, validation: Shares) -> float:
         self.solve()
-        shares, n = validation
-        moments = moments_of(shares, self.G, n)
+        moments = validation.moments(self.G)
         M, offset = self.head.M.detach(), float(self.head.offset.detach())
         step = _Step(self.encoder, self.schedule, self.dtype, moments, M, offset, self._origin(), 0)
-        return self._sums(shares, step)[0].loss().value
-
-
-def shares_among(shares: Collection, chosen: Tensor) -> Collection:
-    """Shares of chosen samples, whose places are given in order; they weigh what they weigh among each other."""
-    (weight,) = shares.total(lambda share: [share.part.weights[chosen[share.of(chosen)] - share.start].sum()])
-    return shares.map(lambda share: _among(share, chosen, 1 / float(weight)))
-
-
-def _among(share: Share, chosen: Tensor, factor: float) -> Share:
-    here = share.of(chosen)
-    return share.some(chosen[here] - share.start, here.start, factor)
+        return self._sums(validation, step)[0].loss().value
 
 
 def _embedded(encoder: nn.Module, part: Part, dtype: torch.dtype, size: int | None, width: int) -> Tensor:
@@ -421,7 +263,7 @@ def _nearest(embedding: Tensor, G: Relation, judged: Tensor, rows: Tensor) -> tu
     nearest = TensorSearch(embedding).nearest(judged, k)
     distances = (embedding[nearest] - judged[:, None]).to(torch.float64).square().sum(2)
     places = torch.arange(len(judged), device=judged.device).repeat_interleave(k)
-    neighbours = relation_of(G, torch.cat([rows, _dense(take(G.rows, nearest.reshape(-1))).to(rows)]))
+    neighbours = relation_of(G, torch.cat([rows, dense(take(G.rows, nearest.reshape(-1))).to(rows)]))
     relations = neighbours.pairs(places, len(judged) + torch.arange(len(places), device=judged.device))
     return distances, relations.to(torch.float64).reshape(-1, k)
 
@@ -431,7 +273,3 @@ def _nearer(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> tuple
     distances, relations = (torch.cat(pair, 1) for pair in zip(some, others, strict=True))
     order = distances.sort(dim=1, stable=True).indices[:, :N_NEIGHBORS]
     return distances.gather(1, order), relations.gather(1, order)
-
-
-def _dense(rows: Rows) -> Tensor:
-    return rows if isinstance(rows, Tensor) else as_tensor(rows.toarray())

@@ -1,6 +1,7 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures without a screen
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for a core that others use make small sums slow
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported; scikit-learn's array API checks need it
 
 from pathlib import Path

@@ -23,7 +23,7 @@ from torch import nn
 
 from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.encoders import Laplacian, Tanh
-from skrelmetric.objectives import Alignment
+from skrelmetric.objectives import AlignmentInMemory
 from skrelmetric.relations import Jeffreys
 
 MLP = {"encoder": "mlp", "hidden_layer_sizes": (8,), "random_state": 0}
@@ -112,14 +112,14 @@ def assert_same_distances(Z, expected, rtol=1e-5):
 
 
 def interrupt(monkeypatch, epoch):
-    run_epoch = Alignment.run_epoch
+    run_epoch = AlignmentInMemory.run_epoch
 
     def interrupted(self, number, optimizer):
         if number == epoch:
             raise KeyboardInterrupt
         return run_epoch(self, number, optimizer)
 
-    monkeypatch.setattr(Alignment, "run_epoch", interrupted)
+    monkeypatch.setattr(AlignmentInMemory, "run_epoch", interrupted)
 
 
 # Composition and optimality
@@ -251,14 +251,14 @@ def test_training_stops_where_nothing_improves(samples):
 
 def test_validation_samples_are_a_part_of_the_training_samples(samples, monkeypatch):
     sizes = []
-    judge = Alignment.neighbour_error
+    judge = AlignmentInMemory.neighbour_error
 
     def seen(self, validation):
         sizes.append((self.part.n_samples, validation.n_samples))
         assert not np.isin(validation.places, self.part.places).any()
         return judge(self, validation)
 
-    monkeypatch.setattr(Alignment, "neighbour_error", seen)
+    monkeypatch.setattr(AlignmentInMemory, "neighbour_error", seen)
     HRAMLTransformer(**LINEAR, validation_fraction=0.25, max_epochs=1).fit(*samples)
     assert sizes == [(45, 15)] * 2
 
@@ -611,16 +611,16 @@ def test_killed_fits_resume(tmp_path):
 import os, signal, sys
 import numpy as np
 from skrelmetric import HRAMLTransformer
-from skrelmetric.objectives import Alignment
+from skrelmetric.objectives import AlignmentInMemory
 
-run_epoch = Alignment.run_epoch
+run_epoch = AlignmentInMemory.run_epoch
 
 def killed(self, number, optimizer):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return run_epoch(self, number, optimizer)
 
-Alignment.run_epoch = killed
+AlignmentInMemory.run_epoch = killed
 X = np.sin(np.arange(120.0)).reshape(40, 3)
 HRAMLTransformer(encoder="mlp", max_epochs=6, n_iter_no_change=6, checkpoint=sys.argv[1]).fit(X, X[:, 0] > 0)
 """

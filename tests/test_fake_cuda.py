@@ -31,17 +31,19 @@ from skrelmetric._targets import unlabelled
 from skrelmetric._tensor_search import TensorSearch
 from skrelmetric._torch import float_dtypes, holds_integers, integer_dtype, like, of_dtype, resolve_device
 from skrelmetric.alignment import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric.collection import InMemory
 from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
 from skrelmetric.encoders import MLP, Laplacian, Tanh
 from skrelmetric.heads import LinearHead, RidgeHead
 from skrelmetric.losses import LOSSES, Batch, NPair, ProxyAnchor, Triplet
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 from skrelmetric.pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric.parts import Counted, InMemory, Whole, aligned_parts
+from skrelmetric.parts import Whole, aligned_parts
 from skrelmetric.relation_loss import AllPairs, Moments, PairLoss, sampled_pairs
 from skrelmetric.relational import RelationalEnsemble
 from skrelmetric.relations import Jeffreys, _operators, _reals, make_relation
 from skrelmetric.supervision import Supervision, pair_relation
+from skrelmetric.survey import Counted
 from tests.fake_cuda import CUDA, fake_cuda
 
 PACKAGE = Path(skrelmetric.__file__).parent
@@ -558,9 +560,12 @@ def inputs(place):
 # --- the table
 
 ELSEWHERE = dict.fromkeys(
-    ("linear", "deep", "drml", "_modules", "objectives", "objectives_in_parts", "embedding_training", "training"),
+    (
+        *("linear", "deep", "drml", "_modules", "encoding", "shares"),
+        *("objectives", "objectives_in_parts", "embedding_training", "training"),
+    ),
     "test_devices fits whole estimators on a stand-in with values, test_gpu on a GPU",
-) | dict.fromkeys(("_reading", "distributed"), "samples are read, and processes meet, on the host")
+) | dict.fromkeys(("_reading", "collection", "distributed"), "samples are read, and processes meet, on the host")
 """Modules whose functions need not be in the table, and why not."""
 
 EXCUSED = {
@@ -568,14 +573,6 @@ EXCUSED = {
     "Mahalanobis": "a function of numpy arrays",
     "check_supervision": "looks at arrays as they come",
     "_namespace": "of arrays that are neither numpy's nor torch's",
-    "Lazy": "parts on the host",
-    "OnDask": "parts on the host",
-    "Shared": "parts of several processes",
-    "shared": "parts of several processes",
-    "_Zipped": "parts on the host",
-    "InMemory.placed": "parts on the host",
-    "InMemory.kept": "parts on the host",
-    "Collection": "parts on the host",
 }
 """Functions, or classes with all of theirs, that need not be in the table, and why not."""
 

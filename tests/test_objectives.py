@@ -10,8 +10,9 @@ from scipy import sparse
 from torch import nn
 
 from skrelmetric._torch import as_tensor
+from skrelmetric.encoding import Part, dtype_of, embed
 from skrelmetric.heads import LinearHead, RidgeHead
-from skrelmetric.objectives import Alignment, Part, Schedule, dtype_of, embed
+from skrelmetric.objectives import AlignmentInMemory, Schedule
 from skrelmetric.relation_loss import sampled_pairs
 from skrelmetric.relations import make_relation
 
@@ -100,7 +101,7 @@ def alignment_of(rng, n=21, *, encoder=None, head=None, relation="hamming", **op
     X, y = rng.standard_normal((n, 4)), TARGETS[relation](rng, n)
     part = part_of(X, rng.dirichlet(np.full(n, 5.0)))
     G = make_relation(y, relation)
-    return Alignment(encoder or Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
+    return AlignmentInMemory(encoder or Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
 
 
 def epoch_of(alignment, epoch=0):
@@ -227,7 +228,7 @@ class TestAllPairs:
         encoder = Encoder()
         part = part_of(np.arange(4.0 * n).reshape(n, 4))
         G = make_relation(rng.integers(0, 2, n))
-        alignment = Alignment(encoder, linear_head(), part, G, WIDTH, schedule(batch_size=batch_size))
+        alignment = AlignmentInMemory(encoder, linear_head(), part, G, WIDTH, schedule(batch_size=batch_size))
         orders = []
         for epoch in range(3):
             encoder.seen.clear()
@@ -275,7 +276,7 @@ class TestDrawnPairs:
         G = make_relation(rng.dirichlet(np.ones(4), 5))
 
         def alignment(**options):
-            return Alignment(encoder, linear_head(), part, G, WIDTH, schedule(**options))
+            return AlignmentInMemory(encoder, linear_head(), part, G, WIDTH, schedule(**options))
 
         return alignment
 
@@ -436,7 +437,7 @@ class TestCriteria:
             order = torch.from_numpy(rng.permutation(n))
             training, validation = whole.some(order[:n_train]), whole.some(order[n_train:])
             G = make_relation(TARGETS["l1"](rng, n), "l1")
-            return Alignment(Encoder(), head, training, G, n_components, schedule()), validation
+            return AlignmentInMemory(Encoder(), head, training, G, n_components, schedule()), validation
 
         return alignment
 
@@ -533,7 +534,9 @@ class TestPart:
     def test_whole_numbers_reach_an_embedding(self, rng):
         part = part_of(rng.integers(0, 7, (9, 3)))
         encoder = nn.Sequential(nn.Embedding(7, 1), nn.Flatten())
-        alignment = Alignment(encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)), WIDTH, schedule())
+        alignment = AlignmentInMemory(
+            encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)), WIDTH, schedule()
+        )
         value, (gradients,) = epoch_of(alignment)
         assert np.isfinite(value)
         assert gradients[0].any()
@@ -542,7 +545,9 @@ class TestPart:
     def test_sparse_samples_train_as_dense_ones(self, options, rng):
         X, G = rng.standard_normal((13, 4)) * (rng.random((13, 4)) < 0.4), make_relation(rng.integers(0, 3, 13))
         parts = part_of(X), part_of(sparse.csr_array(X))
-        alignments = [Alignment(Encoder(), RidgeHead(1.0), part, G, WIDTH, schedule(**options)) for part in parts]
+        alignments = [
+            AlignmentInMemory(Encoder(), RidgeHead(1.0), part, G, WIDTH, schedule(**options)) for part in parts
+        ]
         (value, steps), (sparse_value, sparse_steps) = map(epoch_of, alignments)
         assert sparse_value == pytest.approx(value, rel=1e-12)
         for expected, actual in zip(steps, sparse_steps, strict=True):
@@ -575,7 +580,7 @@ class TestMemoryMap:
             part = part_of(X)
             assert part.X.data_ptr() == X.ctypes.data
             part = part._replace(X=part.X.as_subclass(Watched))
-            return Alignment(Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
+            return AlignmentInMemory(Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
 
         return alignment
 
@@ -586,7 +591,7 @@ class TestMemoryMap:
 
     @pytest.mark.parametrize("exact", [False, True])
     def test_training_reads_chunks(self, exact, alignment, sizes, monkeypatch):
-        monkeypatch.setattr("skrelmetric.objectives._CHUNK_OF_INFERENCE", 100)
+        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", 100)
         alignment = alignment(RidgeHead(1.0) if exact else None, chunk_size=64)
         alignment.run_epoch(0, torch.optim.SGD(alignment.parameters(), lr=0.1))
         assert sizes == ([64] * 7 + [52]) * exact + [64, 64, 64, 64, 64, 64, 64, 52] * 2
@@ -599,7 +604,7 @@ class TestMemoryMap:
         assert len(sizes) == (10 if "n_pairs" not in options else 4)
 
     def test_judging_reads_chunks(self, alignment, sizes, monkeypatch):
-        monkeypatch.setattr("skrelmetric.objectives._CHUNK_OF_INFERENCE", 100)
+        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", 100)
         alignment = alignment()
         alignment.neighbour_error(alignment.part)
         alignment.alignment_error(alignment.part)
@@ -656,7 +661,7 @@ def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
     encoder = Encoder(dropout=0.5)
     expected = encoder.features(torch.from_numpy(X), 1.0).detach()
     for chunk in (1, 3, 10, 99):
-        monkeypatch.setattr("skrelmetric.objectives._CHUNK_OF_INFERENCE", chunk)
+        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", chunk)
         z = embed(encoder.train(), part_of(X), torch.float64)
         torch.testing.assert_close(z, expected)
         assert not z.requires_grad
