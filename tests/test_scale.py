@@ -14,6 +14,8 @@ def test_rows_are_the_same_wherever_they_are_made(monkeypatch):
     chunks = list(scale.stream(40, 12))
     np.testing.assert_array_equal(np.concatenate([x for x, _ in chunks]), X)
     np.testing.assert_array_equal(np.concatenate([y for _, y in chunks]), Y)
+    numbers = list(scale.stream_of_numbers(40, 12))
+    np.testing.assert_array_equal(np.concatenate([y for _, y in numbers]), X[:, :2])
 
 
 def test_messages_are_those_of_the_model(tmp_path, capsys):
