@@ -148,8 +148,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     *Parts.* Samples in parts (chunks, Dask arrays, shards of several processes) need "ridge". Parts have the distinct
     targets in common for "discrete", "jaccard" and callables, and in memory as many sums of samples. For "l1" these are
-    at most 25,000 for each target: of more than 8,192 values, targets next to each other are summed, which changes the
-    metric by some 1e-8.
+    at most 24,576 for each target: of more values, those next to each other are summed, which changes the metric by
+    some 1e-8.
 
     *Tensors.* Under ``sklearn.set_config(array_api_dispatch=True)`` a torch tensor is fitted and transformed on its
     own device, and so are `components_` and what `transform` returns.

@@ -163,7 +163,7 @@ class Levels(NamedTuple):
     def _thinned(self) -> Self:
         # A gap of width w that holds the share f w of the samples misjudges (f w)^2 w. For a given number of levels
         # the sum is least where their density is f^(2/3); a value that many samples share is a level by that, too.
-        if len(self.values) <= _MOST_LEVELS:
+        if len(self.values) <= (3 * _MOST_LEVELS if self.complete else _MOST_LEVELS):  # gaps have two sums each
             return self
         density = np.cbrt(self.counts**2 * np.gradient(self.values)).cumsum()
         chosen = np.searchsorted(density, np.linspace(0, density[-1], _MOST_LEVELS))
@@ -248,7 +248,7 @@ class LevelDifference(_RealDifference):
 
     Notes
     -----
-    Up to 8,192 distinct values in a column are its levels, and products are exact. Of more so many are chosen, and two
+    Up to 24,576 distinct values in a column are its levels, and products are exact. Of more 8,192 are chosen, and two
     targets that lie in one gap between levels, x and y of its width from the middle, count as 1/3 - 2.4 x y of it
     apart: of all that sums of samples and of their targets tell, the nearest to |x - y|. All other pairs are exact.
     What is left in Z' P G P Z is below 1e-8 of its largest entry: 4e-9 for 400,000 normal targets, 9e-10 for Cauchy's.
