@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -57,6 +58,10 @@ class Schedule(NamedTuple):
     weight_decay: float
     mixed_precision: bool
     seed: int
+
+    def chunks(self, n_samples: int) -> list[slice]:
+        """Which of some samples the encoder takes at once, one after the other."""
+        return list(gen_batches(n_samples, min(self.chunk_size or n_samples, n_samples))) if n_samples else []
 
 
 class Alignment(nn.Module, ABC):
@@ -257,9 +262,7 @@ class AlignmentInMemory(Alignment):
         if batch is not None:
             weights = self.part.weights[batch]
             pairs = AllPairs(self.G_train[batch], weights / weights.sum(), pairs.mean_square)
-        n = len(pairs.weights)
-        step = min(self.schedule.chunk_size or n, n)
-        chunks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+        chunks = self.schedule.chunks(len(pairs.weights))
         sums = pairs.of(self.head.M.detach(), float(self.head.offset.detach()))
 
         def features(chunk: slice) -> Tensor:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.utils import gen_batches
 from torch import Tensor, nn
 
 from skrelmetric._inputs import take
@@ -41,7 +40,7 @@ class _Step(NamedTuple):
     def sums(self, share: Share) -> PairSums:
         """Sums of a share."""
         sums = self._pairs(share)
-        for chunk in self._chunks(share):
+        for chunk in self.schedule.chunks(share.n_samples):
             with torch.set_grad_enabled(self.kept is not None):
                 z = self._features(share, chunk)
             sums.add(z.detach(), chunk)
@@ -56,7 +55,7 @@ class _Step(NamedTuple):
         sums = self._pairs(share)
         sums.totals = totals
         sums.loss()
-        for chunk in self._chunks(share):
+        for chunk in self.schedule.chunks(share.n_samples):
             z = self._features(share, chunk) if self.kept is None else self.kept.pop(share.start)
             by_features = sums.gradient(z.detach(), chunk)
             if pull:
@@ -71,10 +70,6 @@ class _Step(NamedTuple):
     def _pairs(self, share: Share) -> PairSums:
         pairs = AllPairs(share.G, share.part.weights, moments=self.moments)
         return pairs.of(self.M, self.offset, self.origin)
-
-    def _chunks(self, share: Share) -> list[slice]:
-        n = share.n_samples
-        return list(gen_batches(n, min(self.schedule.chunk_size or n, n))) if n else []
 
     def _features(self, share: Share, chunk: slice) -> Tensor:
         seed = self.seed + share.start + chunk.start

@@ -36,6 +36,10 @@ class _RealDifference(Relation):
     def rows(self) -> Tensor:
         return self.Y if self.known is None else torch.where(self.known, self.Y, torch.nan)
 
+    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Targets and which of them are known, from rows of such an operator."""
+        return rows.nan_to_num(0.0), None if self.known is None else ~rows.isnan()
+
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         if self.known is None:
             return torch.cdist(self.Y[rows], self.Y[columns], p=1)
@@ -88,7 +92,7 @@ class AbsoluteDifference(_RealDifference):
         self.orders = [column[:count] for column, count in zip(order.T, counts, strict=True)]
 
     def over(self, rows: Rows) -> Self:
-        return type(self)(rows.nan_to_num(0.0), None if self.known is None else ~rows.isnan())
+        return type(self)(*self._read(rows))
 
     def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
         # Nothing can be summed before the samples are in order: C is the identity, and the core does all.
@@ -198,14 +202,16 @@ class _Column(NamedTuple):
             yield torch.full_like(t, last, dtype=torch.int64), None
             return
         level = torch.searchsorted(self.values, t.contiguous()).clamp(max=k - 1)
+        if not self.n_gaps:
+            yield level if known is None else level.where(known, last), None
+            return
         between = (self.values[level] != t) & (level > 0)
         if known is not None:
             between &= known
-        row = torch.where(between, k + level - 1, level) if self.n_gaps else level
+        row = torch.where(between, k + level - 1, level)
         yield row if known is None else row.where(known, last), None
-        if self.n_gaps:
-            offset = (t - self.values[level - 1]) * between
-            yield torch.where(between, k + self.n_gaps + level - 1, last), offset
+        offset = (t - self.values[level - 1]) * between
+        yield torch.where(between, k + self.n_gaps + level - 1, last), offset
 
     def core(self, sums: Tensor) -> Tensor:
         """What the sums of all rows make of each, but for the last."""
@@ -264,8 +270,7 @@ class LevelDifference(_RealDifference):
 
     def over(self, rows: Rows) -> Self:
         some = copy(self)
-        known = None if self.known is None else ~rows.isnan()
-        _RealDifference.__init__(some, rows.nan_to_num(0.0), known)
+        _RealDifference.__init__(some, *self._read(rows))
         return some
 
     def collect(self, V: Tensor, rows: slice = ALL, into: Tensor | None = None) -> Tensor:
