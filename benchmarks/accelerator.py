@@ -23,11 +23,11 @@ from torch.overrides import TorchFunctionMode
 from benchmarks import results
 from benchmarks.experiment import Record, versions
 from benchmarks.timing import medians
-from skrelmetric._samples import Samples
-from skrelmetric._torch import resolve_device
-from skrelmetric.alignment import normal_equations, ridge
-from skrelmetric.parts import Whole
-from skrelmetric.relation_loss import AllPairs
+from skrelmetric._alignment.loss import AllPairs
+from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.ridge import normal_equations, ridge
+from skrelmetric._data.samples import Samples
+from skrelmetric._interop.torch import resolve_device
 from skrelmetric.relations import make_relation
 
 _ALPHA, _MAX_ITER, _TOL = 1.0, 50, 1e-9  # the solution as exact as its sums allow

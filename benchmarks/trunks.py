@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skrelmetric.encoding import drawing
+from skrelmetric._training.encode import drawing
 
 
 def conv_trunk(seed: int, widths: tuple[int, ...] = (16, 32, 64, 128)) -> nn.Sequential:

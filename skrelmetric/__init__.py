@@ -5,7 +5,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skrelmetric import datasets, encoders, losses, metrics, relations, scorers
+    from skrelmetric import (
+        chunks,
+        datasets,
+        distributed,
+        encoders,
+        losses,
+        mahalanobis,
+        metrics,
+        plotting,
+        relations,
+        scorers,
+    )
     from skrelmetric.deep import HRAMLTransformer
     from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
@@ -22,16 +33,20 @@ __all__ = [
     "MultilabelVotingClassifier",
     "MultioutputVotingRegressor",
     "RAMLLinear",
+    "chunks",
     "datasets",
+    "distributed",
     "encoders",
     "losses",
+    "mahalanobis",
     "metrics",
+    "plotting",
     "relations",
     "scorers",
 ]
 
 # Loading torch takes a second, so a name is imported when it is first touched (PEP 562).
-_ROOMS = {
+_DOORS = {
     "AAKNN": "neighbors",
     "DRMLTransformer": "drml",
     "HRAMLTransformer": "deep",
@@ -45,9 +60,9 @@ _ROOMS = {
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_ROOMS.get(name, name)}")
-    return getattr(module, name) if name in _ROOMS else module
+    module = import_module(f"{__name__}.{_DOORS.get(name, name)}")
+    return getattr(module, name) if name in _DOORS else module
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

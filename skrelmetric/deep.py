@@ -16,12 +16,16 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._dask import is_dask
-from skrelmetric._exclusive import exclusive
-from skrelmetric._inputs import check_supervision, stacked
-from skrelmetric._modules import ModuleTransformer
-from skrelmetric._reading import checked_part, collected, comes_in_parts
-from skrelmetric._sklearn import (
+from skrelmetric._data.checks import check_supervision, stacked
+from skrelmetric._data.partitions import Collection, InMemory
+from skrelmetric._data.read import checked_part, collected, comes_in_parts
+from skrelmetric._data.summary import surveyed
+from skrelmetric._hraml.heads import Head, LinearHead, RidgeHead
+from skrelmetric._hraml.objective import Alignment, AlignmentInMemory, Schedule
+from skrelmetric._hraml.partitioned import AlignmentInParts
+from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.device_lock import exclusive
+from skrelmetric._interop.sklearn import (
     EpochCallbacks,
     HasMethods,
     Interval,
@@ -29,19 +33,15 @@ from skrelmetric._sklearn import (
     fit_context,
     with_callbacks,
 )
-from skrelmetric._torch import like, resolve_device
+from skrelmetric._interop.torch import like, resolve_device
+from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed
+from skrelmetric._training.loop import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
+from skrelmetric._training.shards import Shares
+from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric.chunks import Chunks
-from skrelmetric.collection import Collection, InMemory
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
-from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed
-from skrelmetric.heads import Head, LinearHead, RidgeHead
-from skrelmetric.objectives import Alignment, AlignmentInMemory, Schedule
-from skrelmetric.objectives_in_parts import AlignmentInParts
-from skrelmetric.relations import Relation, make_relation, relation_name
-from skrelmetric.shares import Shares
-from skrelmetric.survey import relation_in_parts, surveyed
-from skrelmetric.training import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
+from skrelmetric.relations import Relation, RelationInParts, make_relation, relation_name
 
 __all__ = ["HRAMLTransformer"]
 
@@ -397,7 +397,7 @@ class HRAMLTransformer(ModuleTransformer):
             given.append(InMemory([checked_part(self._rows, X_val, y_val)]))
             of_given = surveyed(given[0])
             of_all = survey.merged(of_given)
-        relations = relation_in_parts(self.relation, of_all, device, collection, *given)
+        relations = RelationInParts.across(self.relation, of_all.targets, device, collection, *given)
         seed, n = ranks.agreed(self._seed(None)), survey.n_samples
         training = whole = Shares.of(collection, survey, relations, device)
         validation = None

@@ -13,24 +13,14 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._exclusive import exclusive
-from skrelmetric._inputs import check_supervision, stacked, take
-from skrelmetric._modules import ModuleTransformer
-from skrelmetric._reading import collected
-from skrelmetric._sklearn import (
-    EpochCallbacks,
-    HasMethods,
-    Interval,
-    StrOptions,
-    fit_context,
-    with_callbacks,
-)
-from skrelmetric._torch import as_tensor, like, resolve_device
-from skrelmetric.chunks import Chunks
-from skrelmetric.collection import InMemory, Shared
-from skrelmetric.discrimination import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
-from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.embedding_training import (
+from skrelmetric._data.checks import check_supervision, stacked, take
+from skrelmetric._data.partitions import InMemory, Shared
+from skrelmetric._data.read import collected
+from skrelmetric._data.summary import surveyed
+from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
+from skrelmetric._drml.supervision import Supervision, pair_relation
+from skrelmetric._drml.training import (
     Encoder,
     SharedTraining,
     Split,
@@ -39,15 +29,25 @@ from skrelmetric.embedding_training import (
     per_class,
     shuffled,
 )
+from skrelmetric._interop.device_lock import exclusive
+from skrelmetric._interop.sklearn import (
+    EpochCallbacks,
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
+from skrelmetric._interop.torch import as_tensor, like, resolve_device
+from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed
+from skrelmetric._training.loop import Checkpoint, progress_bar, train
+from skrelmetric._training.shards import Shares
+from skrelmetric._training.transformer import ModuleTransformer
+from skrelmetric.chunks import Chunks
+from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS, MLP
-from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed
 from skrelmetric.losses import LOSSES
-from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
 from skrelmetric.relations import Relation
-from skrelmetric.shares import Shares
-from skrelmetric.supervision import Supervision, pair_relation
-from skrelmetric.survey import surveyed
-from skrelmetric.training import Checkpoint, progress_bar, train
 
 __all__ = ["DRMLTransformer"]
 

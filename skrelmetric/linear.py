@@ -14,20 +14,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._dask import is_dask, map_rows
-from skrelmetric._exclusive import exclusive
-from skrelmetric._inputs import check_supervision, counted
-from skrelmetric._reading import collected, comes_in_parts
-from skrelmetric._samples import Samples, canonical, shifted
-from skrelmetric._sklearn import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_same_namespace,
-    fit_context,
-)
-from skrelmetric._torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
-from skrelmetric.alignment import (
+from skrelmetric._alignment.problem import Parts, Whole, aligned_parts
+from skrelmetric._alignment.ridge import (
     AlignedMetric,
     PrincipalCoordinates,
     constrained_ridge,
@@ -35,10 +23,22 @@ from skrelmetric.alignment import (
     principal_coordinates,
     ridge,
 )
+from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
+from skrelmetric._data.checks import check_supervision, counted
+from skrelmetric._data.read import collected, comes_in_parts
+from skrelmetric._data.samples import Samples, canonical, shifted
+from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.device_lock import exclusive
+from skrelmetric._interop.sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_same_namespace,
+    fit_context,
+)
+from skrelmetric._interop.torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
-from skrelmetric.pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric.parts import Parts, Whole, aligned_parts
 from skrelmetric.relations import Relation, make_relation
 
 __all__ = ["RAMLLinear"]

@@ -14,10 +14,9 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._arrays import as_host, like, module_of, two_classes, unwrapped
-from skrelmetric._dask import is_dask, map_rows
-from skrelmetric._search import NeighbourSearch, without_missing
-from skrelmetric._sklearn import (
+from skrelmetric._interop.arrays import as_host, like, module_of, two_classes, unwrapped
+from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.sklearn import (
     Interval,
     StrOptions,
     check_not_ragged,
@@ -25,6 +24,7 @@ from skrelmetric._sklearn import (
     fit_context,
     stays_on_device,
 )
+from skrelmetric._search.host import NeighbourSearch, without_missing
 
 __all__ = ["AAKNN", "MLkNN"]
 
@@ -398,7 +398,7 @@ def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
         options |= {"multi_output": True} if y else {"reset": False}
         dtype = np.float64 if _stays_in_scikit_learn(estimator) else [np.float64, np.float32]
         return validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
-    from skrelmetric._torch import as_tensor, float_dtypes
+    from skrelmetric._interop.torch import as_tensor, float_dtypes
 
     numeric = options.pop("y_numeric", False)
     X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
@@ -471,7 +471,7 @@ def _stays_in_scikit_learn(estimator: MLkNN | AAKNN) -> bool:
     """Whether numpy arrays and sparse matrices are searched where they are; distances are there already."""
     if str(estimator.device) in ("auto", "cpu") or estimator.metric == "precomputed":
         return True
-    from skrelmetric._torch import resolve_device
+    from skrelmetric._interop.torch import resolve_device
 
     return resolve_device(estimator.device).type == "cpu"
 
@@ -487,7 +487,7 @@ def _fit_search(estimator: MLkNN | AAKNN, X: Any) -> Any:
     on_host = isinstance(X, np.ndarray) or sparse.issparse(X)
     if on_host and _stays_in_scikit_learn(estimator):
         return NeighbourSearch(X, **metric, algorithm=estimator.algorithm, n_jobs=estimator.n_jobs)
-    from skrelmetric._tensor_search import TensorSearch
+    from skrelmetric._search.device import TensorSearch
 
     return TensorSearch(X, **metric)
 
@@ -501,7 +501,7 @@ def _nearest(estimator: MLkNN | AAKNN, search: Any, X: Any, n_neighbors: int) ->
     """Indices of nearest training samples, searched where `device` says now."""
     if isinstance(search, NeighbourSearch):
         return search.nearest(X, n_neighbors)
-    from skrelmetric._torch import resolve_device
+    from skrelmetric._interop.torch import resolve_device
 
     return search.nearest(X, n_neighbors, resolve_device(estimator.device, search.samples if X is None else X))
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import make_scorer
 
 from skrelmetric import metrics
-from skrelmetric._sklearn import LabelScorer
+from skrelmetric._interop.sklearn import LabelScorer
 
 __all__ = [
     "LABEL_DISTRIBUTION_SCORERS",

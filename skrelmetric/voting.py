@@ -15,8 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._arrays import as_host, like, module_of, two_classes, unwrapped
-from skrelmetric._sklearn import (
+from skrelmetric._interop.arrays import as_host, like, module_of, two_classes, unwrapped
+from skrelmetric._interop.sklearn import (
     NamedMembers,
     check_not_ragged,
     check_same_namespace,
@@ -347,7 +347,7 @@ def _as_given(array: np.ndarray, X: Any) -> Any:
     """The array, as one of the kind of `X` where such samples stay on their device."""
     if not stays_on_device(X):
         return array
-    from skrelmetric._torch import as_tensor
+    from skrelmetric._interop.torch import as_tensor
 
     return like(as_tensor(array), X)
 

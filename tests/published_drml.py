@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.testing import assert_allclose
 
-from skrelmetric.relational import RelationalEnsemble
+from skrelmetric._drml.ensemble import RelationalEnsemble
 
 FIXTURES = Path(__file__).parent / "fixtures/drml"
 OFFICIAL = [

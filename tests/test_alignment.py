@@ -5,10 +5,10 @@ from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.preprocessing import scale
 
-from skrelmetric._samples import Samples
-from skrelmetric.alignment import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric._data.samples import Samples
 from skrelmetric.datasets import load_emotions
-from skrelmetric.parts import Whole
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -253,7 +253,7 @@ def test_constant_samples_have_no_coordinates():
 def test_blocks_do_not_change_the_result(kind, rng, monkeypatch):
     X, y = kind(rng.standard_normal((300, 4)) * (rng.random((300, 4)) < 0.3)), TARGETS["l1"](rng, 300)
     whole = in_features(*solve(X, make_relation(y), 1.0))
-    monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
+    monkeypatch.setattr("skrelmetric._interop.torch._BLOCK_ELEMENTS", {"cpu": 1})
     np.testing.assert_allclose(in_features(*solve(X, make_relation(y), 1.0)), whole, atol=1e-12)
 
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, TensorDataset
 
 from skrelmetric import HRAMLTransformer, RAMLLinear
-from skrelmetric._torch import as_tensor
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.chunks import Chunks
 from tests.test_distributed import DEEP, TARGETS, problem, targets
 

@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skrelmetric import HRAMLTransformer, RAMLLinear
+from skrelmetric._hraml.objective import AlignmentInMemory
 from skrelmetric.encoders import Laplacian, Tanh
-from skrelmetric.objectives import AlignmentInMemory
 from skrelmetric.relations import Jeffreys
 
 MLP = {"encoder": "mlp", "hidden_layer_sizes": (8,), "random_state": 0}
@@ -611,7 +611,7 @@ def test_killed_fits_resume(tmp_path):
 import os, signal, sys
 import numpy as np
 from skrelmetric import HRAMLTransformer
-from skrelmetric.objectives import AlignmentInMemory
+from skrelmetric._hraml.objective import AlignmentInMemory
 
 run_epoch = AlignmentInMemory.run_epoch
 

@@ -23,12 +23,12 @@ from torch.overrides import TorchFunctionMode
 
 from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric import linear as linear_module
-from skrelmetric._samples import Samples
-from skrelmetric._search import NeighbourSearch
-from skrelmetric._tensor_search import TensorSearch
-from skrelmetric.alignment import constrained_ridge, normal_equations, ridge
+from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
+from skrelmetric._data.samples import Samples
+from skrelmetric._search.device import TensorSearch
+from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.parts import Whole
 from skrelmetric.relations import make_relation
 
 FLOATS = [torch.float64, torch.float32]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from skrelmetric.discrimination import Discrimination, Weights
+from skrelmetric._drml.ensemble import ASSIGNMENTS, RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, Weights
+from skrelmetric._drml.supervision import Supervision
 from skrelmetric.losses import LOSSES, ProxyAnchor, Triplet
-from skrelmetric.relational import ASSIGNMENTS, RelationalEnsemble
-from skrelmetric.supervision import Supervision
 from tests.published_drml import LAYERS, OFFICIAL, PAPER, check_gradients, load, tolerance
 
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skrelmetric import DRMLTransformer, MLkNN, drml
-from skrelmetric.embedding_training import Training, per_class, shuffled
+from skrelmetric._drml.training import Training, per_class, shuffled
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
 from skrelmetric.relations import make_relation

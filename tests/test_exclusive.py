@@ -16,8 +16,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV
 
-from skrelmetric import _exclusive
-from skrelmetric._exclusive import exclusive, physical_name
+from skrelmetric._interop import device_lock
+from skrelmetric._interop.device_lock import exclusive, physical_name
 
 CUDA = torch.device("cuda", 0)
 
@@ -25,28 +25,28 @@ CUDA = torch.device("cuda", 0)
 HOLDS = """
 import os, sys
 from types import SimpleNamespace
-from skrelmetric import _exclusive
-_exclusive.physical_name = lambda device: f"{device.type}-{device.index}"
+from skrelmetric._interop import device_lock
+device_lock.physical_name = lambda device: f"{device.type}-{device.index}"
 device = SimpleNamespace(type="cuda", index=0)
 assert "torch" not in sys.modules
 """
-UNTIL_TOLD = HOLDS + "with _exclusive.exclusive(device): print('holds it', flush=True); sys.stdin.read()"
+UNTIL_TOLD = HOLDS + "with device_lock.exclusive(device): print('holds it', flush=True); sys.stdin.read()"
 FORKS = (
     HOLDS
     + """
 told, tell = os.pipe()
-with _exclusive.exclusive(device):
+with device_lock.exclusive(device):
     child = os.fork()
     if not child:
         os.close(1)
         try:
-            with _exclusive.exclusive(device): os.write(tell, b"taken")
+            with device_lock.exclusive(device): os.write(tell, b"taken")
         except RuntimeError as error:
             os.write(tell, str(error).encode())
         sys.stdin.read()
         os._exit(0)
     assert f"process {os.getpid()}" in os.read(told, 1000).decode()
-with _exclusive.exclusive(device): print("parent again", flush=True)
+with device_lock.exclusive(device): print("parent again", flush=True)
 """
 )
 
@@ -57,7 +57,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("SKRELMETRIC_SHARE_DEVICES", raising=False)
-    monkeypatch.setattr(_exclusive, "physical_name", lambda device: f"{device.type}-{device.index}")
+    monkeypatch.setattr(device_lock, "physical_name", lambda device: f"{device.type}-{device.index}")
     return tmp_path
 
 
@@ -127,7 +127,7 @@ def test_sharing_is_for_those_who_ask(setting, shares, monkeypatch):
 def test_nothing_is_held_on_the_cpu(folder, monkeypatch):
     with exclusive(torch.device("cpu")):
         assert not taken_elsewhere(torch.device("cpu"))
-    monkeypatch.setattr(_exclusive, "physical_name", physical_name)
+    monkeypatch.setattr(device_lock, "physical_name", physical_name)
     if not torch.cuda.is_available():  # as tests with a stand-in for a device need it
         with exclusive(CUDA):
             assert not taken_elsewhere()
@@ -219,7 +219,7 @@ def test_on_windows(monkeypatch):
 
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, **modes))
-    spec = importlib.util.spec_from_file_location("exclusive_on_windows", Path(_exclusive.__file__))
+    spec = importlib.util.spec_from_file_location("exclusive_on_windows", Path(device_lock.__file__))
     windows = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(windows)
     windows.physical_name = lambda device: "cuda"

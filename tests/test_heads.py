@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrelmetric.heads import LinearHead, RidgeHead
-from skrelmetric.relation_loss import AllPairs
+from skrelmetric._alignment.loss import AllPairs
+from skrelmetric._hraml.heads import LinearHead, RidgeHead
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -51,7 +51,7 @@ class TestRidge:
 
     @pytest.fixture(autouse=True)
     def precise(self, monkeypatch):
-        monkeypatch.setattr("skrelmetric.heads._TOL", 1e-12)
+        monkeypatch.setattr("skrelmetric._hraml.heads._TOL", 1e-12)
 
     @pytest.mark.parametrize("alpha", [0.01, 1.0])
     @pytest.mark.parametrize("relation", ["l1", "hamming", "jaccard", "sqeuclidean"])
@@ -141,7 +141,7 @@ class TestRidge:
         assert not head.factor(3).any()
 
     def test_stopping_early_is_told(self, rng, monkeypatch):
-        monkeypatch.setattr("skrelmetric.heads._MAX_ITER", 1)
+        monkeypatch.setattr("skrelmetric._hraml.heads._MAX_ITER", 1)
         head = solved(*problem(rng, 30, 4), 0.01)
         assert not head.converged
         assert head.residual > 1e-12

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor, KNeighborsTransformer, Neares
 from sklearn.pipeline import make_pipeline
 
 from skrelmetric import AAKNN, MLkNN
-from skrelmetric._search import NeighbourSearch
+from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.datasets import make_label_distributions
 
 

@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skrelmetric import AAKNN, MLkNN, RAMLLinear
-from skrelmetric._dask import is_dask, map_rows
-from skrelmetric._search import NeighbourSearch
-from skrelmetric._tensor_search import TensorSearch
-from skrelmetric._torch import resolve_device
+from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.torch import resolve_device
+from skrelmetric._search.device import TensorSearch
+from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.datasets import load_emotions
 from tests.test_devices import Accelerator
 

@@ -9,11 +9,11 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from skrelmetric._torch import as_tensor
-from skrelmetric.encoding import Part, dtype_of, embed
-from skrelmetric.heads import LinearHead, RidgeHead
-from skrelmetric.objectives import AlignmentInMemory, Schedule
-from skrelmetric.relation_loss import sampled_pairs
+from skrelmetric._alignment.loss import sampled_pairs
+from skrelmetric._hraml.heads import LinearHead, RidgeHead
+from skrelmetric._hraml.objective import AlignmentInMemory, Schedule
+from skrelmetric._interop.torch import as_tensor
+from skrelmetric._training.encode import Part, dtype_of, embed
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -264,7 +264,7 @@ class TestDrawnPairs:
             steps.append((first[:, 0].round().long().tolist(), second[:, 0].round().long().tolist(), relations))
             return sampled_pairs(first, second, relations, *args, **kwargs)
 
-        monkeypatch.setattr("skrelmetric.objectives.sampled_pairs", spy)
+        monkeypatch.setattr("skrelmetric._hraml.objective.sampled_pairs", spy)
         return steps
 
     @pytest.fixture
@@ -446,7 +446,7 @@ class TestCriteria:
     @pytest.mark.parametrize("n_components", [1, WIDTH])
     @pytest.mark.parametrize("exact", [False, True])
     def test_neighbour_error_is_that_of_brute_force(self, exact, n_components, n_train, n_judged, split, monkeypatch):
-        monkeypatch.setattr("skrelmetric.objectives.N_JUDGED", n_judged)
+        monkeypatch.setattr("skrelmetric._hraml.objective.N_JUDGED", n_judged)
         head = RidgeHead(0.1) if exact else linear_head(learn_scale=True, log_scale=0.5)
         alignment, validation = split(head, n_train, n_components)
         actual = alignment.neighbour_error(validation)
@@ -591,7 +591,7 @@ class TestMemoryMap:
 
     @pytest.mark.parametrize("exact", [False, True])
     def test_training_reads_chunks(self, exact, alignment, sizes, monkeypatch):
-        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", 100)
+        monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", 100)
         alignment = alignment(RidgeHead(1.0) if exact else None, chunk_size=64)
         alignment.run_epoch(0, torch.optim.SGD(alignment.parameters(), lr=0.1))
         assert sizes == ([64] * 7 + [52]) * exact + [64, 64, 64, 64, 64, 64, 64, 52] * 2
@@ -604,7 +604,7 @@ class TestMemoryMap:
         assert len(sizes) == (10 if "n_pairs" not in options else 4)
 
     def test_judging_reads_chunks(self, alignment, sizes, monkeypatch):
-        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", 100)
+        monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", 100)
         alignment = alignment()
         alignment.neighbour_error(alignment.part)
         alignment.alignment_error(alignment.part)
@@ -661,7 +661,7 @@ def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
     encoder = Encoder(dropout=0.5)
     expected = encoder.features(torch.from_numpy(X), 1.0).detach()
     for chunk in (1, 3, 10, 99):
-        monkeypatch.setattr("skrelmetric.encoding._CHUNK_OF_INFERENCE", chunk)
+        monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", chunk)
         z = embed(encoder.train(), part_of(X), torch.float64)
         torch.testing.assert_close(z, expected)
         assert not z.requires_grad

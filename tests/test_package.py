@@ -3,64 +3,18 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from numpydoc.validate import validate
 
 import skrelmetric
-import skrelmetric.plotting
 
 PACKAGE = Path(skrelmetric.__file__).parent
 
-# A module imports from lower layers only.
-LAYERS = {
-    "_sklearn": 0,
-    "_dask": 0,
-    "_exclusive": 0,
-    "chunks": 0,
-    "distributed": 0,
-    "_torch": 1,
-    "_search": 1,
-    "_tensor_search": 2,
-    "_retrieval": 2,
-    "_arrays": 2,
-    "_samples": 2,
-    "_targets": 3,
-    "metrics": 3,
-    "relations": 4,
-    "mahalanobis": 1,
-    "datasets": 1,
-    "scorers": 4,
-    "_inputs": 4,
-    "encoders": 2,
-    "training": 3,
-    "collection": 1,
-    "encoding": 5,
-    "survey": 5,
-    "parts": 6,
-    "shares": 6,
-    "_reading": 6,
-    "alignment": 7,
-    "losses": 2,
-    "relation_loss": 5,
-    "relational": 2,
-    "supervision": 5,
-    "discrimination": 6,
-    "heads": 8,
-    "objectives": 9,
-    "objectives_in_parts": 10,
-    "pairs": 8,
-    "linear": 9,
-    "_modules": 10,
-    "embedding_training": 10,
-    "deep": 11,
-    "drml": 11,
-    "neighbors": 3,
-    "plotting": 5,
-    "voting": 3,
-    "__init__": 12,
-}
+# Private floors, from the ground up: each imports those before it.
+FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml"]
 
 
 def run(code):
@@ -72,8 +26,14 @@ def test_import_leaves_torch_alone_until_a_torch_estimator_is_touched():
 import sys, skrelmetric
 from skrelmetric import MLkNN, AAKNN, MultilabelVotingClassifier, MultioutputVotingRegressor, metrics, scorers, datasets
 assert "torch" not in sys.modules
+assert skrelmetric.chunks.Chunks
+assert "torch" not in sys.modules
 skrelmetric.RAMLLinear
 assert "torch" in sys.modules
+assert skrelmetric.distributed.shards
+assert "matplotlib" not in sys.modules
+assert skrelmetric.plotting.plot_embedding
+assert "matplotlib" not in sys.modules
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
@@ -88,43 +48,55 @@ def test_public_names():
         "MultilabelVotingClassifier",
         "MultioutputVotingRegressor",
         "RAMLLinear",
+        "chunks",
         "datasets",
+        "distributed",
         "encoders",
         "losses",
+        "mahalanobis",
         "metrics",
+        "plotting",
         "relations",
         "scorers",
     ]
+    assert set(dir(skrelmetric)) == {*skrelmetric.__all__, "__version__"}
     for name in skrelmetric.__all__:
-        assert name in dir(skrelmetric)
         assert getattr(skrelmetric, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'HRAMLinear'"):
         skrelmetric.HRAMLinear  # noqa: B018
 
 
 def test_submodules_export_what_they_have():
-    for name in ("datasets", "encoders", "losses", "metrics", "plotting", "relations", "scorers"):
+    for name in (name for name in skrelmetric.__all__ if name[0].islower()):
         module = getattr(skrelmetric, name)
         assert all(hasattr(module, public) for public in module.__all__)
 
 
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 def imported_rooms(path):
+    """Rooms that a file imports from; the private modules of a public package are its own."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "skrelmetric":
-            parts = node.module.split(".")
-            assert not any(part.startswith("_") for part in parts[2:]) or parts[1] == path.parent.name, (
+            _, *parts = node.module.split(".")
+            rooms = parts[:1] or [alias.name for alias in node.names]
+            assert not any(part.startswith("_") for part in parts[1:]) or rooms == [room_of(path)], (
                 f"{path} looks into {node.module}"
             )
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            yield from (room for room in rooms if room != room_of(path))
 
 
-def test_imports_point_upward_only():
+def test_imports_point_one_way():
+    rooms = {}
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for imported in imported_rooms(path):
-            assert (imported == room and path.parent.name == room) or LAYERS[imported] < LAYERS[room], (
-                f"{path} imports {imported}"
-            )
+        rooms.setdefault(room_of(path), set()).update(imported_rooms(path))
+    del rooms["__init__"]  # it names the doors, and imports them when they are touched
+    tuple(TopologicalSorter(rooms).static_order())  # raises CycleError where rooms import one another
+    for floor, below in zip(FLOORS, range(len(FLOORS)), strict=True):
+        assert {room for room in rooms[floor] if room.startswith("_")} <= set(FLOORS[:below])
+    assert {room for room in rooms if room.startswith("_")} == set(FLOORS)
 
 
 def test_the_package_never_imports_its_benchmarks():

@@ -4,10 +4,10 @@ import torch
 from scipy.optimize import minimize
 from sklearn.utils import check_random_state
 
-from skrelmetric._samples import Samples
-from skrelmetric.alignment import normal_equations, principal_coordinates, ridge
-from skrelmetric.pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
-from skrelmetric.parts import Whole
+from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.ridge import normal_equations, principal_coordinates, ridge
+from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
+from skrelmetric._data.samples import Samples
 from skrelmetric.relations import make_relation
 
 

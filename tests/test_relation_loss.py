@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skrelmetric.relation_loss import AllPairs, sampled_pairs
+from skrelmetric._alignment.loss import AllPairs, sampled_pairs
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -136,7 +136,7 @@ class TestAllPairs:
     @pytest.mark.parametrize("chunk_size", [70, 150])
     @pytest.mark.parametrize("name", TARGETS)
     def test_many_blocks(self, name, chunk_size, rng, monkeypatch):
-        monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
+        monkeypatch.setattr("skrelmetric._interop.torch._BLOCK_ELEMENTS", {"cpu": 1})
         assert_equals_explicit(*problem_with(name, rng, 150, 3), chunk_size=chunk_size)
 
     @pytest.mark.parametrize("chunk_size", [1, 7, 29])

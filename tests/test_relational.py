@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
-from skrelmetric.relational import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, ParallelLinear, RelationalEnsemble
+from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, ParallelLinear, RelationalEnsemble
 from tests.published_drml import OFFICIAL, PAPER, check_gradients, load, tolerance
 
 

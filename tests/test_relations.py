@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skrelmetric._samples import Samples
+from skrelmetric._data.samples import Samples
 from skrelmetric.relations import (
     AbsoluteDifference,
     ClassDifference,
@@ -145,7 +145,7 @@ def test_one_and_two_samples(relation, n, rng):
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("relation", DEFINITIONS)
 def test_many_blocks(relation, missing, rng, monkeypatch):
-    monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
+    monkeypatch.setattr("skrelmetric._interop.torch._BLOCK_ELEMENTS", {"cpu": 1})
     Y = targets(relation, rng, n=150)
     Y = with_missing(Y, rng) if missing else Y
     with sklearn.config_context(working_memory=7 * 8 * len(Y) / 2**20):
@@ -255,7 +255,7 @@ def test_wide_sparse_targets_stay_sparse(relation, rng, monkeypatch):
     ("kind", "tolerance"), [("dense", 1e-11), ("dense32", 1e-6), ("sparse", 1e-11), ("filled", 1e-6)]
 )
 def test_quadratic_of_samples(relation, labels, kind, tolerance, rng, monkeypatch):
-    monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
+    monkeypatch.setattr("skrelmetric._interop.torch._BLOCK_ELEMENTS", {"cpu": 1})
     Y = np.abs(targets(relation, rng, n=70))
     samples, Z, p = samples_of(kind, rng, n=70)
     assert samples.multiplied_sparse == (kind == "sparse")

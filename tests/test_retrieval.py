@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrelmetric._retrieval import retrieve
+from skrelmetric._search.retrieval import retrieve
 from skrelmetric.metrics import (
     clustering_f1,
     clustering_nmi,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from skrelmetric._samples import Samples, cross, scaled, slices
+from skrelmetric._data.samples import Samples, cross, scaled, slices
 
 # How samples are stored: dtype, density, and what is added to every feature; and the precision of a sum over them.
 KINDS = {
@@ -36,7 +36,7 @@ def kind(request):
 @pytest.fixture(params=[False, True], ids=["one block", "many blocks"])
 def blocks(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr("skrelmetric._torch._BLOCK_ELEMENTS", {"cpu": 1})
+        monkeypatch.setattr("skrelmetric._interop.torch._BLOCK_ELEMENTS", {"cpu": 1})
 
 
 @pytest.fixture(params=["own mean", "given mean"])

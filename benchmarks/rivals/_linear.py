@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._sklearn import fit_context
+from skrelmetric._interop.sklearn import fit_context
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 
 

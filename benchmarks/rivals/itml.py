@@ -9,8 +9,8 @@ from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._sklearn import Interval
-from skrelmetric.pairs import sample_pairs
+from skrelmetric._alignment.sampled_pairs import sample_pairs
+from skrelmetric._interop.sklearn import Interval
 
 _N_FOR_BOUNDS = 20_000  # pairs that tell the distribution of distances
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
-from skrelmetric._torch import unit
+from skrelmetric._interop.torch import unit
 
 __all__ = ["Batch", "LossSpec"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from skrelmetric._torch import unit
+from skrelmetric._interop.torch import unit
 from skrelmetric.losses._core import Batch, check, grouped_mean
 
 __all__ = ["ArcFace", "CosFace", "NormalizedSoftmax", "ProxyAnchor", "ProxyNCA", "SoftTriple"]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from skrelmetric._torch import unit
+from skrelmetric._interop.torch import unit
 from skrelmetric.losses._core import Batch, check, grouped_mean
 from skrelmetric.losses._pairs import PairSpec, distances, drawn, pairs_of, similar_of_each
 

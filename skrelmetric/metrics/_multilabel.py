@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from skrelmetric._sklearn import positive_columns
+from skrelmetric._interop.sklearn import positive_columns
 from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 LAMDA: dict[str, dict[str, Any]] = {

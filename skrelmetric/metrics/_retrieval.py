@@ -12,7 +12,7 @@ from sklearn.metrics.cluster import pair_confusion_matrix
 from sklearn.utils import check_array, column_or_1d
 
 if TYPE_CHECKING:
-    from skrelmetric._retrieval import Retrieved
+    from skrelmetric._search.retrieval import Retrieved
 
 _FLOATS = [np.float64, np.float32]
 
@@ -358,7 +358,7 @@ def _retrieved(X, y, X_reference, y_reference) -> "Retrieved":
     """What the queries retrieve that have a sample of their class to find."""
     import torch
 
-    from skrelmetric._retrieval import Retrieved, retrieve
+    from skrelmetric._search.retrieval import Retrieved, retrieve
 
     if (X_reference is None) != (y_reference is None):
         missing = "X_reference" if X_reference is None else "y_reference"

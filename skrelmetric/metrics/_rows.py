@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from skrelmetric._sklearn import check_sample_weight
+from skrelmetric._interop.sklearn import check_sample_weight
 
 
 def dense(array, name: str) -> np.ndarray:

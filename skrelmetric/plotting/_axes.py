@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_array
 
-from skrelmetric._arrays import as_host
+from skrelmetric._interop.arrays import as_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
-from skrelmetric._targets import check_targets
+from skrelmetric._data.targets import check_targets
 from skrelmetric.plotting._axes import (
     GREY,
     PALETTE,

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._arrays import as_host
-from skrelmetric._torch import as_tensor
+from skrelmetric._interop.arrays import as_host
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.plotting._axes import PALETTE, axes_or_new, check_names, optional, samples, sequential, text_color
 from skrelmetric.relations import make_relation, relation_name
 

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._samples import Rows, scaled
-from skrelmetric._targets import Targets, TargetSurvey, check_targets, read_targets
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.samples import Rows, scaled
+from skrelmetric._data.targets import Targets, TargetSurvey, check_targets, read_targets
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
 from skrelmetric.relations._reals import AbsoluteDifference
 

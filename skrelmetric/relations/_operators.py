@@ -11,9 +11,9 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples, cross, scaled, slices
-from skrelmetric._sklearn import get_chunk_n_rows
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.samples import Rows, Samples, cross, scaled, slices
+from skrelmetric._interop.sklearn import get_chunk_n_rows
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["ALL", "ClassDifference", "Factored", "Pairwise", "Relation"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy
+from functools import reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._targets import TargetSurvey, read_part
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.partitions import Collection
+from skrelmetric._data.targets import TargetSurvey, read_part
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._named import PAIRWISE, rule_of
 from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation
 from skrelmetric.relations._reals import LevelDifference, Levels
@@ -61,6 +63,18 @@ class RelationInParts:
         self._words: _Words | None = _ROWS if by_rows else {"l1": _LEVELS, "discrete": _VALUES}.get(self.name)
         self._vocabulary: Vocabulary = []
         self._prototype: Any = None
+
+    @classmethod
+    def across(cls, relation: Any, survey: TargetSurvey | None, device: torch.device, *collections: Collection) -> Self:
+        """The relation of all samples of some collections, with the distinct targets that it needs to know."""
+        assert survey is not None
+        relations = cls(relation, survey, device)
+        if relations.sums_by_target:
+            distinct = (
+                collection.fold(lambda part: relations.distinct(part.y), relations.union) for collection in collections
+            )
+            relations = relations.knowing(reduce(relations.union, distinct))
+        return relations
 
     @property
     def sums_by_target(self) -> bool:

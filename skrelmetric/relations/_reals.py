@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples, slices
-from skrelmetric._targets import less_mean
+from skrelmetric._data.samples import Rows, Samples, slices
+from skrelmetric._data.targets import less_mean
 from skrelmetric.relations._operators import ALL, Relation
 
 __all__ = ["AbsoluteDifference", "LevelDifference", "Levels"]

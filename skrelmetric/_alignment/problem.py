@@ -9,11 +9,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples, shifted
-from skrelmetric._torch import as_tensor
-from skrelmetric.collection import Collection, InMemory
-from skrelmetric.relations import Relation
-from skrelmetric.survey import Counted, relation_in_parts, surveyed
+from skrelmetric._data.partitions import Collection, InMemory
+from skrelmetric._data.samples import Rows, Samples, shifted
+from skrelmetric._data.summary import Counted, surveyed
+from skrelmetric._interop.torch import as_tensor
+from skrelmetric.relations import Relation, RelationInParts
 
 __all__ = ["Bound", "Parts", "Whole", "aligned_parts"]
 
@@ -144,7 +144,7 @@ def aligned_parts(collection: Collection, relation: Any, device: torch.device) -
         relation.
     """
     survey = surveyed(collection)
-    relations = relation_in_parts(relation, survey, device, collection)
+    relations = RelationInParts.across(relation, survey.targets, device, collection)
     assert survey.mean is not None
     shift = survey.shift if survey.stored_sparse else None
     mean = (survey.mean if shift is None else survey.mean - as_tensor(shift)).to(device)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skrelmetric._sklearn import stays_on_device
+from skrelmetric._interop.sklearn import stays_on_device
 
 __all__ = ["as_host", "like", "module_of", "two_classes", "unwrapped"]
 
@@ -23,7 +23,7 @@ def like(array: Any, X: Any) -> Any:
     """The numpy array or tensor, as an array of the kind of `X` where such samples stay on their device."""
     if not stays_on_device(X):
         return array
-    from skrelmetric._torch import like
+    from skrelmetric._interop.torch import like
 
     return like(array, X)
 
@@ -37,7 +37,7 @@ def unwrapped(array: Any) -> Any:
     """A numpy array, or the tensor that shares the memory of any other."""
     if isinstance(array, np.ndarray):
         return array
-    from skrelmetric._torch import as_tensor
+    from skrelmetric._interop.torch import as_tensor
 
     return as_tensor(array)
 

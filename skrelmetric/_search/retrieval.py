@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._sklearn import get_chunk_n_rows
+from skrelmetric._interop.sklearn import get_chunk_n_rows
 
 __all__ = ["Retrieved", "retrieve"]
 

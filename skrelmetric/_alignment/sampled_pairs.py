@@ -13,8 +13,8 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.svm import SVR
 from sklearn.utils.random import sample_without_replacement
 
-from skrelmetric._torch import as_tensor
-from skrelmetric.alignment import AlignedMetric, PrincipalCoordinates
+from skrelmetric._alignment.ridge import AlignedMetric, PrincipalCoordinates
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations import Relation
 
 __all__ = ["PairSample", "kernel_ridge", "sample_pairs", "support_vectors"]

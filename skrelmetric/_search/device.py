@@ -11,7 +11,7 @@ from sklearn import get_config
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from skrelmetric._torch import as_tensor
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["TensorSearch"]
 

@@ -16,14 +16,14 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skrelmetric._dask import is_dask, map_rows
-from skrelmetric._inputs import check_supervision
-from skrelmetric._samples import Rows
-from skrelmetric._sklearn import CallbackSupportMixin, check_same_namespace
-from skrelmetric._torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
+from skrelmetric._data.checks import check_supervision
+from skrelmetric._data.samples import Rows
+from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.sklearn import CallbackSupportMixin, check_same_namespace
+from skrelmetric._interop.torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
+from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed, stored
+from skrelmetric._training.loop import as_bytes, fingerprint
 from skrelmetric.distributed import Ranks
-from skrelmetric.encoding import Part, alike, counted_part, dtype_of, embed, stored
-from skrelmetric.training import as_bytes, fingerprint
 
 __all__ = ["ModuleTransformer"]
 

@@ -10,11 +10,11 @@ from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._tensor_search import TensorSearch
-from skrelmetric._torch import as_tensor
-from skrelmetric.encoding import Part, dtype_of, embed, encode, n_batches, trained_parameters
-from skrelmetric.heads import Head
-from skrelmetric.relation_loss import AllPairs, sampled_pairs
+from skrelmetric._alignment.loss import AllPairs, sampled_pairs
+from skrelmetric._hraml.heads import Head
+from skrelmetric._interop.torch import as_tensor
+from skrelmetric._search.device import TensorSearch
+from skrelmetric._training.encode import Part, dtype_of, embed, encode, n_batches, trained_parameters
 from skrelmetric.relations import Relation
 
 __all__ = [

@@ -1,19 +1,17 @@
 """What has to be known of all samples before any part of them can be aligned."""
 
-from functools import reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._samples import Rows, Samples
-from skrelmetric._targets import TargetSurvey
-from skrelmetric._torch import as_tensor
-from skrelmetric.collection import Collection
-from skrelmetric.relations import RelationInParts
+from skrelmetric._data.partitions import Collection
+from skrelmetric._data.samples import Rows, Samples
+from skrelmetric._data.targets import TargetSurvey
+from skrelmetric._interop.torch import as_tensor
 
-__all__ = ["Counted", "Survey", "relation_in_parts", "surveyed"]
+__all__ = ["Counted", "Survey", "surveyed"]
 
 
 class Counted(NamedTuple):
@@ -141,15 +139,3 @@ def surveyed(collection: Collection) -> Survey:
             "2 are needed to form a pair."
         )
     return survey
-
-
-def relation_in_parts(relation: Any, survey: Survey, device: torch.device, *collections: Collection) -> RelationInParts:
-    """The relation of all samples of some collections, with the distinct targets that it needs to know."""
-    assert survey.targets is not None
-    relations = RelationInParts(relation, survey.targets, device)
-    if relations.sums_by_target:
-        distinct = (
-            collection.fold(lambda part: relations.distinct(part.y), relations.union) for collection in collections
-        )
-        relations = relations.knowing(reduce(relations.union, distinct))
-    return relations

@@ -8,7 +8,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._torch import as_tensor, block_rows
+from skrelmetric._interop.torch import as_tensor, block_rows
 
 __all__ = ["Rows", "Samples", "canonical", "cross", "scaled", "shifted", "slices"]
 

@@ -9,9 +9,9 @@ from scipy import sparse
 from sklearn.utils import check_array
 from torch import Tensor
 
-from skrelmetric._samples import Rows, canonical
-from skrelmetric._sklearn import check_not_ragged
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.samples import Rows, canonical
+from skrelmetric._interop.sklearn import check_not_ragged
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["TargetSurvey", "Targets", "check_targets", "less_mean", "read_part", "read_targets", "unlabelled"]
 

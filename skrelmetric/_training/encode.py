@@ -8,9 +8,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from skrelmetric._inputs import counted
-from skrelmetric._samples import Rows, canonical
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.checks import counted
+from skrelmetric._data.samples import Rows, canonical
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.distributed import Ranks
 
 __all__ = [

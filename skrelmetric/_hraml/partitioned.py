@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skrelmetric._inputs import take
-from skrelmetric._samples import Rows, Samples
-from skrelmetric._tensor_search import TensorSearch
-from skrelmetric.collection import Collection
+from skrelmetric._alignment.loss import AllPairs, Moments, PairSums
+from skrelmetric._alignment.problem import Bound, Parts
+from skrelmetric._data.checks import take
+from skrelmetric._data.partitions import Collection
+from skrelmetric._data.samples import Rows, Samples
+from skrelmetric._hraml.heads import Head, RidgeHead
+from skrelmetric._hraml.objective import N_JUDGED, N_NEIGHBORS, Alignment, Schedule
+from skrelmetric._search.device import TensorSearch
+from skrelmetric._training.encode import Part, embed, encode, sum_gradients, take_gradients, trained_parameters
+from skrelmetric._training.shards import Share, Shares, dense, relation_of
 from skrelmetric.distributed import Ranks
-from skrelmetric.encoding import Part, embed, encode, sum_gradients, take_gradients, trained_parameters
-from skrelmetric.heads import Head, RidgeHead
-from skrelmetric.objectives import N_JUDGED, N_NEIGHBORS, Alignment, Schedule
-from skrelmetric.parts import Bound, Parts
-from skrelmetric.relation_loss import AllPairs, Moments, PairSums
 from skrelmetric.relations import Relation
-from skrelmetric.shares import Share, Shares, dense, relation_of
 
 __all__ = ["AlignmentInParts"]
 

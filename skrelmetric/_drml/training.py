@@ -10,13 +10,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from skrelmetric._retrieval import retrieve
-from skrelmetric._samples import Rows
-from skrelmetric.discrimination import Discrimination, PlainDiscrimination, PlainHead
+from skrelmetric._data.samples import Rows
+from skrelmetric._drml.ensemble import RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, PlainDiscrimination, PlainHead
+from skrelmetric._hraml.objective import relation_to_neighbours
+from skrelmetric._search.retrieval import retrieve
+from skrelmetric._training.encode import Part, drawing, dtype_of, embed, n_batches, sum_gradients
 from skrelmetric.distributed import Ranks
-from skrelmetric.encoding import Part, drawing, dtype_of, embed, n_batches, sum_gradients
-from skrelmetric.objectives import relation_to_neighbours
-from skrelmetric.relational import RelationalEnsemble
 from skrelmetric.relations import Relation
 
 __all__ = ["Encoder", "SharedTraining", "Split", "Training", "embed_shared", "per_class", "shuffled"]

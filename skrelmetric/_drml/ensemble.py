@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from skrelmetric._torch import unit
+from skrelmetric._interop.torch import unit
 
 __all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "RelationalEnsemble"]
 

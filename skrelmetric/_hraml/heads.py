@@ -5,11 +5,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from skrelmetric._samples import Samples
-from skrelmetric.alignment import normal_equations, ridge
+from skrelmetric._alignment.loss import PairLoss
+from skrelmetric._alignment.problem import Parts, Whole
+from skrelmetric._alignment.ridge import normal_equations, ridge
+from skrelmetric._data.samples import Samples
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.parts import Parts, Whole
-from skrelmetric.relation_loss import PairLoss
 from skrelmetric.relations import Relation
 
 __all__ = ["Head", "LinearHead", "RidgeHead"]
@@ -64,7 +64,7 @@ class Head(nn.Module, ABC):
 class RidgeHead(Head):
     """The exact solution of the alignment as the last layer: variable projection.
 
-    For given features the best symmetric M and offset are those of :func:`skrelmetric.alignment.ridge`, over all
+    For given features the best symmetric M and offset are those of :func:`skrelmetric._alignment.ridge.ridge`, over all
     pairs. By the envelope theorem the gradient of the loss by the features is that at fixed M and offset, so
     features are trained under signed distances; the embedding takes the positive semi-definite part of M.
 

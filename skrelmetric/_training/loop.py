@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._arrays import as_host
+from skrelmetric._interop.arrays import as_host
 
 __all__ = ["OPTIMIZERS", "Checkpoint", "History", "as_bytes", "check_loss", "fingerprint", "progress_bar", "train"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skrelmetric._targets import check_targets, read_targets
+from skrelmetric._data.targets import check_targets, read_targets
 from skrelmetric.losses import Batch
 from skrelmetric.relations import Relation, make_relation, relation_name
 

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelmetric._samples import Samples
-from skrelmetric.parts import Parts, Whole
+from skrelmetric._alignment.problem import Parts, Whole
+from skrelmetric._data.samples import Samples
 from skrelmetric.relations import Relation
 
 __all__ = [

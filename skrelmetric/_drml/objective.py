@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from skrelmetric._drml.ensemble import ASSIGNMENTS, Ensemble, ParallelLinear, RelationalEnsemble
+from skrelmetric._drml.supervision import Supervision
 from skrelmetric.losses import Batch
-from skrelmetric.relational import ASSIGNMENTS, Ensemble, ParallelLinear, RelationalEnsemble
-from skrelmetric.supervision import Supervision
 
 __all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "PlainHead", "Weights"]
 
@@ -132,7 +132,7 @@ class PlainHead(nn.Module):
     Parameters
     ----------
     n_inputs, n_components, n_features, generator, dtype
-        As :class:`skrelmetric.relational.RelationalEnsemble` has them.
+        As :class:`skrelmetric._drml.ensemble.RelationalEnsemble` has them.
     """
 
     def __init__(self, n_inputs: int, n_components: int, n_features: int, generator: Generator, dtype: torch.dtype):

@@ -8,10 +8,10 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from torch import Tensor
 
-from skrelmetric._samples import Rows
-from skrelmetric._sklearn import check_sample_weight
-from skrelmetric._targets import check_targets, unlabelled
-from skrelmetric._torch import as_tensor
+from skrelmetric._data.samples import Rows
+from skrelmetric._data.targets import check_targets, unlabelled
+from skrelmetric._interop.sklearn import check_sample_weight
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["check_supervision", "counted", "counting", "stacked", "take"]
 

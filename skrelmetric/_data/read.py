@@ -11,15 +11,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._arrays import as_host
-from skrelmetric._dask import is_dask
-from skrelmetric._inputs import check_supervision, counting
-from skrelmetric._samples import Rows
-from skrelmetric._targets import check_targets
+from skrelmetric._data.checks import check_supervision, counting
+from skrelmetric._data.partitions import Collection, InMemory, Lazy, OnDask, shared
+from skrelmetric._data.samples import Rows
+from skrelmetric._data.summary import Counted
+from skrelmetric._data.targets import check_targets
+from skrelmetric._interop.arrays import as_host
+from skrelmetric._interop.dask import is_dask
 from skrelmetric.chunks import Chunks
-from skrelmetric.collection import Collection, InMemory, Lazy, OnDask, shared
 from skrelmetric.distributed import Ranks
-from skrelmetric.survey import Counted
 
 __all__ = ["checked_part", "collected", "comes_in_parts"]
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelmetric._samples import slices
+from skrelmetric._data.samples import slices
 from skrelmetric.relations import Relation
 
 __all__ = ["AllPairs", "Moments", "PairLoss", "PairSums", "sampled_pairs"]

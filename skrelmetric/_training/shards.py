@@ -7,14 +7,14 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from skrelmetric._inputs import take
-from skrelmetric._samples import Rows
-from skrelmetric._torch import as_tensor
-from skrelmetric.collection import Collection
-from skrelmetric.encoding import Part
-from skrelmetric.relation_loss import Moments
+from skrelmetric._alignment.loss import Moments
+from skrelmetric._data.checks import take
+from skrelmetric._data.partitions import Collection
+from skrelmetric._data.samples import Rows
+from skrelmetric._data.summary import Counted, Survey
+from skrelmetric._interop.torch import as_tensor
+from skrelmetric._training.encode import Part
 from skrelmetric.relations import Relation, RelationInParts
-from skrelmetric.survey import Counted, Survey
 
 __all__ = ["Share", "Shares", "dense", "relation_of"]
 

@@ -1,0 +1,1 @@
+"""Samples, targets and weights: read once, checked once, described once."""

@@ -1,0 +1,1 @@
+"""Ensemble, supervision and objective of DRML."""

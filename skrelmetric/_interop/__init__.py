@@ -1,0 +1,1 @@
+"""Seams to scikit-learn, torch, Dask and accelerators: each is touched in one place."""

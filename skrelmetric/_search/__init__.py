@@ -1,0 +1,1 @@
+"""Nearest neighbours: who is near whom, on the host and on devices."""
