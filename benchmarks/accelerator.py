@@ -24,7 +24,7 @@ from benchmarks import results
 from benchmarks.experiment import Record, versions
 from benchmarks.timing import medians
 from skrelmetric._alignment.loss import AllPairs
-from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import normal_equations, ridge
 from skrelmetric._data.samples import Samples
 from skrelmetric._interop.torch import resolve_device
@@ -135,7 +135,7 @@ def linear(problem: Problem) -> Work:
     """The matrix of RAMLLinear; timed is the pass over the samples that an iteration makes."""
     X, Y, _ = problem
     weights = torch.full((len(X),), 1 / len(X), dtype=torch.float64, device=X.device)
-    equations = normal_equations(Whole(Samples(X, weights), make_relation(Y, device=X.device)), _ALPHA)
+    equations = normal_equations(Problem.of(Samples(X, weights), make_relation(Y, device=X.device)), _ALPHA)
     M = ridge(equations, max_iter=_MAX_ITER, tol=_TOL).M
     axes = equations.coordinates.in_features(torch.eye(len(M), dtype=M.dtype, device=M.device))
     return Work({"M": axes.T @ M @ axes}, lambda: equations.product(M), X, n_reads=1)

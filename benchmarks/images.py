@@ -40,7 +40,7 @@ _ABLATIONS: dict[str, dict[str, Any]] = {
     "without J_ensem": {"ensemble_weight": 0.0},
     "without J_recon": {"reconstruction_weight": 0.0},
     "without J_emb": {"embedding_weight": 0.0},
-    **{f"K = {k}": {"n_features": k} for k in (1, 2, 8)},
+    **{f"K = {k}": {"n_branches": k} for k in (1, 2, 8)},
     "J_ensem averaged": {"ensemble_weight": 0.25},
     "balanced": {"assignment": "balanced"},
     "all samples": {"assignment": "all"},

@@ -1,66 +1,41 @@
-"""The deep aligned metric."""
+"""Deep aligned metric."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Self
-from warnings import warn
+from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.checks import check_supervision, stacked
-from skrelmetric._data.partitions import Collection, InMemory
-from skrelmetric._data.read import checked_part, collected, comes_in_parts
-from skrelmetric._data.summary import surveyed
-from skrelmetric._hraml.heads import Head, LinearHead, RidgeHead
-from skrelmetric._hraml.objective import Alignment, AlignmentInMemory, Schedule
-from skrelmetric._hraml.partitioned import AlignmentInParts
+from skrelmetric._data.read import Data, is_partitioned
+from skrelmetric._hraml.heads import Head, RidgeHead
+from skrelmetric._hraml.model import Architecture, Model
+from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
-from skrelmetric._interop.sklearn import (
-    EpochCallbacks,
-    HasMethods,
-    Interval,
-    StrOptions,
-    fit_context,
-    with_callbacks,
-)
+from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, warn_caller, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
-from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed
-from skrelmetric._training.loop import OPTIMIZERS, Checkpoint, History, check_loss, progress_bar, train
-from skrelmetric._training.shards import Shares
+from skrelmetric._training.callbacks import EpochCallbacks
+from skrelmetric._training.encode import dtype_of
+from skrelmetric._training.loop import OPTIMIZERS, check_loss
+from skrelmetric._training.shards import trained_parameters
+from skrelmetric._training.subsets import Subsets, landmarks, related
 from skrelmetric._training.transformer import ModuleTransformer
+from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.encoders import ACTIVATIONS, MLP, EncoderSpec, Laplacian, Tanh
-from skrelmetric.relations import Relation, RelationInParts, make_relation, relation_name
+from skrelmetric.encoders import ACTIVATIONS
+from skrelmetric.relations import Relation
 
 __all__ = ["HRAMLTransformer"]
 
-_N_LANDMARKS = 2000
-_N_COMPONENTS = 64
 _MAX_EPOCHS = 200
 _LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2, "lbfgs": 1.0}
-
-
-class _State(NamedTuple):
-    """What training continues from."""
-
-    encoder: nn.Module
-    head: Head
-    optimizer: tuple[str, dict] | None  # its name and state
-    relation: Any
-    n_averaged: int  # samples on which the exact head was solved
-    example: Tensor  # two samples, of zeros
-    width: int
 
 
 class HRAMLTransformer(ModuleTransformer):
@@ -350,116 +325,25 @@ class HRAMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
-        ranks = current_ranks()
-        in_parts = comes_in_parts(X, ranks) and (ranks.size > 1 or not isinstance(X, np.memmap) or self._sums_suffice)
-        with ranks.together(), exclusive(resolve_device(self.device, X)):
-            if in_parts:
-                with TemporaryDirectory() as folder:
-                    self._fit_in_parts(X, y, sample_weight, X_val, y_val, ranks, Path(folder))
-            else:
-                self._fit_in_memory(X, y, sample_weight, X_val, y_val)
+        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+            self._check_parameters(X, ranks)
+            data = self._read(X, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
+            given = self._read_validation(X_val, y_val, data)
+            seed, checkpoint = self._begin(data, X_val, y_val)
+            relation, (whole, *validation) = related(self.relation, data, *given)
+            training, *validation = self._split(whole, validation, seed)
+            model, objective = self._start(data, training, relation, seed)
+            optimizer = self._new_optimizer(objective)
+            criterion = partial(self._judge, objective, validation[0]) if validation else None
+            callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
+            self._train(objective, optimizer, criterion, checkpoint, callbacks, self._fitted(objective, model, data))
+
+            objective.attend(whole)
+            model = model._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
+            callbacks.fit_ended(self._fitted(objective, model, data))
+            self._keep(objective, model, data)
+        self._warn_of(objective.head)
         return self
-
-    def _fit_in_memory(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> None:
-        X, targets, whole = self._read(X, y, sample_weight, reset=True)
-        relation = self._named_relation(targets)
-        n_epochs = self._n_epochs()
-        data = (whole.X, whole.rows, targets, whole.weights, X_val, y_val)
-        key = None if self.checkpoint is None else self._fingerprint(*data)
-        seed = self._seed(key)
-        training, validation = whole, None
-        if X_val is not None or y_val is not None:
-            validation, y_val = self._validation_set(X_val, y_val, whole)
-            targets = stacked(targets, y_val)
-        elif n_epochs and self.early_stopping:
-            training, validation = self._split(whole, seed)
-        G = make_relation(targets, relation, device=whole.weights.device)
-
-        state = self._start(*self._look(whole, seed), relation)
-        checkpoint = None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
-        rank, schedule = self._rank(state.width), self._schedule(seed)
-        alignment = AlignmentInMemory(state.encoder, state.head, training, G, rank, schedule)
-        self._train(alignment, state, validation, whole, X, y, checkpoint)
-
-    def _fit_in_parts(
-        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, ranks: Ranks, folder: Path
-    ) -> None:
-        """Learn the embedding of samples that come in parts; `folder` is for their features."""
-        collection = collected(self, X, y, sample_weight, ranks, self._rows)
-        self._check_parameters()
-        self._check_in_parts(X)
-        device = resolve_device(self.device, X)
-        self._check_same_validation_set(X_val, y_val, ranks)
-        survey = of_all = surveyed(collection)
-        given: list[Collection] = []
-        if X_val is not None or y_val is not None:
-            self._check_validation_set(X_val, y_val)
-            given.append(InMemory([checked_part(self._rows, X_val, y_val)]))
-            of_given = surveyed(given[0])
-            of_all = survey.merged(of_given)
-        relations = RelationInParts.across(self.relation, of_all.targets, device, collection, *given)
-        seed, n = ranks.agreed(self._seed(None)), survey.n_samples
-        training = whole = Shares.of(collection, survey, relations, device)
-        validation = None
-        if given:
-            validation = Shares.of(given[0], of_given, relations, device)
-        elif self._n_epochs() and self.early_stopping:
-            training, validation = (whole.among(places.to(device)) for places in self._split_places(n, seed))
-
-        places, generator = _look_places(n, seed)
-        look = whole.part(torch.arange(n) if places is None else places, survey)
-        state = self._start(look, generator, relations.name if self._auto else self.relation)
-        state = state._replace(encoder=ranks.agreed(state.encoder.cpu()).to(device))
-        alignment = AlignmentInParts(
-            state.encoder,
-            state.head,
-            training,
-            relations.nothing(),
-            look.read(slice(None), dtype_of(state.encoder)),
-            self._rank(state.width),
-            self._schedule(seed),
-            ranks,
-            folder,
-        )
-        self._train(alignment, state, validation, whole, X, y, None)
-
-    def _train(
-        self,
-        alignment: Alignment,
-        state: _State,
-        validation: Any,
-        whole: Any,
-        X: Any,
-        y: Any,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        """Train what is to be trained, judged by validation samples, and attend to the whole at the end."""
-        n_epochs = self._n_epochs()
-        optimizer = self._new_optimizer(alignment) if n_epochs else None
-        callbacks = EpochCallbacks(self, n_epochs if optimizer else 0, X, y)
-        fitted = partial(self._attributes, alignment, state, X)
-        history = History()
-        if optimizer:
-            with progress_bar(n_epochs, self.verbose) as advance:
-                history = train(
-                    alignment,
-                    optimizer,
-                    partial(alignment.run_epoch, optimizer=optimizer),
-                    max_epochs=n_epochs,
-                    criterion=self._criterion(alignment, validation),
-                    tol=self.tol,
-                    patience=self.n_iter_no_change,
-                    checkpoint=checkpoint,
-                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
-                )
-        alignment.attend(whole)
-        callbacks.fit_ended(fitted)
-
-        state = state._replace(optimizer=self._state_of(optimizer), n_averaged=alignment.n_samples)
-        self.__dict__.update(self._attributes(alignment, state, X))
-        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
-        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
-        self._warn_of(alignment.head, stacklevel=7 if hasattr(self, "set_callbacks") else 6)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -489,125 +373,79 @@ class HRAMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
-        first = not hasattr(self, "_state")
-        if current_ranks().size > 1:
+        first, ranks = not hasattr(self, "_state"), current_ranks()
+        if ranks.size > 1:
             raise ValueError("partial_fit learns from the samples of one process. Use fit within shards().")
-        X, y, chunk = self._read(X, y, sample_weight, reset=first)
-        seed = self._seed(None)
-        state = self._start(*self._look(chunk, seed), self._named_relation(y)) if first else self._state
-        device = chunk.weights.device
-        state = state._replace(relation=state.relation if self._auto else self.relation)
-        keeps = self._keeps(state.head)
-        head = state.head if keeps else self._new_head(state.encoder, state.width, device)
-        G = make_relation(y, state.relation, device=device)
-        alignment = AlignmentInMemory(state.encoder, head, chunk, G, self._rank(state.width), self._schedule(seed))
-        optimizer = self._new_optimizer(alignment) if self._n_epochs() else None
-        if optimizer:
-            if state.optimizer is not None and state.optimizer[0] == self.optimizer and (keeps or self._exact):
-                optimizer.load_state_dict(state.optimizer[1])
-            epoch = 0 if first else self.n_iter_
-            loss = alignment.run_epoch(epoch, optimizer)
-            check_loss(loss, epoch + 1)
-        alignment.solve()
-        n_averaged = state.n_averaged + chunk.n_samples
-        if isinstance(head, RidgeHead) and isinstance(state.head, RidgeHead) and state.n_averaged:
-            head.average(state.head, state.n_averaged / n_averaged)
-        state = state._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
-        self.__dict__.update(self._attributes(alignment, state, X))
+        self._check_parameters(X, ranks)
+        device = resolve_device(self.device, X)
+        data = self._read(X, y, sample_weight, device=device, reset=first, streams=False)
+        seed, asked = self._seed(), self._architecture
+        relation, (chunk,) = related(self.relation if first or not self._auto else self._state.relation, data)
+        model = asked.build(*landmarks(data, seed), relation) if first else self._state._replace(relation=relation)
+        keeps = asked.keeps(model.head)
+        head = model.head if keeps else asked.new_head(model.encoder, model.width, device)
+        objective = self._objective(model._replace(head=head), chunk, seed)
+        optimizer = self._new_optimizer(objective)
         if first:
             self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
         if optimizer:
+            if model.optimizer is not None and model.optimizer[0] == self.optimizer and (keeps or asked.exact):
+                optimizer.load_state_dict(model.optimizer[1])
+            loss = objective.run_epoch(self.n_iter_, optimizer)
+            check_loss(loss, self.n_iter_ + 1)
             self.loss_curve_.append(loss)
             self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
-        self._warn_of(head, stacklevel=4)
+        objective.solve()
+        n_averaged = model.n_averaged + chunk.n_samples
+        if isinstance(head, RidgeHead) and isinstance(model.head, RidgeHead) and model.n_averaged:
+            head.average(model.head, model.n_averaged / n_averaged)
+        model = model._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
+        self._keep(objective, model, data)
+        self._warn_of(head)
         return self
 
-    def _read(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Part]:
-        """Samples as they came, the targets that count, and the samples that count."""
-        X = self._validated(X, reset=reset)
-        y = check_supervision(self, X, y)
-        self._check_parameters()
-        device = resolve_device(self.device, X)
-        part, y = counted_part(X, y, sample_weight, device)
-        return X, y, part
+    @property
+    def _architecture(self) -> Architecture:
+        return Architecture(**{name: getattr(self, name) for name in Architecture._fields})
 
-    def _named_relation(self, y: Any) -> Any:
-        """The relation, with the name that "auto" stands for."""
-        return relation_name(y) if self._auto else self.relation
+    @property
+    def _auto(self) -> bool:
+        return isinstance(self.relation, str) and self.relation == "auto"
 
-    def _look(self, part: Part, seed: int) -> tuple[Part, torch.Generator]:
-        """Samples to choose an encoder from, and what it draws with."""
-        places, generator = _look_places(part.n_samples, seed)
-        return part if places is None else part.some(places.to(part.places.device)), generator
+    @property
+    def _n_epochs(self) -> int:
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return 0 if self._architecture.chosen else _MAX_EPOCHS
 
-    def _start(self, part: Part, generator: torch.Generator, relation: Any) -> _State:
-        """Encoder and head to begin with, given some samples."""
-        example = part.example()
-        state = getattr(self, "_state", None) if self.warm_start else None
-        if state is None:
-            encoder = self._new_encoder(part, generator)
-            width = self._width(encoder, part)
-            head = self._new_head(encoder, width, part.weights.device)
-            return _State(encoder, head, None, relation, 0, example, width)
-        self._check_same_samples(example)
-        # Copies: what was fitted stays as it is if this fit is interrupted.
-        encoder = deepcopy(state.encoder).to(part.weights.device)
-        width = self._width(encoder, part)
-        head = self._new_head(encoder, width, part.weights.device)
-        if self._keeps(state.head):
-            head.load_state_dict(state.head.state_dict())
-        return state._replace(encoder=encoder, head=head, relation=relation, optimizer=None, width=width)
+    @property
+    def _sums_suffice(self) -> bool:
+        """Whether a step needs nothing but sums over all samples."""
+        steps = self.pairs == "all" and self.batch_size is None
+        return steps and self.checkpoint is None and not isinstance(self.relation, Relation)
 
-    def _check_parameters(self) -> None:
-        if isinstance(self.encoder, type):
-            raise ValueError(
-                f"encoder={self.encoder.__name__} is a class. Pass an object, {self.encoder.__name__}(...)."
-            )
+    def _check_parameters(self, X: Any, ranks: Ranks) -> None:
+        architecture = self._architecture
+        architecture.check()
         self._check_layers_and_start()
         if self.pairs == "all" and self.hard_fraction < 1:
             raise ValueError(
                 f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
                 "Pass a number of pairs, or hard_fraction=1.0."
             )
-        if self._exact and self.hard_fraction < 1:
+        if architecture.exact and self.hard_fraction < 1:
             raise ValueError(
                 f"hard_fraction={self.hard_fraction} is for head='linear': head='ridge' is solved for all pairs, "
                 "of which the hardest are no sample. Pass hard_fraction=1.0."
             )
         if self.pairs == "all" and self.batch_size == 1:
             raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
-        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or self._dropout):
+        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or architecture.draws):
             raise ValueError(
                 "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
                 "Use optimizer='adam' for anything drawn."
             )
-        if self.learn_scale and self._exact:
-            raise ValueError(
-                "learn_scale=True is for head='linear': head='ridge' always solves for scale and offset. "
-                "Pass learn_scale=False."
-            )
-        if self._exact and self._dropout and len(self.hidden_layer_sizes) == 1:
-            raise ValueError(
-                f"dropout={self.dropout} is for layers before the features, but hidden_layer_sizes="
-                f"{self.hidden_layer_sizes!r} has none under head='ridge'. Name two layers, or pass dropout=0."
-            )
-        if self._exact and self.encoder == "mlp" and not self.hidden_layer_sizes:
-            raise ValueError(
-                "hidden_layer_sizes=() leaves encoder='mlp' no features for head='ridge'. Name one layer at least."
-            )
-
-    @property
-    def _sums_suffice(self) -> bool:
-        """Whether a step needs nothing but sums over all samples."""
-        return (
-            self.pairs == "all"
-            and self.batch_size is None
-            and self.checkpoint is None
-            and not isinstance(self.relation, Relation)
-        )
-
-    def _check_in_parts(self, X: Any) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
             raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
         if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):
             raise ValueError(
@@ -615,149 +453,86 @@ class HRAMLTransformer(ModuleTransformer):
                 "Pass None and 'all', with chunk_size for less memory, or use partial_fit chunk by chunk."
             )
 
-    @property
-    def _dropout(self) -> float:
-        return self.dropout if self.encoder == "mlp" else 0.0
-
-    @property
-    def _auto(self) -> bool:
-        return isinstance(self.relation, str) and self.relation == "auto"
-
-    @property
-    def _exact(self) -> bool:
-        return self.head == "ridge"
-
-    def _n_epochs(self) -> int:
-        if self.max_epochs != "auto":
-            return self.max_epochs
-        chosen = self._exact and not isinstance(self.encoder, nn.Module | MLP) and self.encoder != "mlp"
-        return 0 if chosen else _MAX_EPOCHS
-
-    def _schedule(self, seed: int) -> Schedule:
-        return Schedule(
-            n_pairs=None if self.pairs == "all" else self.pairs,
-            batch_size=self.batch_size,
-            chunk_size=self.chunk_size,
-            hard_fraction=self.hard_fraction,
-            weight_decay=self.weight_decay,
-            mixed_precision=self.mixed_precision,
-            seed=seed,
-        )
-
-    def _split(self, whole: Part, seed: int) -> tuple[Part, Part]:
-        training, validation = (places.to(whole.places.device) for places in self._split_places(whole.n_samples, seed))
-        return whole.some(training), whole.some(validation)
-
-    def _split_places(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Places of training and of validation samples among n, each in order."""
-        n_validation = max(1, round(self.validation_fraction * n))
+    def _split(self, whole: Subsets, given: list[Subsets], seed: int) -> list[Subsets]:
+        """Training samples, and behind them validation samples if there are any."""
+        if given or not self._n_epochs or not self.early_stopping:
+            return [whole, *given]
         fewest = 2 if self.criterion == "loss" else 1
-        if n_validation < fewest or n - n_validation < 2:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {n} samples leaves {n - n_validation} for training "
-                f"and {n_validation} for validation; 2 and {fewest} are needed. "
-                "Pass more samples, another fraction, X_val and y_val, or early_stopping=False."
-            )
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
-        return order[n_validation:].sort().values, order[:n_validation].sort().values
+        drawn = {"least": 1, "fewest": fewest, "seed": seed, "unit": "samples"}
+        places = hold_out(whole.n_samples, self.validation_fraction, **drawn)
+        return [whole.among(some.to(whole.G.device)) for some in places]
 
-    def _new_encoder(self, part: Part, generator: torch.Generator) -> nn.Module:
-        if isinstance(self.encoder, nn.Module):
-            return self._copied_module().to(part.weights.device)
-        n_features = self.n_components or _N_COMPONENTS
-        specs: dict[str, EncoderSpec] = {
-            "laplacian": Laplacian() if self._exact else Laplacian(n_features),
-            "tanh": Tanh() if self._exact else Tanh(n_features),
-            "mlp": MLP(
-                (*self.hidden_layer_sizes, *([] if self._exact else [n_features])),
-                self.activation,
-                self.normalize,
-                self.dropout,
-            ),
-        }
-        spec = specs[self.encoder] if isinstance(self.encoder, str) else self.encoder
-        return spec.build(part.read(slice(None), part.float_dtype), part.weights, generator)
+    def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:
+        """Encoder and head to begin with, and what they are trained for."""
+        samples, generator = landmarks(data, seed)
+        if self.warm_start and hasattr(self, "_state"):
+            self._check_same_samples(samples.example())
+            model = self._architecture.rebuild(self._state, samples, relation)
+        else:
+            model = self._architecture.build(samples, generator, relation)
+        model = model._replace(encoder=data.partitions.ranks.agreed(model.encoder.cpu()).to(data.device))
+        few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
+        return model, self._objective(model, training, seed, few)
 
-    def _width(self, encoder: nn.Module, part: Part) -> int:
-        """Number of features of the encoder, of which the embedding can have no more."""
-        device, dtype = part.places.device, dtype_of(encoder)
-        samples = part.read(torch.arange(2, device=device), dtype)
-        kept = samples.clone()
-        width = embed(encoder, alike(samples, device), dtype).shape[1]
-        if not torch.equal(samples, kept):
-            raise ValueError("The encoder writes into its input, which would be your samples. Use inplace=False in it.")
-        if self.n_components is not None and (self.n_components > width if self._exact else self.n_components != width):
-            raise ValueError(
-                f"n_components={self.n_components}, but the encoder has {width} features. Pass "
-                + ("at most that, or None." if self._exact else "that number, or None, for head='linear'.")
-            )
-        return width
+    def _objective(self, model: Model, samples: Subsets, seed: int, few: torch.Tensor | None = None) -> Objective:
+        n_pairs = None if self.pairs == "all" else self.pairs
+        steps = (n_pairs, self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision)
+        rank = self._architecture.rank(model.width)
+        return Objective(model.encoder, model.head, samples, model.width, rank, Schedule(*steps, seed), few)
 
-    def _rank(self, width: int) -> int:
-        return (self.n_components or min(_N_COMPONENTS, width)) if self._exact else width
+    def _judge(self, objective: Objective, validation: Subsets) -> float:
+        criteria = {"neighbors": objective.neighbour_error, "loss": objective.alignment_error}
+        return criteria[self.criterion](validation)
 
-    def _new_head(self, encoder: nn.Module, width: int, device: torch.device) -> Head:
-        return RidgeHead(self.alpha) if self._exact else LinearHead(width, self.learn_scale, device, dtype_of(encoder))
-
-    def _keeps(self, head: Head) -> bool:
-        """Whether what a head has learned is what the parameters ask for; an exact head has learned nothing."""
-        return isinstance(head, LinearHead) and not self._exact and head.learn_scale == self.learn_scale
-
-    def _new_optimizer(self, alignment: Alignment) -> Optimizer | None:
-        """Optimiser of what can be trained, if there is anything."""
-        parameters = [parameter for parameter in alignment.parameters() if parameter.requires_grad]
+    def _new_optimizer(self, objective: Objective) -> Optimizer | None:
+        """Optimiser of what can be trained, if there is anything and it is to be."""
+        parameters = trained_parameters(objective) if self._n_epochs else []
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
-        return OPTIMIZERS[self.optimizer](parameters, rate) if parameters else None
+        return OPTIMIZERS[self.optimizer](parameters, lr=rate) if parameters else None
 
     def _state_of(self, optimizer: Optimizer | None) -> tuple[str, dict] | None:
         return (self.optimizer, optimizer.state_dict()) if optimizer else None
 
-    def _criterion(self, alignment: Alignment, validation: Any) -> Callable[[], float] | None:
-        if validation is None:
-            return None
-        criteria = {"neighbors": alignment.neighbour_error, "loss": alignment.alignment_error}
-        return partial(criteria[self.criterion], validation)
+    def _learned(self, objective: Objective, data: Data) -> tuple[nn.Module, Any, float]:
+        """Encoder, components and offset, as if training on the data ended here."""
+        objective.solve()
+        head, dtype = objective.head, dtype_of(objective.encoder)
+        encoder = nn.Sequential(objective.encoder, head.layer(objective.n_components, dtype)).eval()
+        components = head.factor(objective.n_components).to(dtype)
+        return encoder, like(components, data.given), float(head.offset.detach())
 
-    def _attributes(self, alignment: Alignment, state: _State, X: Any) -> dict[str, Any]:
-        """What `transform` needs, as if training on samples like X ended here."""
-        alignment.solve()
-        head, dtype = alignment.head, dtype_of(alignment.encoder)
-        return {
-            "_state": state,
-            "encoder_": nn.Sequential(alignment.encoder, head.layer(alignment.n_components, dtype)).eval(),
-            "components_": like(head.factor(alignment.n_components).to(dtype), X),
-            "offset_": float(head.offset.detach()),
-        }
+    def _keep(self, objective: Objective, model: Model, data: Data) -> None:
+        self.encoder_, self.components_, self.offset_ = self._learned(objective, data)
+        self._state = model
 
-    def _warn_of(self, head: Head, stacklevel: int) -> None:
+    def _fitted(self, objective: Objective, model: Model, data: Data) -> Callable[[], dict[str, Any]]:
+        """Function that gives callbacks the attributes that `transform` needs, as they are when it is called."""
+
+        def fitted() -> dict[str, Any]:
+            names = ("encoder_", "components_", "offset_")
+            return {"_state": model, **dict(zip(names, self._learned(objective, data), strict=True))}
+
+        return fitted
+
+    def _warn_of(self, head: Head) -> None:
         if not isinstance(head, RidgeHead):
             return
         if not head.converged:
-            warn(
-                f"The ridge head stopped at a relative residual of {head.residual:.1e}. Raise alpha.",
-                ConvergenceWarning,
-                stacklevel=stacklevel,
+            residual = f"{head.residual:.1e}"
+            warn_caller(
+                f"The ridge head stopped at a relative residual of {residual}. Raise alpha.", ConvergenceWarning
             )
         if not head.factor(1).any():
-            warn(
+            warn_caller(
                 "The learned metric is 0: no direction of the features goes along with differences of the targets. "
                 "All distances will be 0.",
                 UserWarning,
-                stacklevel=stacklevel,
             )
 
     @property
-    def _example(self) -> Tensor:
+    def _example(self) -> torch.Tensor:
         return self._state.example
 
     @property
     def _n_features_out(self) -> int:
         return len(self.components_)
-
-
-def _look_places(n_samples: int, seed: int) -> tuple[Tensor | None, torch.Generator]:
-    """Places of the samples that an encoder is chosen from, in order, None for all; and what is drawn with."""
-    generator = torch.Generator().manual_seed(seed)
-    if n_samples <= _N_LANDMARKS:
-        return None, generator
-    return torch.randperm(n_samples, generator=generator)[:_N_LANDMARKS].sort().values, generator

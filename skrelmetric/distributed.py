@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
 import torch
@@ -107,15 +107,20 @@ class Ranks:
         return value
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Iterator[Self]:
         """End well in all processes, or with an error in all of them.
+
+        Yields
+        ------
+        Ranks
+            The same.
 
         Raises
         ------
         RankError
             In the others, if a process raises within.
         """
-        yield
+        yield self
 
 
 class _Group(Ranks):
@@ -156,9 +161,9 @@ class _Group(Ranks):
         return values[0]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Iterator[Self]:
         try:
-            yield
+            yield self
             self._meet("end", 0)
         except RankError:
             raise

@@ -13,36 +13,23 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.checks import check_supervision, stacked, take
-from skrelmetric._data.partitions import InMemory, Shared
-from skrelmetric._data.read import collected
-from skrelmetric._data.summary import surveyed
-from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, RelationalEnsemble
-from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
+from skrelmetric._data.read import Data, is_partitioned
+from skrelmetric._data.subset import Subset
+from skrelmetric._data.targets import Targets
+from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, PlainHead, RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, Weights
 from skrelmetric._drml.supervision import Supervision, pair_relation
-from skrelmetric._drml.training import (
-    Encoder,
-    SharedTraining,
-    Split,
-    Training,
-    embed_shared,
-    per_class,
-    shuffled,
-)
+from skrelmetric._drml.training import Chosen, Encoder, Training, Validation
 from skrelmetric._interop.device_lock import exclusive
-from skrelmetric._interop.sklearn import (
-    EpochCallbacks,
-    HasMethods,
-    Interval,
-    StrOptions,
-    fit_context,
-    with_callbacks,
-)
-from skrelmetric._interop.torch import as_tensor, like, resolve_device
-from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed
-from skrelmetric._training.loop import Checkpoint, progress_bar, train
-from skrelmetric._training.shards import Shares
+from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
+from skrelmetric._interop.torch import like, resolve_device
+from skrelmetric._training.batches import per_class, shuffled
+from skrelmetric._training.callbacks import EpochCallbacks
+from skrelmetric._training.encode import copied_module, dtype_of, width_of
+from skrelmetric._training.loop import OPTIMIZERS
+from skrelmetric._training.subsets import landmarks
 from skrelmetric._training.transformer import ModuleTransformer
+from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS, MLP
@@ -50,8 +37,6 @@ from skrelmetric.losses import LOSSES
 from skrelmetric.relations import Relation
 
 __all__ = ["DRMLTransformer"]
-
-_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 class DRMLTransformer(ModuleTransformer):
@@ -64,8 +49,8 @@ class DRMLTransformer(ModuleTransformer):
     Parameters
     ----------
     n_components : int, default=128
-        Width E of the embedding, a multiple of `n_features`.
-    n_features : int, default=4
+        Width E of the embedding, a multiple of `n_branches`.
+    n_branches : int, default=4
         Number K of branches; no more than components are taken.
     hidden_layer_sizes : tuple of int, default=()
         Units of the hidden layers of a perceptron for a trunk; () takes the samples as they are.
@@ -77,7 +62,7 @@ class DRMLTransformer(ModuleTransformer):
     loss : str, object with ``build``, or callable, default="proxy_anchor"
         Loss of the branches: a name of :data:`skrelmetric.losses.LOSSES`, one of its classes with parameters of your
         own, or a callable ``loss(Z, y)`` such as a loss of pytorch-metric-learning, copied for each branch. It gets
-        nodes of width n_components / n_features and their targets; if it is a module, its parameters are trained.
+        nodes of width n_components / n_branches and their targets; if it is a module, its parameters are trained.
     embedding_loss : str, object with ``build``, callable or None, default=None
         Loss of the embedding, of width n_components; None takes that of the branches.
     relational : bool, default=True
@@ -229,7 +214,7 @@ class DRMLTransformer(ModuleTransformer):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "n_branches": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "trunk": [nn.Module, None],
@@ -251,7 +236,7 @@ class DRMLTransformer(ModuleTransformer):
         "normalize": ["boolean"],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "samples_per_class": [Interval(Integral, 2, None, closed="left"), None],
-        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "optimizer": [StrOptions({"adam", "adamw", "sgd"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "trunk_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "loss_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
@@ -274,7 +259,7 @@ class DRMLTransformer(ModuleTransformer):
         self,
         n_components=128,
         *,
-        n_features=4,
+        n_branches=4,
         hidden_layer_sizes=(),
         activation="relu",
         trunk=None,
@@ -315,7 +300,7 @@ class DRMLTransformer(ModuleTransformer):
         random_state=None,
     ):
         self.n_components = n_components
-        self.n_features = n_features
+        self.n_branches = n_branches
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.trunk = trunk
@@ -386,85 +371,35 @@ class DRMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
-        ranks = current_ranks()
-        with ranks.together(), exclusive(resolve_device(self.device, X)):
-            X, whole, counting, look = (
-                self._read_shard(X, y, X_val, y_val, ranks) if ranks.size > 1 else self._read(X, y)
-            )
-            key = None if self.checkpoint is None else self._fingerprint(whole.X, whole.rows, counting, X_val, y_val)
-            seed = ranks.agreed(self._seed(key))
-            split = self._split(whole, counting, X_val, y_val, seed)
-            training = split.training if split else whole
-            supervision = self._supervision(counting, training)
-            encoder = ranks.agreed(self._start(look, seed).cpu()).to(whole.weights.device)
-            objective = self._objective(encoder.head, supervision, seed)
-            batches = self._batches(training, supervision)
-            parts = encoder, objective, training, batches, self.mixed_precision, seed
-            trainer, judge = Training(*parts), embed
-            if ranks.size > 1:
-                trainer = SharedTraining(*parts, ranks=ranks, width=self._width(encoder.trunk, look))
-                judge = partial(embed_shared, ranks, whole.X)
+        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+            self._check_parameters(X, ranks)
+            data = self._read(X, y, ranks=ranks, device=device, streams=False)
+            given = self._read_validation(X_val, y_val, data)
+            seed, checkpoint = self._begin(data, X_val, y_val)
+            training, validation = self._split(data, given, seed)
+            encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
+            trainer = self._trainer(encoder, width, training, data.targets, seed)
+            criterion = None if validation is None else partial(validation, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
-            fitted = partial(self._attributes, encoder, look, X)
-            optimizer = self._new_optimizer(trainer)
-            with progress_bar(self.max_epochs, self.verbose) as advance:
-                history = train(
-                    trainer,
-                    optimizer,
-                    partial(trainer.run_epoch, optimizer=optimizer),
-                    max_epochs=self.max_epochs,
-                    criterion=None if split is None else partial(split.judge, encoder, judge),
-                    tol=self.tol,
-                    patience=self.n_iter_no_change,
-                    checkpoint=None if key is None else Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt"),
-                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
-                )
+            fitted = partial(self._fitted, encoder, example, data)
+            self._train(trainer, self._new_optimizer(trainer), criterion, checkpoint, callbacks, fitted)
             callbacks.fit_ended(fitted)
-            self.__dict__.update(fitted())
-            self.loss_curve_, self.validation_curve_ = history.losses, history.scores
-            self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
+            self.encoder_, self._example = fitted().values()
         return self
 
-    def _read(self, X: Any, y: Any) -> tuple[Any, Part, Any, Part]:
-        """Samples as they came, those that count, their targets, and some to try the trunk on."""
+    def _check_parameters(self, X: Any, ranks: Ranks) -> None:
         if isinstance(X, Chunks):
             raise ValueError(
                 "Batches are drawn among all samples, but X comes in Chunks. Pass an array, which may be a memory map."
             )
-        X = self._validated(X, reset=True)
-        y = check_supervision(self, X, y)
-        self._check_parameters()
-        whole, counting = counted_part(X, y, None, resolve_device(self.device, X))
-        return X, whole, counting, whole
-
-    def _read_shard(self, X: Any, y: Any, X_val: Any, y_val: Any, ranks: Ranks) -> tuple[Any, Part, Any, Part]:
-        """The same of the samples of all processes, of which this one has its own and all have the targets."""
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
             raise ValueError(
                 "checkpoint keeps the state of a fit to samples of one process. Pass None within shards()."
             )
-        device = resolve_device(self.device, X)
-        collection = collected(self, X, y, None, ranks, self._rows)
-        self._check_parameters()
-        self._check_same_validation_set(X_val, y_val, ranks)
-        assert isinstance(collection, Shared)
-        assert isinstance(collection.own, InMemory)
-        (part,) = collection.own.parts
-        survey = surveyed(collection)
-        start = sum(ranks.gathered(len(part.weights))[: ranks.rank])
-        n, n_own = survey.n_samples, len(part.weights)
-        rows = torch.full((n,), -1, dtype=torch.int64, device=device)
-        rows[start : start + n_own] = torch.arange(n_own, device=device)
-        weights = torch.full((n,), 1 / n, dtype=torch.float64, device=device)
-        whole = Part(part.X, rows, weights, torch.arange(n, device=device))
-        look = Shares.of(collection, survey, None, device).part(torch.arange(2, device=device), survey)
-        return X, whole, collection.fold(lambda part: part.y, stacked), look
-
-    def _check_parameters(self) -> None:
         if self.n_components % self._n_branches:
             raise ValueError(
-                f"n_components={self.n_components} cannot be shared out among n_features={self.n_features}. "
-                f"Pass a multiple of {self.n_features}."
+                f"n_components={self.n_components} cannot be shared out among n_branches={self.n_branches}. "
+                f"Pass a multiple of {self.n_branches}."
             )
         self._check_layers_and_start()
         if self.samples_per_class is not None and 2 * self.samples_per_class > self.batch_size:
@@ -478,7 +413,7 @@ class DRMLTransformer(ModuleTransformer):
 
     @property
     def _n_branches(self) -> int:
-        n_branches = min(self.n_features, self.n_components)
+        n_branches = min(self.n_branches, self.n_components)
         # Without relations branches are but how the weights are drawn, as those of the same seed with relations.
         return n_branches if self.relational or self.n_components % n_branches == 0 else 1
 
@@ -492,127 +427,123 @@ class DRMLTransformer(ModuleTransformer):
             "score": self.score_activation,
         }
 
-    def _split(self, whole: Part, y: Any, X_val: Any, y_val: Any, seed: int) -> Split | None:
-        """Training and validation samples, if there are any of these."""
-        training, validation = whole, None
-        if X_val is not None or y_val is not None:
-            validation, y_val = self._validation_set(X_val, y_val, whole)
-            y = stacked(y, y_val)
-        elif not self.early_stopping:
-            return None
-        device = whole.places.device
-        truth = self._classes(y, device) if self.hold_out == "classes" else pair_relation(y, self.relation, device)
-        if validation is None:
-            held_out = self._held_out(truth, whole.n_samples, seed)
-            training, validation = (whole.some(mask.nonzero()[:, 0]) for mask in (~held_out, held_out))
-        if isinstance(truth, Tensor) and truth[validation.places].bincount().max() < 2:
+    def _split(self, data: Data, given: list[Data], seed: int) -> tuple[Chosen, Validation | None]:
+        """Training samples, and validation samples if there are any."""
+        n, device = data.n_samples, data.device
+        everything = torch.arange(n, device=device)
+        training = Chosen(data.partitions, everything)
+        if not given and not self.early_stopping:
+            return training, None
+        targets, partitions = data.targets, data.partitions
+        if given:
+            targets, partitions = targets.stacked(given[0].targets), given[0].partitions
+        truth = self._classes(targets) if self.hold_out == "classes" else pair_relation(targets, self.relation, device)
+        if given:
+            of_training, of_judged = everything, n + torch.arange(given[0].n_samples, device=device)
+            judged = Chosen(partitions, of_judged - n)
+        else:
+            of_training, of_judged = self._held_out(truth, n, seed)
+            training, judged = Chosen(partitions, of_training), Chosen(partitions, of_judged)
+        if isinstance(truth, Tensor) and truth[of_judged].bincount().max() < 2:
             raise ValueError(
                 "hold_out='classes' needs two validation samples of one class at least, but there is one of each. "
                 "Pass hold_out='samples', or other validation samples."
             )
-        return Split(training, validation, truth)
+        return training, Validation(training, judged, truth, of_training, of_judged)
 
     @staticmethod
-    def _classes(y: Any, device: torch.device) -> Tensor:
-        codes = Supervision(y, "discrete", device=device).classes
+    def _classes(targets: Targets) -> Tensor:
+        codes = Supervision(targets, "discrete").classes
         if codes is None:
             raise ValueError("hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets.")
         return codes
 
-    def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> Tensor:
-        """Which samples are held out, of shape (n_samples,), given the classes where whole ones are."""
-        units = truth if isinstance(truth, Tensor) else torch.arange(n_samples, device=truth.device)
-        n_units = int(units.max()) + 1
-        fewest = 2 if isinstance(truth, Tensor) else 1
-        n_held_out = max(fewest, round(self.validation_fraction * n_units))
-        if n_units - n_held_out < 2:
-            raise ValueError(
-                f"hold_out={self.hold_out!r} with validation_fraction={self.validation_fraction} leaves "
-                f"{max(n_units - n_held_out, 0)} of {n_units} {self.hold_out} for training; 2 are needed. Pass more "
-                f"{self.hold_out}, another fraction, X_val and y_val, or early_stopping=False."
-            )
-        chosen = np.random.default_rng(seed).permutation(n_units)[:n_held_out]
-        return torch.isin(units, as_tensor(chosen, units.device))
+    def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> list[Tensor]:
+        """Places of training and validation samples, given the classes where whole ones are held out."""
+        classes = isinstance(truth, Tensor)
+        units = truth if classes else torch.arange(n_samples, device=truth.device)
+        fewest = 2 if classes else 1
+        drawn = hold_out(
+            int(units.max()) + 1, self.validation_fraction, least=fewest, fewest=fewest, seed=seed, unit=self.hold_out
+        )
+        return [torch.isin(units, some.to(units.device)).nonzero()[:, 0] for some in drawn]
 
-    def _supervision(self, y: Any, training: Part) -> Supervision:
-        """Targets of the training samples, given those of all that count."""
-        relation = self.relation[training.places] if isinstance(self.relation, Relation) else self.relation
-        return Supervision(take(y, training.places), relation, self.pair_thresholds, training.weights.device)
-
-    def _start(self, part: Part, seed: int) -> Encoder:
-        """Trunk and head to begin with."""
-        device, example = part.weights.device, part.example()
+    def _start(self, samples: Subset, seed: int, ranks: Ranks) -> tuple[Encoder, int, Tensor]:
+        """Trunk and head to begin with, the same in every process, the width of the trunk, and samples of zeros."""
+        device, example = samples.weights.device, samples.example()
+        generator = torch.Generator().manual_seed(seed)
         if self.warm_start and hasattr(self, "encoder_"):
             self._check_same_samples(example)
-            encoder = deepcopy(self.encoder_).to(device)
-            split = self.relational and self.split_features
-            if encoder.shape != (self.relational, split, self._n_branches, self.n_components):
-                raise ValueError(
-                    "warm_start=True, but relational, split_features, n_features or n_components has changed since the "
-                    "last fit. Pass warm_start=False to begin anew."
-                )
-            encoder.output, encoder.normalize = self.output, self.normalize
-            if isinstance(encoder.head, RelationalEnsemble):
-                encoder.head.read_as(**self._reading)
-            return encoder
-        generator = torch.Generator().manual_seed(seed)
-        trunk = self._new_trunk(example, generator).to(device)
-        dtype = dtype_of(trunk, part.float_dtype)
-        width = self._width(trunk, part)
-        if not self.relational:
-            plain = PlainHead(width, self.n_components, self._n_branches, generator, dtype)
-            return Encoder(trunk, plain, self.output, self.normalize).to(device)
-        ensemble = RelationalEnsemble(
-            width,
-            self.n_components,
-            self._n_branches,
-            generator,
-            dtype,
-            split_features=self.split_features,
-            **self._reading,
-        )
-        return Encoder(trunk, ensemble, self.output, self.normalize).to(device)
+            trunk, head = self._last_encoder(device)
+        else:
+            trunk, head = self._new_trunk(example, generator).to(device), None
+        dtype = dtype_of(trunk, samples.float_dtype)
+        width = width_of(trunk, samples, dtype)
+        head = head or self._new_head(width, generator, dtype)
+        encoder = Encoder(trunk, head, self.output, self.normalize)
+        return ranks.agreed(encoder.cpu()).to(device), width, example
 
-    @staticmethod
-    def _width(trunk: nn.Module, part: Part) -> int:
-        """Number of features of a trunk."""
-        dtype = dtype_of(trunk, part.float_dtype)
-        return embed(trunk, alike(part.read(slice(0, 2), dtype).clone(), part.weights.device), dtype).shape[1]
+    def _last_encoder(self, device: torch.device) -> tuple[nn.Module, RelationalEnsemble | PlainHead]:
+        """Copies of the trunk and the head of the last fit."""
+        split = self.relational and self.split_features
+        asked = (self.relational, split, self._n_branches, self.n_components)
+        head = self.encoder_.head
+        relational = isinstance(head, RelationalEnsemble)
+        found = (relational, relational and head.split_features, len(head.nodes.bias), self.encoder_.n_components)
+        if found != asked:
+            raise ValueError(
+                "warm_start=True, but relational, split_features, n_branches or n_components has changed since the "
+                "last fit. Pass warm_start=False to begin anew."
+            )
+        encoder = deepcopy(self.encoder_).to(device)
+        if self.relational:
+            encoder.head.read_as(**self._reading)
+        return encoder.trunk, encoder.head
 
     def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
         if isinstance(self.trunk, nn.Module):
-            return self._copied_module()
+            return copied_module(self.trunk, "trunk")
         spec = MLP(tuple(self.hidden_layer_sizes), self.activation, normalize=False)
         return spec.build(example.cpu(), torch.ones(len(example)), generator)
 
-    def _objective(
-        self, head: RelationalEnsemble | PlainHead, supervision: Supervision, seed: int
-    ) -> Discrimination | PlainDiscrimination:
-        generator = torch.Generator().manual_seed(seed + 1)
-        dtype = dtype_of(head)
+    def _new_head(self, width: int, generator: Generator, dtype: torch.dtype) -> RelationalEnsemble | PlainHead:
+        shape = width, self.n_components, self._n_branches, generator, dtype
+        if not self.relational:
+            return PlainHead(*shape)
+        return RelationalEnsemble(*shape, split_features=self.split_features, **self._reading)
+
+    def _trainer(self, encoder: Encoder, width: int, samples: Chosen, targets: Targets, seed: int) -> Training:
+        """Training of the encoder on some of the samples, given the targets of all."""
+        places = samples.places
+        relation = self.relation[places] if isinstance(self.relation, Relation) else self.relation
+        supervision = Supervision(targets[places], relation, self.pair_thresholds, places.device)
+        objective, batches = self._objective(encoder, supervision, seed), self._batches(len(places), supervision)
+        return Training(encoder, objective, samples, width, batches, self.mixed_precision, seed)
+
+    def _objective(self, encoder: Encoder, supervision: Supervision, seed: int) -> Discrimination | PlainDiscrimination:
+        generator, dtype = torch.Generator().manual_seed(seed + 1), dtype_of(encoder.head)
         of_branches, of_embedding = (
             LOSSES[loss] if isinstance(loss, str) else loss
             for loss in (self.loss, self.loss if self.embedding_loss is None else self.embedding_loss)
         )
-        n_labels = supervision.n_labels
 
         def build(loss: Any, width: int, n_groups: int) -> nn.Module:
             if hasattr(loss, "build"):
-                return loss.build(n_labels, width, n_groups, generator, dtype)
+                return loss.build(supervision.n_labels, width, n_groups, generator, dtype)
             return OwnLoss([deepcopy(loss) for _ in range(n_groups)]).to(dtype)
 
-        losses = (of_embedding,) if isinstance(head, PlainHead) else (of_branches, of_embedding)
+        losses = (of_branches, of_embedding) if self.relational else (of_embedding,)
         uses = {use for loss in losses for use in getattr(loss, "uses", {"targets"})}
         embedding_loss = build(of_embedding, self.n_components, 1)
-        if isinstance(head, PlainHead):
-            return PlainDiscrimination(head, embedding_loss, supervision, uses)
+        if not self.relational:
+            return PlainDiscrimination(encoder.head, embedding_loss, supervision, uses)
         weights = Weights(self.ensemble_weight, self.reconstruction_weight, self.embedding_weight)
         branch_loss = build(of_branches, self.n_components // self._n_branches, self._n_branches)
-        return Discrimination(head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
+        return Discrimination(encoder.head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
 
-    def _batches(self, part: Part, supervision: Supervision) -> Callable[[np.random.Generator], Iterator[np.ndarray]]:
+    def _batches(self, n_samples: int, supervision: Supervision) -> Callable[[np.random.Generator], Iterator]:
         if self.samples_per_class is None:
-            return partial(shuffled, part.n_samples, self.batch_size)
+            return partial(shuffled, n_samples, self.batch_size)
         if supervision.classes is None:
             raise ValueError("samples_per_class needs one class a sample. Pass None for other targets.")
         return partial(per_class, supervision.classes.cpu().numpy(), self.batch_size, self.samples_per_class)
@@ -623,14 +554,13 @@ class DRMLTransformer(ModuleTransformer):
             "head": self.learning_rate,
             "loss": self.loss_learning_rate or 10 * self.learning_rate,
         }
-        groups = [
-            {"params": parameters, "lr": rates[name]} for name, parameters in trainer.parts().items() if parameters
-        ]
-        return _OPTIMIZERS[self.optimizer](groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        groups = [{"params": group, "lr": rates[name]} for name, group in trainer.groups().items() if group]
+        options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
+        return OPTIMIZERS[self.optimizer](groups, **options)
 
-    def _attributes(self, encoder: Encoder, part: Part, X: Any) -> dict[str, Any]:
-        """What `transform` needs, as if training on samples like X ended here."""
-        return {"encoder_": encoder.eval(), "_example": like(part.example(), X)}
+    def _fitted(self, encoder: Encoder, example: Tensor, data: Data) -> dict[str, Any]:
+        """Attributes that `transform` needs, as if training ended here."""
+        return {"encoder_": encoder.eval(), "_example": like(example, data.given)}
 
     @property
     def _n_features_out(self) -> int:

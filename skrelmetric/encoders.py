@@ -119,7 +119,8 @@ class Laplacian:
         variances, directions = _largest(root[:, None] * centred * root, self.width, rounding)
         # Axes are combinations of the landmarks' features of sum 0, which leaves out what centring adds to all alike.
         axes = (root[:, None] * directions / variances.sqrt()).T
-        axes = axes * _outward(centred @ axes.T)[:, None]
+        varies = variances[0] > len(X) * rounding  # else the kernel is 1 everywhere, and what is left of it is rounding
+        axes = axes * _outward(centred @ axes.T)[:, None] * varies
         return nn.Sequential(kernel, _affine(axes, -(axes @ mean), X.dtype))
 
 

@@ -2,31 +2,21 @@
 
 from numbers import Integral, Real
 from typing import Any, Self
-from warnings import warn
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._alignment.problem import Parts, Whole, aligned_parts
-from skrelmetric._alignment.ridge import (
-    AlignedMetric,
-    PrincipalCoordinates,
-    constrained_ridge,
-    normal_equations,
-    principal_coordinates,
-    ridge,
-)
+from skrelmetric._alignment.coordinates import PrincipalCoordinates, principal_coordinates
+from skrelmetric._alignment.problem import Problem, problem
+from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, normal_equations, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric._data.checks import check_supervision, counted
-from skrelmetric._data.read import collected, comes_in_parts
-from skrelmetric._data.samples import Samples, canonical, shifted
+from skrelmetric._data.read import is_partitioned, read
 from skrelmetric._interop.dask import is_dask, map_rows
 from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import (
@@ -35,11 +25,12 @@ from skrelmetric._interop.sklearn import (
     StrOptions,
     check_same_namespace,
     fit_context,
+    warn_caller,
 )
 from skrelmetric._interop.torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
-from skrelmetric.relations import Relation, make_relation
+from skrelmetric.relations import Relation
 
 __all__ = ["RAMLLinear"]
 
@@ -146,10 +137,10 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     The distance is Euclidean after `transform`. A target that is the same for all samples tells nothing: the metric is
     then 0, with a warning.
 
-    *Parts.* Samples in parts (chunks, Dask arrays, shards of several processes) need "ridge". Parts have the distinct
-    targets in common for "discrete", "jaccard" and callables, and in memory as many sums of samples. For "l1" these are
-    at most 24,576 for each target: of more values, those next to each other are summed, which changes the metric by
-    some 1e-8.
+    *Partitions.* Samples in several partitions (chunks, Dask arrays, shards of several processes) need "ridge". The
+    partitions have the distinct targets in common for "discrete", "jaccard" and callables, and as many sums of
+    samples. For "l1" these are at most 24,576 for each target: of more than 12,288 values, those next to each other are
+    summed, which changes the metric by some 1e-8.
 
     *Tensors.* Under ``sklearn.set_config(array_api_dispatch=True)`` a torch tensor is fitted and transformed on its
     own device, and so are `components_` and what `transform` returns.
@@ -220,8 +211,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Parameters
         ----------
         X : array-like, sparse matrix, dask.array.Array or Chunks of shape (n_samples, n_features)
-            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and large memory maps are read part
-            by part, in every pass anew. Within :func:`skrelmetric.distributed.shards`, those of this process.
+            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and large memory maps are read chunk
+            by chunk, in every pass anew. Within :func:`skrelmetric.distributed.shards`, those of this process.
         y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
             Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing. None
             for Chunks, which hold them.
@@ -238,52 +229,22 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
             target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
-        ranks = current_ranks()
-        with ranks.together(), exclusive(resolve_device(self.device, X)):
-            if self._in_parts(X, ranks):
-                parts = self._read_in_parts(X, y, sample_weight, ranks)
-            else:
-                parts, X = self._read(X, y, sample_weight)
-            coordinates, aligned = self._align(parts)
+        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+            self._check_parameters(X, ranks)
+            given = {"device": device, "ranks": ranks, "streams": not self._needs_all, "with_mean": True}
+            data = read(self, X, y, sample_weight, options=_options, **given)
+            self._check_n_components()
+            coordinates, aligned = self._align(problem(data, self.relation))
             factor = psd_factor(aligned.M)
             distances = factor.square() @ coordinates.variances
             n_components = self.n_components or max(1, len(factor))
             components = with_positive_sign(coordinates.in_features(factor[:n_components]))
 
-            self.components_ = like(_of_length(components, n_components).to(coordinates.parts.dtype), X)
-            self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), X)
+            self.components_ = like(_of_length(components, n_components).to(data.summary.dtype), data.given)
+            self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), data.given)
             self.offset_, self.residual_, self.n_iter_ = float(aligned.offset), aligned.residual, aligned.n_iter
         self._warn_of(len(factor))
         return self
-
-    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[Parts, Any]:
-        """Samples in memory and the relation of their targets, and the samples as they were validated."""
-        X = validate_data(self, X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=2)
-        y = check_supervision(self, X, y)
-        self._check_parameters(X.shape[1])
-        device = resolve_device(self.device, X)
-        rows = _less_means(X) if sparse.issparse(X) else as_tensor(X, device)
-        rows, y, weights = counted(rows, y, sample_weight, X, device)
-        return Whole(Samples(rows, weights), make_relation(y, self.relation, device=device)), X
-
-    def _in_parts(self, X: Any, ranks: Ranks) -> bool:
-        return comes_in_parts(X, ranks) and not (isinstance(X, np.memmap) and ranks.size == 1 and self._needs_all)
-
-    @property
-    def _needs_all(self) -> bool:
-        """Whether the relation or the solver needs all samples at once."""
-        return self.solver != "ridge" or isinstance(self.relation, Relation)
-
-    def _read_in_parts(self, X: Any, y: Any, sample_weight: Any, ranks: Ranks) -> Parts:
-        if self.solver != "ridge":
-            raise ValueError(
-                f"solver={self.solver!r} draws pairs of all samples, but these come in parts. "
-                "Use solver='ridge', which needs nothing but sums over each part."
-            )
-        device = resolve_device(self.device, X)
-        collection = collected(self, X, y, sample_weight, ranks, _rows)
-        self._check_parameters(self.n_features_in_)
-        return aligned_parts(collection, self.relation, device)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Map samples so that their Euclidean distance is the learned one.
@@ -302,7 +263,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if is_dask(X):
             return map_rows(self.transform, X, len(self.components_), self.components_.dtype)
         check_same_namespace(X, self, attribute="components_", method="transform")
-        X = validate_data(self, X, reset=False, dtype=float_dtypes(X), accept_sparse="csr")
+        X = validate_data(self, X, reset=False, **_options(X))
         return X @ of_dtype(self.components_, X.dtype).T
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
@@ -385,48 +346,60 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         return -self.pair_distance(pairs)
 
-    def _align(self, parts: Parts) -> tuple[PrincipalCoordinates, AlignedMetric]:
+    def _align(self, problem: Problem) -> tuple[PrincipalCoordinates, AlignedMetric]:
         if self.solver == "ridge":
-            equations = normal_equations(parts, self.alpha)
+            equations = normal_equations(problem, self.alpha)
             solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
             return equations.coordinates, solve(equations, max_iter=self.max_iter, tol=self.tol)
-        coordinates = principal_coordinates(parts)
-        pairs = PairSample.draw(coordinates, parts.G, self.n_pairs, check_random_state(self.random_state))
+        coordinates = principal_coordinates(problem)
+        pairs = PairSample.draw(coordinates, problem.G, self.n_pairs, check_random_state(self.random_state))
         if self.solver == "krr":
             return coordinates, kernel_ridge(pairs, self.alpha)
         return coordinates, support_vectors(pairs, self.alpha, self.epsilon)
 
-    def _check_parameters(self, n_features: int) -> None:
-        if self.n_components is not None and self.n_components > n_features:
+    @property
+    def _needs_all(self) -> bool:
+        """Whether the relation or the solver needs all samples at once."""
+        return self.solver != "ridge" or isinstance(self.relation, Relation)
+
+    def _check_parameters(self, X: Any, ranks: Ranks) -> None:
+        if self.solver == "ridge":
+            return
+        if is_partitioned(X, ranks, streams=False):
             raise ValueError(
-                f"n_components={self.n_components} exceeds the number of features, {n_features}. "
-                "Pass at most that, or None to keep every useful direction."
+                f"solver={self.solver!r} draws pairs of all samples, but these come in parts. "
+                "Use solver='ridge', which needs nothing but sums over each part."
             )
-        if self.solver != "ridge" and self.psd != "project":
+        if self.psd != "project":
             raise ValueError(
                 f"psd={self.psd!r} is for solver='ridge', but solver={self.solver!r}. "
                 "Use psd='project', which clips eigenvalues as the RAML paper does."
             )
-        if self.solver != "ridge" and self.alpha == 0:
+        if self.alpha == 0:
             raise ValueError(
                 f"alpha=0, but solver={self.solver!r} needs a penalty. Use a small alpha, or solver='ridge'."
             )
 
+    def _check_n_components(self) -> None:
+        if self.n_components is not None and self.n_components > self.n_features_in_:
+            raise ValueError(
+                f"n_components={self.n_components} exceeds the number of features, {self.n_features_in_}. "
+                "Pass at most that, or None to keep every useful direction."
+            )
+
     def _warn_of(self, rank: int) -> None:
         if not self.residual_ <= self.tol:  # not a number, too
-            warn(
+            warn_caller(
                 f"Stopped after max_iter={self.max_iter} iterations at a relative residual of {self.residual_:.1e}, "
                 f"above tol={self.tol:.1e}. Raise max_iter, alpha or tol, or standardise the features.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if not rank:
-            warn(
+            warn_caller(
                 "The learned metric is 0: no direction of the samples goes along with differences of the targets"
                 + (", as far as the sampled pairs and epsilon tell. " if self.solver != "ridge" else ". ")
                 + "All distances will be 0.",
                 UserWarning,
-                stacklevel=4,
             )
 
     @property
@@ -444,20 +417,9 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return tags
 
 
-def _rows(X: Any) -> Any:
-    """Samples of a part, of which there may be none, checked."""
-    X = check_array(X, dtype=float_dtypes(X), accept_sparse="csr", ensure_min_samples=0, input_name="X")
-    return canonical(X) if sparse.issparse(X) else as_tensor(X)
-
-
-def _less_means(X: Any) -> sparse.csr_array:
-    """Sparse samples with one entry a place, and features without zeros less their mean.
-
-    Distances are free of such a shift, and rounding is not: sums over sparse rows have their mean taken out at the end.
-    """
-    X = canonical(X)
-    filled = np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
-    return shifted(X, np.where(filled, X.sum(axis=0, dtype=np.float64) / X.shape[0], 0.0))
+def _options(X: Any) -> dict[str, Any]:
+    """Kinds of samples that are taken, as options of ``check_array``."""
+    return {"dtype": float_dtypes(X), "accept_sparse": "csr"}
 
 
 def _of_length(rows: Tensor, n_rows: int) -> Tensor:

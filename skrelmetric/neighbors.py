@@ -2,15 +2,11 @@
 
 from numbers import Integral, Real
 from typing import Any, Self
-from warnings import warn
-from weakref import WeakKeyDictionary
 
-import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -22,11 +18,14 @@ from skrelmetric._interop.sklearn import (
     check_not_ragged,
     check_same_namespace,
     fit_context,
-    stays_on_device,
+    warn_caller,
 )
-from skrelmetric._search.host import NeighbourSearch, without_missing
+from skrelmetric._search.neighbours import Neighbours, read_queries
 
 __all__ = ["AAKNN", "MLkNN"]
+
+_SEARCH = ("metric", "metric_params", "algorithm", "n_jobs", "device")
+"""Parameters of the search that both predictors have."""
 
 _CONSTRAINTS: dict = {
     "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -164,17 +163,17 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         """
         check_not_ragged(y)
         given = X
-        X, y = _validated(self, X, y, ensure_min_samples=2)
+        X, y = read_queries(self, X, y, ensure_min_samples=2)
         classes, Y = _label_indicator(y)
         n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
-        search = _fit_search(self, X)
-        votes = _votes(_nearest(self, search, None, n_neighbors), Y)
+        neighbours = Neighbours(X, Y, **{name: getattr(self, name) for name in _SEARCH})
+        votes = neighbours.votes(None, n_neighbors, self.device)
+        neighbours.forget_distances()
 
-        _LATEST_VOTES.pop(self, None)
         self.n_neighbors_ = n_neighbors
         self.classes_ = like(classes, given)
         self.posterior_ = like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
-        self._search, self._Y = _for_queries(self, search), like(Y, given)
+        self._neighbours = neighbours
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -220,19 +219,13 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     def _probabilities(self, X, method: str):
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="posterior_", method=method)
-        X, table = _validated(self, X), unwrapped(self.posterior_)
-        of_labels = [row[votes] for row, votes in zip(table, self._votes_of(X).T, strict=True)]
+        table = unwrapped(self.posterior_)
+        votes = self._neighbours.remembered_votes(read_queries(self, X), self.n_neighbors_, self.device)
+        of_labels = [row[counts] for row, counts in zip(table, votes.T, strict=True)]
         probabilities = module_of(table).stack(of_labels, -1)
         if self.classes_.ndim == 2:
             return probabilities
         return module_of(table).hstack([1 - probabilities, probabilities])
-
-    def _votes_of(self, X):
-        latest = _LATEST_VOTES.get(self)
-        if latest is None or not latest[0].is_of(X):
-            latest = _Query(X), _votes(_nearest(self, self._search, X, self.n_neighbors_), unwrapped(self._Y))
-            _LATEST_VOTES[self] = latest
-        return latest[1]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -243,23 +236,6 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
-
-
-class _Query:
-    """What samples were asked about, to be told from others: a hash of host arrays, a copy of a tensor."""
-
-    def __init__(self, X):
-        self.content = X.clone() if hasattr(X, "clone") else joblib.hash(X)
-
-    def is_of(self, X) -> bool:
-        if not hasattr(X, "clone"):
-            return self.content == joblib.hash(X)
-        return self.content.dtype == X.dtype and self.content.shape == X.shape and bool((self.content == X).all())
-
-
-# Votes of each classifier's latest query, kept beside the estimator: predicting leaves it unchanged and pickles
-# stay small.
-_LATEST_VOTES: WeakKeyDictionary[MLkNN, tuple[_Query, Any]] = WeakKeyDictionary()
 
 
 class AAKNN(RegressorMixin, BaseEstimator):
@@ -351,13 +327,15 @@ class AAKNN(RegressorMixin, BaseEstimator):
         """
         check_not_ragged(y)
         given = X
-        X, y = _validated(self, X, y, y_numeric=True)
+        X, y = read_queries(self, X, y, y_numeric=True)
         y = y.toarray() if sparse.issparse(y) else y
         y = module_of(y).asarray(y, dtype=module_of(y).float64)
         if not module_of(y).isfinite(y).all():  # objects are numbers only now
             raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
+        neighbours = Neighbours(X, y, **{name: getattr(self, name) for name in _SEARCH})
+        neighbours.forget_distances()
         self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._search, self._Y = _for_queries(self, _fit_search(self, X)), like(y, given)
+        self._neighbours, self._Y = neighbours, like(y[:0], given)  # an empty array tells kind and number of outputs
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -377,8 +355,8 @@ class AAKNN(RegressorMixin, BaseEstimator):
         if is_dask(X):
             return _by_blocks(self, "predict", X, self._Y.shape[1] if self._Y.ndim == 2 else None, np.float64)
         check_same_namespace(X, self, attribute="_Y", method="predict")
-        neighbours = _nearest(self, self._search, _validated(self, X), self.n_neighbors_)
-        return like(_votes(neighbours, unwrapped(self._Y)) / self.n_neighbors_, X)
+        sums = self._neighbours.votes(read_queries(self, X), self.n_neighbors_, self.device)
+        return like(sums / self.n_neighbors_, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -387,37 +365,6 @@ class AAKNN(RegressorMixin, BaseEstimator):
         tags.input_tags.pairwise = self.metric == "precomputed"
         tags.target_tags.multi_output = True
         return tags
-
-
-def _validated(estimator: MLkNN | AAKNN, X, *y, **options):
-    """Validated samples, and targets if given: numpy or csr, or tensors for samples that stay on their device."""
-    if estimator.metric == "precomputed" and sparse.issparse(X):
-        X = without_missing(X)
-    if not stays_on_device(X):
-        y = tuple(as_host(targets) for targets in y)
-        options |= {"multi_output": True} if y else {"reset": False}
-        dtype = np.float64 if _stays_in_scikit_learn(estimator) else [np.float64, np.float32]
-        return validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
-    from skrelmetric._interop.torch import as_tensor, float_dtypes
-
-    numeric = options.pop("y_numeric", False)
-    X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
-    if not y:
-        return X
-    y = tuple(targets.toarray() if sparse.issparse(targets) else targets for targets in y)
-    targets = check_array(*y, dtype="numeric" if numeric else None, ensure_2d=False, input_name="y")
-    if isinstance(targets, np.ndarray) and targets.dtype.kind not in "biuf":
-        raise ValueError(
-            "y holds strings or objects, but with samples as tensors it must hold numbers. Encode it first."
-        )
-    targets = as_tensor(targets, X.device)
-    check_consistent_length(X, targets)
-    return X, targets
-
-
-def _votes(neighbours: Any, Y: Any) -> Any:
-    """Sum of the targets of each row's neighbours, of the shape of the targets."""
-    return sum(Y[column] for column in neighbours.T)
 
 
 def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
@@ -458,52 +405,12 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
 def _available(n_neighbors: int, n_candidates: int) -> int:
     """Number of neighbours to take, with a warning where there are fewer than asked for."""
     if n_neighbors > n_candidates:
-        warn(
+        warn_caller(
             f"n_neighbors={n_neighbors}, but there are only {n_candidates} training samples to choose from; "
             f"using {n_candidates}.",
             UserWarning,
-            stacklevel=4,
         )
     return min(n_neighbors, n_candidates)
-
-
-def _stays_in_scikit_learn(estimator: MLkNN | AAKNN) -> bool:
-    """Whether numpy arrays and sparse matrices are searched where they are; distances are there already."""
-    if str(estimator.device) in ("auto", "cpu") or estimator.metric == "precomputed":
-        return True
-    from skrelmetric._interop.torch import resolve_device
-
-    return resolve_device(estimator.device).type == "cpu"
-
-
-def _fit_search(estimator: MLkNN | AAKNN, X: Any) -> Any:
-    """Search of the training samples."""
-    if estimator.metric == "precomputed" and X.shape[0] != X.shape[1]:
-        raise ValueError(
-            f"With metric='precomputed', fit takes the distances of all training samples to one another, a square "
-            f"array or graph, but X has shape {tuple(X.shape)}."
-        )
-    metric = {"metric": estimator.metric, "metric_params": estimator.metric_params}
-    on_host = isinstance(X, np.ndarray) or sparse.issparse(X)
-    if on_host and _stays_in_scikit_learn(estimator):
-        return NeighbourSearch(X, **metric, algorithm=estimator.algorithm, n_jobs=estimator.n_jobs)
-    from skrelmetric._search.device import TensorSearch
-
-    return TensorSearch(X, **metric)
-
-
-def _for_queries(estimator: MLkNN | AAKNN, search: Any) -> Any:
-    """The search as predictions need it: without distances of training samples, as those of queries come with them."""
-    return type(search)(search.samples[[]], metric="precomputed") if estimator.metric == "precomputed" else search
-
-
-def _nearest(estimator: MLkNN | AAKNN, search: Any, X: Any, n_neighbors: int) -> Any:
-    """Indices of nearest training samples, searched where `device` says now."""
-    if isinstance(search, NeighbourSearch):
-        return search.nearest(X, n_neighbors)
-    from skrelmetric._interop.torch import resolve_device
-
-    return search.nearest(X, n_neighbors, resolve_device(estimator.device, search.samples if X is None else X))
 
 
 def _by_blocks(estimator: MLkNN | AAKNN, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:

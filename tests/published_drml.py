@@ -62,7 +62,7 @@ def gradients(module, X, names=LAYERS):
     found = {"X": X.grad}
     for ours, theirs in names.items():
         layer = getattr(module, ours)
-        for k in range(module.n_features):
+        for k in range(module.n_branches):
             found[f"{theirs}_{k}.weight"] = None if layer.weight.grad is None else layer.weight.grad[k]
             found[f"{theirs}_{k}.bias"] = None if layer.bias.grad is None else layer.bias.grad[k]
     direction, offset = module.direction.grad, module.offset.grad

@@ -5,8 +5,9 @@ from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.preprocessing import scale
 
-from skrelmetric._alignment.problem import Whole
-from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric._alignment.coordinates import principal_coordinates
+from skrelmetric._alignment.problem import Problem
+from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
 from skrelmetric._data.samples import Samples
 from skrelmetric.datasets import load_emotions
 from skrelmetric.relations import make_relation
@@ -42,7 +43,7 @@ def samples_of(X, p=None):
 
 
 def solve(X, relation, alpha, p=None, solver=ridge, **options):
-    equations = normal_equations(Whole(samples_of(X, p), relation), alpha)
+    equations = normal_equations(Problem.of(samples_of(X, p), relation), alpha)
     return equations.coordinates, solver(equations, **{"max_iter": 1000, "tol": 1e-12, **options})
 
 
@@ -107,7 +108,7 @@ def test_solution_is_stationary_by_autograd(rng):
 def test_product_is_the_hessian_with_the_offset_eliminated(n, rng):
     X = rng.standard_normal((n, 3)) + np.array([0, 3, 0])
     p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
-    equations = normal_equations(Whole(samples_of(X, p), make_relation(TARGETS["hamming"](rng, n))), 0.7)
+    equations = normal_equations(Problem.of(samples_of(X, p), make_relation(TARGETS["hamming"](rng, n))), 0.7)
     M = torch.from_numpy(rng.standard_normal((3, 3)))
     M = M + M.T
     coordinates = equations.coordinates
@@ -122,7 +123,7 @@ def test_product_is_the_hessian_with_the_offset_eliminated(n, rng):
 def test_preconditioner_is_the_curvature_of_gaussian_samples(rng):
     # Fourth moments of many Gaussian samples approach 8 S M S.
     samples = samples_of(rng.standard_normal((200_000, 3)) * [1, 2, 3])
-    equations = normal_equations(Whole(samples, make_relation(rng.integers(0, 2, 200_000))), 0.0)
+    equations = normal_equations(Problem.of(samples, make_relation(rng.integers(0, 2, 200_000))), 0.0)
     M = torch.tensor([[1.0, 0.5, 0], [0.5, -1, 0.2], [0, 0.2, 2]], dtype=torch.float64)
     expected = equations.gaussian() * M
     np.testing.assert_allclose(equations.product(M), expected, atol=0.05 * float(expected.abs().max()))
@@ -196,9 +197,9 @@ class TestConstrained:
 def test_coordinates_are_principal(n, rng):
     X = rng.standard_normal((n, 4)) @ rng.standard_normal((4, 4)) + 10
     p = torch.from_numpy(rng.dirichlet(np.full(n, 5.0)))
-    coordinates = principal_coordinates(Whole(samples_of(X, p)))
+    coordinates = principal_coordinates(Problem.of(samples_of(X, p)))
     _, rotation, variances, along_axes, scale = coordinates
-    samples = coordinates.samples
+    samples = coordinates.problem.samples
     axes = along_axes(torch.eye(4, dtype=torch.float64)).T
     Z = samples[:] if rotation is None else samples[:] @ rotation
     np.testing.assert_allclose(p @ Z, 0, atol=1e-10)
@@ -211,7 +212,7 @@ def test_coordinates_are_principal(n, rng):
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
 def test_directions_without_variance_are_dropped(n, kind, rng):
     X = np.column_stack([rng.standard_normal((n, 2)) @ rng.standard_normal((2, 6)), np.full(n, 7.0)])
-    assert principal_coordinates(Whole(samples_of(kind(X)))).variances.shape == (2,)
+    assert principal_coordinates(Problem.of(samples_of(kind(X)))).variances.shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_directions_without_variance_are_dropped(n, kind, rng):
 )
 def test_samples_are_turned_where_rounding_would_drown_the_small(scales, offset, turned, rng):
     X = rng.standard_normal((100, 3)) * scales + offset
-    assert (principal_coordinates(Whole(samples_of(X))).rotation is None) == turned
+    assert (principal_coordinates(Problem.of(samples_of(X))).rotation is None) == turned
 
 
 @pytest.mark.parametrize("constant", [1.0, 1000.1])
@@ -270,4 +271,4 @@ def test_residual_and_iterations_are_reported(rng):
 def test_overflow_is_an_error():
     X = np.array([[1e200, 0.0], [-1e200, 1.0], [0, 3]])
     with pytest.raises(ValueError, match="Scale the features"):
-        principal_coordinates(Whole(samples_of(X)))
+        principal_coordinates(Problem.of(samples_of(X)))

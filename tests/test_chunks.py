@@ -228,7 +228,7 @@ from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.chunks import Chunks
 import skrelmetric.deep, skrelmetric.relations._reals
 skrelmetric.deep._N_LANDMARKS = 200
-skrelmetric.relations._reals._MOST_LEVELS = 500
+skrelmetric.relations._reals._MOST_CELLS = 500
 
 def held():
     with open("/proc/self/status") as status:

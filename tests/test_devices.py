@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric import linear as linear_module
-from skrelmetric._alignment.problem import Whole
+from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
 from skrelmetric._data.samples import Samples
 from skrelmetric._search.device import TensorSearch
@@ -154,7 +154,14 @@ def target_of(relation, Y, D):
 
 def fitted_arrays(estimator):
     """Arrays that an estimator, or a search within it, keeps."""
-    kept = {**vars(estimator), **vars(getattr(estimator, "_search", object)), "_search": None}
+    neighbours = getattr(estimator, "_neighbours", object)
+    kept = {
+        **vars(estimator),
+        **vars(neighbours),
+        **vars(getattr(neighbours, "search", object)),
+        "_neighbours": None,
+        "search": None,
+    }
     return [value for value in kept.values() if isinstance(value, Tensor | np.ndarray)]
 
 
@@ -320,7 +327,7 @@ def test_samples_and_solvers(shape, kind, solve, cuda, rng):
         ]
         parts += [*samples.scatter(place(p), place(V[:, 0])), samples.scatter_of_forms(place(S + S.T))]
         parts += [samples.gram()] if kind == "sparse" else []
-        equations = normal_equations(Whole(samples, make_relation(Y, device=samples.device)), 0.1)
+        equations = normal_equations(Problem.of(samples, make_relation(Y, device=samples.device)), 0.1)
         aligned = solve(equations, max_iter=4, tol=1e-6)
         coordinates = equations.coordinates
         axes = with_positive_sign(coordinates.in_features(psd_factor(aligned.M)))

@@ -77,7 +77,7 @@ def test_losses_of_all_semi_hard_triplets(name):
     prefix = "tsh_all_pml_loss" if name in OFFICIAL else "tsh_all_loss"
     tight = {"rtol": 1e-10 if X.dtype == torch.float64 else 1e-5}
     triplet = Triplet(margin=0.2, mining="semi-hard")
-    width, n_branches = ensemble.width, ensemble.n_features
+    width, n_branches = ensemble.width, ensemble.n_branches
     objective = Discrimination(
         ensemble,
         triplet.build(1, width, n_branches, torch.Generator(), X.dtype),

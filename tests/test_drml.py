@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skrelmetric import DRMLTransformer, MLkNN, drml
-from skrelmetric._drml.training import Training, per_class, shuffled
+from skrelmetric._drml.training import Training
+from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
 from skrelmetric.relations import make_relation
@@ -57,8 +58,8 @@ def test_training_lowers_the_loss_and_separates_classes(rng):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_features": 1},
-        {"n_features": 16},
+        {"n_branches": 1},
+        {"n_branches": 16},
         {"split_features": True},
         {"stop_gradient": True},
         {"normalize_nodes": False},
@@ -281,11 +282,11 @@ def test_pickle_clone_warm_start_and_grid_search(digits):
     warm.set_params(max_epochs=1, learning_rate=1e-12, early_stopping=False).fit(X, y)
     np.testing.assert_allclose(warm.transform(X), first.transform(X), atol=1e-4)
     np.testing.assert_array_equal(model.transform(X), before)
-    for changed in ({"n_components": 8}, {"n_features": 2}, {"relational": False}):
+    for changed in ({"n_components": 8}, {"n_branches": 2}, {"relational": False}):
         with pytest.raises(ValueError, match="has changed since the last fit"):
             deepcopy(warm).set_params(**changed).fit(X, y)
     assert not np.allclose(np.linalg.norm(warm.set_params(normalize=False).fit(X, y).transform(X), axis=1), 1)
-    grid = {"drmltransformer__n_features": [1, 2]}
+    grid = {"drmltransformer__n_branches": [1, 2]}
     search = GridSearchCV(make_pipeline(quick(), KNeighborsClassifier()), grid, cv=2).fit(X, y)
     assert search.best_score_ > 0.5
     Y = np.eye(6, dtype=int)[y]
@@ -305,8 +306,8 @@ def test_onnx_gives_the_same(options, digits, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_components": 10, "n_features": 4}, "n_components=10 cannot be shared out among n_features=4"),
-        ({"split_features": True, "n_features": 3, "n_components": 9}, "64 inputs cannot be shared out"),
+        ({"n_components": 10, "n_branches": 4}, "n_components=10 cannot be shared out among n_branches=4"),
+        ({"split_features": True, "n_branches": 3, "n_components": 9}, "64 inputs cannot be shared out"),
         ({"samples_per_class": 41}, "samples_per_class=41 leaves no room for two classes in batch_size=80. Pass 40"),
         ({"warm_start": True, "checkpoint": "."}, "Pass one of them only"),
         ({"hidden_layer_sizes": (0,)}, "must hold whole numbers above 0"),
@@ -444,7 +445,7 @@ def test_a_plain_embedding_may_have_any_width(digits):
 @pytest.mark.parametrize(
     "option",
     [
-        {"n_features": 2},
+        {"n_branches": 2},
         {"activation": "tanh"},
         {"loss": "cosface"},
         {"embedding_loss": "cosface"},

@@ -24,17 +24,27 @@ from torch.utils._pytree import tree_leaves
 
 import skrelmetric
 from skrelmetric import mahalanobis
-from skrelmetric._alignment.loss import AllPairs, Moments, PairLoss, sampled_pairs
-from skrelmetric._alignment.problem import Whole, aligned_parts
-from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, principal_coordinates, ridge
+from skrelmetric._alignment.coordinates import principal_coordinates
+from skrelmetric._alignment.loss import (
+    AllPairs,
+    Distance,
+    PairLoss,
+    PairSums,
+    RelationMoments,
+    pair_loss,
+    sampled_pairs,
+)
+from skrelmetric._alignment.problem import Problem, problem
+from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric._data.checks import counted, stacked
+from skrelmetric._data.checks import weighted
 from skrelmetric._data.partitions import InMemory
+from skrelmetric._data.read import described
 from skrelmetric._data.samples import Samples
-from skrelmetric._data.summary import Counted
-from skrelmetric._data.targets import unlabelled
-from skrelmetric._drml.ensemble import RelationalEnsemble
-from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, PlainHead, Weights
+from skrelmetric._data.subset import Subset
+from skrelmetric._data.targets import read_targets
+from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, Weights
 from skrelmetric._drml.supervision import Supervision, pair_relation
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
 from skrelmetric._interop.torch import float_dtypes, holds_integers, integer_dtype, like, of_dtype, resolve_device
@@ -180,7 +190,7 @@ def plain_discrimination(place):
     supervision = Supervision(y, device=device_of(place))
     head = place(PlainHead(8, 6, 3, draws, torch.float32))
     objective = PlainDiscrimination(head, Triplet().build(N_LABELS, 6, 1, draws), supervision)
-    return objective(place(normal(N, 8).float()), place(draw(N, high=40)), draws)
+    return objective.total(place(normal(N, 8).float()), place(draw(N, high=40)), draws)
 
 
 @case("discrimination.OwnLoss")
@@ -209,7 +219,7 @@ for _name in TARGETS:
 
 
 @case("supervision, numbers", BOTH, y=lambda: normal(40, 1).numpy())
-@case("supervision, a tensor", BOTH, on_host="what kind of targets they are is read there", y=lambda: normal(40, 2))
+@case("supervision, a tensor", BOTH, y=lambda: normal(40, 2))
 def pairs_of_numbers(place, y):
     y, device = y(), device_of(place)
     with config_context(array_api_dispatch=True):
@@ -332,7 +342,7 @@ def mean_square_of_drawn_pairs(place):
 def relations_of_one_output(place):
     y = normal(M).numpy()
     relations = [make_relation(y, name, device=device_of(place)) for name in ("l1", "sqeuclidean", "auto")]
-    relations.append(make_relation(np.abs(y), Jeffreys(1e-3), device=device_of(place)))
+    relations.append(Jeffreys(1e-3).bind(np.abs(y), device_of(place)))
     return [products_with(place, G.bind(y, G.device)) for G in relations]
 
 
@@ -387,7 +397,7 @@ for _solve, _dtype, _shape in product((ridge, constrained_ridge), FLOATS, ((M, 2
     def alignment(place, solve, shape, dtype):
         some = Samples(place(normal(*shape).to(dtype)), place(shares(shape[0])))
         G = relation_of(place, "hamming")[: shape[0]]
-        return solution(normal_equations(Whole(some, G), 0.1), solve, max_iter=4, tol=1e-3)
+        return solution(normal_equations(Problem.of(some, G), 0.1), solve, max_iter=4, tol=1e-3)
 
 
 @case("alignment of sparse samples", on_host="scipy multiplies sparse rows")
@@ -396,9 +406,18 @@ def alignment_of_sparse_samples(place):
     for n, d in ((M, 8), (8, 12)):
         X = (normal(n, d) * (draw(n, d, high=2) == 0)).numpy()
         some = Samples(sparse.csr_array(X), place(shares(n)))
-        equations = normal_equations(Whole(some, relation_of(place, "hamming")[:n]), 0.1)
+        equations = normal_equations(Problem.of(some, relation_of(place, "hamming")[:n]), 0.1)
         found.append(solution(equations, ridge, max_iter=4, tol=1e-3))
     return found
+
+
+def problem_of(place, X, y, relation, *partitions):
+    """Problem of samples in several partitions, read on the host."""
+    weights, host = shares(X.shape[0]), torch.device("cpu")
+    subsets = [
+        Subset(X[some], None, weights[some], read_targets(y[some], host, ensure_min_samples=0)) for some in partitions
+    ]
+    return problem(described(InMemory(subsets), device_of(place), X, with_mean=True), relation)
 
 
 for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
@@ -410,14 +429,13 @@ for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
     )
     def alignment_in_parts(place, relation):
         y = TARGETS[RELATIONS[relation]]()
-        pieces = [Counted(normal(M, 5)[k], y[k], shares(M)[k]) for k in (slice(0, 15), slice(15, M))]
         g = distance_of_sums if relation == "callable" else relation
-        parts = aligned_parts(InMemory(pieces), g, device_of(place))
+        parts = problem_of(place, normal(M, 5), y, g, slice(0, 15), slice(15, M))
         # Sums of few rows of relations, which know the targets of all.
-        relations = [part.G.mean_square(part.samples.weights) for part in parts.collection.parts]
+        relations = [part.G.mean_square(part.samples.weights) for part in parts.partitions.local]
         blocks = [
             (part.G.block(slice(0, 3), slice(None)), part.G.pairs(*place(draw(2, 5, high=9))))
-            for part in parts.collection.parts
+            for part in parts.partitions.local
         ]
         return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3), parts.varying(), relations, blocks
 
@@ -425,9 +443,8 @@ for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
 @case("alignment in parts, l1 of more values than levels")
 def alignment_between_levels(place):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_reals, "_MOST_LEVELS", 8)
-        pieces = [Counted(normal(M, 5)[k], normal(M, 2)[k], shares(M)[k]) for k in (slice(0, 15), slice(15, M))]
-        parts = aligned_parts(InMemory(pieces), "l1", device_of(place))
+        patch.setattr(_reals, "_MOST_CELLS", 8)
+        parts = problem_of(place, normal(M, 5), normal(M, 2), "l1", slice(0, 15), slice(15, M))
         return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3)
 
 
@@ -435,13 +452,13 @@ def alignment_between_levels(place):
 def sampled_alignment(place):
     some = Samples(place(normal(M, 4)), place(shares(M)))
     G = relation_of(place, "hamming")
-    pairs = PairSample.draw(principal_coordinates(Whole(some)), G, 60, np.random.RandomState(0))
+    pairs = PairSample.draw(principal_coordinates(Problem.of(some)), G, 60, np.random.RandomState(0))
     return kernel_ridge(pairs, 0.1)[:2], support_vectors(pairs, 0.1, 0.1)[:2], kernel_ridge(constant(place, G), 0.1)[:2]
 
 
 def constant(place, G):
     """Pairs of samples that do not vary."""
-    coordinates = principal_coordinates(Whole(Samples(place(torch.ones(M, 2)), place(shares(M)))))
+    coordinates = principal_coordinates(Problem.of(Samples(place(torch.ones(M, 2)), place(shares(M)))))
     return PairSample(coordinates, G, np.arange(5), np.arange(5, 10))
 
 
@@ -454,8 +471,7 @@ def alignment_in_sparse_parts(place):
             draw(n, 3, high=2),
         )
         y[:, 2] = 1
-        halves = InMemory([Counted(X[k], y[k].numpy(), shares(n)[k]) for k in (slice(0, 4), slice(4, n))])
-        parts = aligned_parts(halves, "hamming", device_of(place))
+        parts = problem_of(place, X, y.numpy(), "hamming", slice(0, 4), slice(4, n))
         found.append(solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3))
     return found
 
@@ -466,8 +482,7 @@ def alignment_in_sparse_parts(place):
 @case("alignment in parts, one of them empty", set())
 def varying_with_an_empty_part(place):
     X, y = normal(M, 3), TARGETS["label sets"]()
-    pieces = [Counted(X[k], y[k], shares(M)[k]) for k in (slice(0, 9), slice(9, 9), slice(9, M))]
-    return aligned_parts(InMemory(pieces), "hamming", device_of(place)).varying()
+    return problem_of(place, X, y, "hamming", slice(0, 9), slice(9, 9), slice(9, M)).varying()
 
 
 @case("relation_loss, float64", dtype=torch.float64)
@@ -475,33 +490,23 @@ def varying_with_an_empty_part(place):
 def loss_over_all_pairs(place, dtype):
     A, Z, weights = normal(3, 3), place(normal(M, 3).to(dtype)), place(shares(M))
     G = relation_of(place, "l1")
-    sums = AllPairs(G, weights).of(place(A + A.T), 0.5)
-    chunks = slice(0, 25), slice(25, M)
-    for chunk in chunks:
-        sums.add(Z[chunk], chunk)
-    loss = sums.loss()
-    gradients = [sums.gradient(Z[chunk], chunk) for chunk in chunks]
-    return gradients, sums.mean, place(torch.tensor([*loss, sums.variance], dtype=torch.float64))
+    moments, distance = RelationMoments.of(G, weights), Distance(place(A + A.T), 0.5, Z[0].to(torch.float64))
+    pairs, chunks = AllPairs(G, weights, moments), (slice(0, 25), slice(25, M))
+    loss = pair_loss(pairs.sums(((chunk, Z[chunk]) for chunk in chunks), distance), distance, G, moments)
+    gradients = [pairs.gradient(chunk, Z[chunk], distance, loss, pull) for chunk in chunks for pull in (0.0, 0.1)]
+    return gradients, loss.mean, place(torch.tensor([*loss[:3], loss.variance], dtype=torch.float64))
 
 
 @case("relation_loss, in parts")
 def loss_over_pairs_in_parts(place):
     Z, weights, identity = place(normal(M, 3)), place(shares(M)), place(torch.eye(3, dtype=torch.float64))
     G = relation_of(place, "hamming")
-    core = G.core(G.collect(weights[:, None]))
-    moments = Moments(core, float(weights @ G.row_means(weights)), float(G.mean_square(weights)))
-    parts = [
-        (Z[some], AllPairs(G[some], weights[some], moments=moments).of(identity, 0.1, Z.mean(0)))
-        for some in (slice(0, 15), slice(15, M))
-    ]
-    for z, sums in parts:
-        sums.add(z, slice(0, len(z)))
-    totals = [a + b for a, b in zip(*(sums.totals for _, sums in parts), strict=True)]
-    found = []
-    for z, sums in parts:
-        sums.totals = totals
-        found.append((*sums.loss(), sums.gradient(z, slice(0, len(z)))))
-    return found, AllPairs(G[:0], weights[:0], moments=moments).of(identity, 0.1).totals
+    moments, distance = RelationMoments.of(G, weights), Distance(identity, 0.1, Z.mean(0))
+    parts = [(Z[some], AllPairs(G[some], weights[some], moments)) for some in (slice(0, 15), slice(15, M))]
+    totals = [pairs.sums([(slice(0, len(z)), z)], distance) for z, pairs in parts]
+    empty = AllPairs(G[:0], weights[:0], moments).sums([], distance)
+    loss = pair_loss(PairSums(*map(sum, zip(*totals, empty, strict=True))), distance, G, moments)
+    return [pairs.gradient(slice(0, len(z)), z, distance, loss) for z, pairs in parts], loss.sums, loss.mean
 
 
 @case("relation_loss.sampled_pairs")
@@ -518,7 +523,8 @@ def ridge_head(place, dtype):
     for features in (normal(M, 4), torch.zeros(M, 4)):
         head, other = RidgeHead(0.5), RidgeHead(0.1)
         for each in (head, other):
-            each.solve(place(features.to(dtype)), relation_of(place, "hamming"), place(shares(M)))
+            some = Samples(place(features.to(dtype)), place(shares(M)))
+            each.solve(Problem.of(some, relation_of(place, "hamming")))
         head.average(other, 0.3)
         assert head.converged
         squares = head.factor(3).T @ head.factor(3)  # which has no signs
@@ -529,8 +535,9 @@ def ridge_head(place, dtype):
 @case("heads.LinearHead", BOTH)
 def linear_head(place):
     head = LinearHead(3, learn_scale=True, device=device_of(place))
-    head.accept(PairLoss(1.0, 0.5, 0.25))
-    head.solve(place(normal(M, 3)), relation_of(place, "hamming"), place(shares(M)))
+    zeros = place(torch.zeros(3, dtype=torch.float64))
+    head.backward(PairLoss(1.0, 0.5, 0.25, zeros, 1.0, zeros, PairSums(*[zeros] * 5)))
+    head.solve(Problem.of(Samples(place(normal(M, 3)), place(shares(M))), relation_of(place, "hamming")))
     gradients = head.log_scale.grad, head.shift.grad
     layer = head.layer(3, torch.float32)
     return head.M, head.offset, head.factor(3), gradients, layer(place(normal(4, 3).float())), head.penalty(1.0)
@@ -544,17 +551,18 @@ def inputs(place):
     device, X, y = device_of(place), normal(M, 3), TARGETS["missing"]()
     weights = draw(M, high=3).numpy()
     with config_context(array_api_dispatch=True):
-        tensors = counted(place(X), place(torch.from_numpy(y)), place(torch.from_numpy(weights)), place(X), device)
+        targets = read_targets(place(torch.from_numpy(y)))
+        tensors = weighted(place(X), targets, place(torch.from_numpy(weights)), place(X), device)[:3]
         kept = [
             like(place(X), place(X)),
             of_dtype(place(X), float_dtypes(place(X))[1]),
-            stacked(place(torch.from_numpy(y)), torch.from_numpy(y)),
-            unlabelled(place(torch.from_numpy(y))),
+            targets.stacked(read_targets(torch.from_numpy(y))).values,
+            targets.labelled(),
         ]
         assert resolve_device("auto", place(X)) == resolve_device(device) == device
         assert not holds_integers(place(X))
         assert integer_dtype(place(X)) == torch.int64
-    return tensors, kept, counted(place(X), y, weights, X.numpy(), device)[::2]
+    return tensors, kept, weighted(place(X), read_targets(y, device), weights, X.numpy(), device).weights
 
 
 # --- the table
@@ -565,7 +573,6 @@ ELSEWHERE = {"_data", "_training", "_hraml", "_drml", "linear", "deep", "drml", 
 EXCUSED = {
     "_smallest.<locals>.<lambda>": "numpy is for the CPU alone",
     "Mahalanobis": "a function of numpy arrays",
-    "check_supervision": "looks at arrays as they come",
     "_namespace": "of arrays that are neither numpy's nor torch's",
 }
 """Functions, or classes with all of theirs, that need not be in the table, and why not."""

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from skrelmetric._alignment.loss import AllPairs
+from skrelmetric._alignment.loss import AllPairs, Distance, RelationMoments, pair_loss
+from skrelmetric._alignment.problem import Problem
+from skrelmetric._data.samples import Samples
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
 from skrelmetric.relations import make_relation
 
@@ -37,8 +39,17 @@ def problem(rng, n, d, relation="l1"):
 
 def solved(Z, G, p, alpha):
     head = RidgeHead(alpha)
-    head.solve(torch.from_numpy(Z), G, torch.from_numpy(p))
+    head.solve(Problem.of(Samples(torch.from_numpy(Z), torch.from_numpy(p)), G))
     return head
+
+
+def loss_under(head, Z, G, p):
+    """Loss of features under a head, and its gradient by them."""
+    Z, p, moments = torch.as_tensor(Z), torch.as_tensor(p), RelationMoments.of(G, torch.as_tensor(p))
+    pairs, distance = AllPairs(G, p, moments), Distance(head.M.detach(), float(head.offset.detach()), Z.mean(0))
+    everything = slice(0, len(Z))
+    loss = pair_loss(pairs.sums([(everything, Z)], distance), distance, G, moments)
+    return loss, pairs.gradient(everything, Z, distance, loss)
 
 
 def psd_part(M):
@@ -64,9 +75,8 @@ class TestRidge:
         assert head.M.dtype == torch.float64
         np.testing.assert_allclose(head.M, M, atol=1e-8 * np.abs(M).max())
         assert float(head.offset) == pytest.approx(b, abs=1e-8)
-        sums = AllPairs(G, torch.from_numpy(p)).of(head.M, float(head.offset))
-        sums.add(torch.from_numpy(Z), slice(0, n))
-        assert sums.loss().value + head.penalty(sums.variance)[0] == pytest.approx(minimum, rel=1e-8, abs=1e-12)
+        loss, _ = loss_under(head, Z, G, p)
+        assert loss.value + head.penalty(loss.variance)[0] == pytest.approx(minimum, rel=1e-8, abs=1e-12)
 
     @pytest.mark.parametrize("alpha", [0.01, 1.0])
     @pytest.mark.parametrize("relation", ["l1", "hamming"])
@@ -75,12 +85,9 @@ class TestRidge:
         Z, G, p = problem(rng, n, d, relation)
         matrix, weights = G.block(EVERYTHING, EVERYTHING).numpy(), torch.from_numpy(p)
         head = solved(Z, G, p, alpha)
-        sums = AllPairs(G, weights).of(head.M, float(head.offset))
-        sums.add(torch.from_numpy(Z), slice(0, n))
-        sums.loss()
-        gradient = sums.gradient(torch.from_numpy(Z), slice(0, n))
-        _, pull = head.penalty(sums.variance)
-        penalty = pull * weights[:, None] * (torch.from_numpy(Z) - sums.mean)
+        loss, gradient = loss_under(head, Z, G, p)
+        _, pull = head.penalty(loss.variance)
+        penalty = pull * weights[:, None] * (torch.from_numpy(Z) - loss.mean)
         assert penalty.abs().max() > 1e-4 * gradient.abs().max()  # or the test would not see it
         step, expected = 1e-4, np.empty_like(Z)
         for place in np.ndindex(Z.shape):
@@ -109,7 +116,7 @@ class TestRidge:
     def test_float32_features(self, rng):
         Z, G, p = problem(rng, 60, 4)
         head = RidgeHead(0.3)
-        head.solve(torch.from_numpy(Z).to(torch.float32), G, torch.from_numpy(p))
+        head.solve(Problem.of(Samples(torch.from_numpy(Z).to(torch.float32), torch.from_numpy(p)), G))
         M = solved(Z, G, p, 0.3).M
         assert head.M.dtype == torch.float64
         np.testing.assert_allclose(head.M, M, atol=1e-5 * float(M.abs().max()))
@@ -201,9 +208,7 @@ class TestLinear:
     def test_nothing_is_trained_without_a_scale(self, rng):
         Z, G, p = problem(rng, 9, 3)
         head = LinearHead(3, learn_scale=False, device=CPU)
-        sums = AllPairs(G, torch.from_numpy(p)).of(head.M, float(head.offset))
-        sums.add(torch.from_numpy(Z), slice(0, 9))
-        head.accept(sums.loss())
+        head.backward(loss_under(head, Z, G, p)[0])
         assert not any(parameter.requires_grad for parameter in head.parameters())
         assert all(parameter.grad is None for parameter in head.parameters())
         assert not head.M.requires_grad
@@ -220,9 +225,7 @@ class TestLinear:
         D = a.exp() * differences.square().sum(-1)
         (torch.outer(p, p) * (D + b - G.block(EVERYTHING, EVERYTHING)).square()).sum().div(2).backward()
 
-        sums = AllPairs(G, p).of(head.M.detach(), float(head.offset.detach()))
-        sums.add(Z, slice(0, 15))
-        head.accept(sums.loss())
+        head.backward(loss_under(head, Z, G, p)[0])
         assert {name for name, _ in head.named_parameters()} == {"log_scale", "shift"}
         torch.testing.assert_close(head.log_scale.grad, a.grad, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(head.shift.grad, b.grad, rtol=1e-10, atol=1e-12)

@@ -39,16 +39,12 @@ def targets(rng, name, n, missing=0.0):
 
 
 def by_pairs(y, levels):
-    """The relation from its words: in one gap 1/3 - 2.4 x y of its width for places x, y, elsewhere the difference."""
+    """The relation from its words: 0 within a cell, elsewhere the difference."""
     G = np.zeros((len(y), len(y)))
-    for column, (values, _, _) in zip(y.T, levels, strict=True):
-        gap = [-1 if np.isnan(t) or t in values else int(np.flatnonzero(values < t)[-1]) for t in column]
+    for column, (values, _) in zip(y.T, levels, strict=True):
+        cell = [-1 if np.isnan(t) else int(np.flatnonzero(values >= t)[0]) for t in column]
         for i, j in np.argwhere(~np.isnan(column)[:, None] & ~np.isnan(column)):
-            if gap[i] == gap[j] >= 0:
-                low, high = values[gap[i]], values[gap[i] + 1]
-                place, other = (column[[i, j]] - low) / (high - low) - 0.5
-                G[i, j] += (high - low) * (1 / 3 - 2.4 * place * other)
-            else:
+            if cell[i] != cell[j]:
                 G[i, j] += abs(column[i] - column[j])
     return G
 
@@ -56,10 +52,10 @@ def by_pairs(y, levels):
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_products_are_those_of_the_definition(name, missing, rng, monkeypatch):
-    monkeypatch.setattr(_reals, "_MOST_LEVELS", 12)
+    monkeypatch.setattr(_reals, "_MOST_CELLS", 12)
     y = targets(rng, name, 90, missing)
     _, G = operators(y)
-    assert not any(level.complete for level in levels_of(y))
+    assert all(len(level.values) < len(np.unique(column)) for level, column in zip(levels_of(y), y.T, strict=True))
     expected = by_pairs(y, levels_of(y))
     V = rng.standard_normal((90, 3))
     tolerance = 1e-12 * np.abs(expected).max() * 90
@@ -98,21 +94,20 @@ def test_errors_fall_with_the_square_of_the_levels(name, rng, monkeypatch):
     Z /= Z.std(0)
     p = p.to(torch.float64)
     for most in (64, 512):
-        monkeypatch.setattr(_reals, "_MOST_LEVELS", most)
+        monkeypatch.setattr(_reals, "_MOST_CELLS", most)
         exact, by_levels = (G.quadratic(Z, p) for G in operators(y))
         errors.append(float((by_levels - exact).abs().max() / exact.abs().max()))
-    assert errors[0] < 10 / 64**2
-    assert errors[1] < 1.5 / 512**2
+    assert errors[0] < 40 / 64**2
+    assert errors[1] < 40 / 512**2
 
 
 def test_levels_are_few_and_hold_the_ends_and_what_many_share(rng, monkeypatch):
-    monkeypatch.setattr(_reals, "_MOST_LEVELS", 50)
+    monkeypatch.setattr(_reals, "_MOST_CELLS", 50)
     y = np.where(rng.random(5000) < 0.1, 0.25, rng.standard_cauchy(5000))
     (levels,) = levels_of(y[:, None], n_parts=40)
     assert len(levels.values) <= 50
-    assert not levels.complete
     assert (np.diff(levels.values) > 0).all()
-    assert [levels.values[0], levels.values[-1]] == [y.min(), y.max()]
+    assert levels.values[-1] == y.max()
     assert 0.25 in levels.values
     assert levels.counts.sum() == 5000
 
@@ -128,7 +123,7 @@ def test_targets_without_differences(y):
 
 def test_sums_of_many_values_do_not_grow(rng):
     sizes = [len(G.collect(torch.zeros((n, 1)))) for n in (30_000, 90_000) for _, G in [operators(rng.random((n, 1)))]]
-    assert max(sizes) < 3 * 2**13
+    assert max(sizes) <= 2 * 3 * 2**12 + 2
     assert sizes[1] < 1.1 * sizes[0]
 
 
@@ -139,5 +134,5 @@ def test_a_fit_in_chunks_is_that_in_memory(rng):
     found = RAMLLinear(tol=1e-12).fit(Chunks.of(X, y, chunk_size=7000))
     scale = np.abs(expected.get_mahalanobis_matrix()).max()
     np.testing.assert_allclose(
-        found.get_mahalanobis_matrix(), expected.get_mahalanobis_matrix(), rtol=0, atol=1e-8 * scale
+        found.get_mahalanobis_matrix(), expected.get_mahalanobis_matrix(), rtol=0, atol=1e-7 * scale
     )

@@ -196,7 +196,7 @@ def test_estimators_keep_to_working_memory(rng):
     copies = X.nbytes + queries.nbytes + 4000 * 10 * 8  # of samples, and the neighbours found
     with config_context(working_memory=4):
         for model, y in ((MLkNN(), Y), (AAKNN(10), D)):
-            assert peak_of(lambda model=model, y=y: model.fit(X, y)._Y) < 4 * MIB + copies
+            assert peak_of(lambda model=model, y=y: model.fit(X, y)._neighbours) < 4 * MIB + copies
             assert peak_of(lambda model=model: model.predict(queries)) < 4 * MIB + copies
 
 
@@ -262,7 +262,7 @@ def test_host_samples_are_searched_on_the_device(data, metric, kind, cuda, place
             assert isinstance(predicted, np.ndarray)
             np.testing.assert_allclose(predicted, getattr(here, method)(queries), atol=1e-12)
         assert set(places) == {"cuda"}
-        assert not any(isinstance(value, torch.Tensor) for value in vars(there._search).values())
+        assert not any(isinstance(value, torch.Tensor) for value in vars(there._neighbours.search).values())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -298,7 +298,7 @@ def test_the_cpu_is_scikit_learns(device, places, rng):
     X, queries = continuous(rng, 50, 10)
     for model in (MLkNN(3, device=device), AAKNN(3, device=device)):
         model.fit(X, label_sets(rng, X)).predict(queries)
-        assert isinstance(model._search, NeighbourSearch)
+        assert isinstance(model._neighbours.search, NeighbourSearch)
     assert not places
 
 
@@ -386,7 +386,7 @@ def test_approximate_search_in_a_pipeline(index, least_recall):
     exact = make_pipeline(StandardScaler(), RAMLLinear(), MLkNN()).fit(X, Y)
     graph, embedded = model[:-1].transform(queries), exact[:-1].transform(queries)
     found = NeighbourSearch(graph[[]], metric="precomputed").nearest(graph.astype(float), 10)
-    nearest = exact[-1]._search.nearest(embedded, 10)
+    nearest = exact[-1]._neighbours.search.nearest(embedded, 10)
     recall = np.mean([np.isin(a, b).mean() for a, b in zip(found, nearest, strict=True)])
     assert recall >= least_recall
     assert np.abs(model.predict_proba(queries) - exact.predict_proba(queries)).mean() < 0.02

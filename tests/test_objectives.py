@@ -10,10 +10,14 @@ from scipy import sparse
 from torch import nn
 
 from skrelmetric._alignment.loss import sampled_pairs
+from skrelmetric._alignment.problem import Related
+from skrelmetric._data.partitions import InMemory
+from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
-from skrelmetric._hraml.objective import AlignmentInMemory, Schedule
+from skrelmetric._hraml.objective import Objective, Schedule
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric._training.encode import Part, dtype_of, embed
+from skrelmetric._training.encode import dtype_of, embed
+from skrelmetric._training.subsets import Subsets
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -80,10 +84,20 @@ def uniform(n):
     return torch.full((n,), 1 / n, dtype=torch.float64)
 
 
-def part_of(X, p=None, first_place=0):
-    n = X.shape[0]
+def subset_of(X, p=None):
     X = X if sparse.issparse(X) else as_tensor(X)
-    return Part(X, None, uniform(n) if p is None else torch.as_tensor(p), torch.arange(first_place, first_place + n))
+    return Subset(X, None, uniform(X.shape[0]) if p is None else torch.as_tensor(p), None)
+
+
+def objective_of(encoder, head, samples, G, n_components=WIDTH, **options):
+    subsets = Subsets(InMemory([Related(samples, lambda: G)]), samples.n_samples, G)
+    return Objective(encoder, head, subsets, WIDTH, n_components, schedule(**options))
+
+
+def all_of(alignment):
+    """Samples of an objective, and the matrix of their relation."""
+    only = alignment.samples.partitions.only
+    return only.samples, only.G.block(EVERYTHING, EVERYTHING)
 
 
 def linear_head(*, learn_scale=False, log_scale=0.0, shift=0.0):
@@ -99,9 +113,8 @@ def scaled_head():
 
 def alignment_of(rng, n=21, *, encoder=None, head=None, relation="hamming", **options):
     X, y = rng.standard_normal((n, 4)), TARGETS[relation](rng, n)
-    part = part_of(X, rng.dirichlet(np.full(n, 5.0)))
-    G = make_relation(y, relation)
-    return AlignmentInMemory(encoder or Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
+    samples = subset_of(X, rng.dirichlet(np.full(n, 5.0)))
+    return objective_of(encoder or Encoder(), head or linear_head(), samples, make_relation(y, relation), **options)
 
 
 def epoch_of(alignment, epoch=0):
@@ -132,10 +145,11 @@ def least_over_metrics(z, G, p, alpha):
 
 def loss_of_step(alignment, x, mask):
     """Loss over all pairs of the samples of a step, which are found among all; its constant is that of all samples."""
-    where = (x[:, None] == alignment.part.X).all(-1).nonzero()[:, 1]
+    samples, everything = all_of(alignment)
+    where = (x[:, None] == samples.X).all(-1).nonzero()[:, 1]
     assert len(where) == len(x)
-    p, G = alignment.part.weights[where], alignment.G.block(EVERYTHING, EVERYTHING)[where][:, where]
-    p, everything, weights = p / p.sum(), alignment.G.block(EVERYTHING, EVERYTHING), alignment.part.weights
+    p, G, weights = samples.weights[where], everything[where][:, where], samples.weights
+    p = p / p.sum()
     constant = weights @ everything.square() @ weights - p @ G.square() @ p
     return all_pairs(alignment.encoder.features(x, mask), G, p, IDENTITY, 0.0) + constant / 2
 
@@ -152,8 +166,7 @@ class TestAllPairs:
     def test_gradient_is_that_of_the_explicit_loss(self, relation, head, weight_decay, rng):
         alignment = alignment_of(rng, head=head(), relation=relation, weight_decay=weight_decay)
         value, (gradients,) = epoch_of(alignment)
-        encoder, head, part = alignment.encoder, alignment.head, alignment.part
-        G = alignment.G.block(EVERYTHING, EVERYTHING).to(torch.float64)
+        encoder, head, (part, G) = alignment.encoder, alignment.head, all_of(alignment)
         loss = all_pairs(encoder(part.X), G, part.weights, head.log_scale.exp() * IDENTITY, head.shift)
         loss = loss + weight_decay * sum(theta.square().sum() for theta in encoder.parameters())
         trained = [theta for theta in alignment.parameters() if theta.requires_grad]
@@ -166,8 +179,7 @@ class TestAllPairs:
     def test_gradient_under_the_exact_head_is_that_of_the_least_loss(self, relation, alpha, rng):
         alignment = alignment_of(rng, n=14, head=RidgeHead(alpha), relation=relation)
         value, (gradients,) = epoch_of(alignment)
-        encoder, part = alignment.encoder, alignment.part
-        G = alignment.G.block(EVERYTHING, EVERYTHING).to(torch.float64)
+        encoder, (part, G) = alignment.encoder, all_of(alignment)
         loss = least_over_metrics(encoder(part.X), G, part.weights, alpha)
         assert value == pytest.approx(float(loss.detach()), rel=1e-8)
         expected = torch.autograd.grad(loss, [*encoder.parameters()])
@@ -226,9 +238,9 @@ class TestAllPairs:
     @pytest.mark.parametrize("n", [2, 3, 5, 8, 9, 11, 16, 23])
     def test_batches_partition_the_samples(self, n, batch_size, rng):
         encoder = Encoder()
-        part = part_of(np.arange(4.0 * n).reshape(n, 4))
+        part = subset_of(np.arange(4.0 * n).reshape(n, 4))
         G = make_relation(rng.integers(0, 2, n))
-        alignment = AlignmentInMemory(encoder, linear_head(), part, G, WIDTH, schedule(batch_size=batch_size))
+        alignment = objective_of(encoder, linear_head(), part, G, batch_size=batch_size)
         orders = []
         for epoch in range(3):
             encoder.seen.clear()
@@ -238,11 +250,10 @@ class TestAllPairs:
             assert torch.equal(torch.cat(batches).sort().values, torch.arange(n))
             assert min(sizes) >= 2
             assert max(sizes) - min(sizes) <= 1
-            orders.append(torch.cat(batches).tolist())
-        if 8 < n > batch_size:
+            orders.append(batches)
+        if 8 < n > batch_size:  # other samples in each batch
+            orders = [{tuple(batch.tolist()) for batch in batches} for batches in orders]
             assert orders[0] != orders[1] != orders[2]
-        if batch_size >= n:
-            assert orders == [[*range(n)]] * 3
 
     def test_the_loss_of_an_epoch_is_the_mean_by_samples(self, rng):
         alignment = alignment_of(rng, n=23, batch_size=3)
@@ -272,11 +283,11 @@ class TestDrawnPairs:
         """An alignment whose features are the samples, which are their own places."""
         encoder = nn.Linear(WIDTH, WIDTH, bias=False).double()
         nn.init.eye_(encoder.weight)
-        part = part_of(np.repeat(np.arange(5.0)[:, None], WIDTH, axis=1), np.array([0.1, 0.4, 0.2, 0.25, 0.05]))
+        part = subset_of(np.repeat(np.arange(5.0)[:, None], WIDTH, axis=1), np.array([0.1, 0.4, 0.2, 0.25, 0.05]))
         G = make_relation(rng.dirichlet(np.ones(4), 5))
 
         def alignment(**options):
-            return AlignmentInMemory(encoder, linear_head(), part, G, WIDTH, schedule(**options))
+            return objective_of(encoder, linear_head(), part, G, **options)
 
         return alignment
 
@@ -285,8 +296,8 @@ class TestDrawnPairs:
         alignment = telling(n_pairs=n_pairs)
         epoch_of(alignment)
         ((first, second, relations),) = drawn
-        p = alignment.part.weights.numpy()
-        G = alignment.G.block(EVERYTHING, EVERYTHING).numpy()
+        samples, G = all_of(alignment)
+        p, G = samples.weights.numpy(), G.numpy()
         counts = Counter(zip(first, second, strict=True))
         for i in range(5):
             for j in range(5):
@@ -321,8 +332,9 @@ class TestDrawnPairs:
             rng, n=9, head=head, n_pairs=40, hard_fraction=hard_fraction, weight_decay=weight_decay, relation="l1"
         )
         value, (gradients,) = epoch_of(alignment)
-        i, j = np.random.default_rng([5, 0]).choice(9, size=(2, 40), p=alignment.part.weights.numpy())
-        z, G = alignment.encoder(alignment.part.X), alignment.G.block(EVERYTHING, EVERYTHING)
+        samples, G = all_of(alignment)
+        i, j = np.random.default_rng([5, 0]).choice(9, size=(2, 40), p=samples.weights.numpy())
+        z = alignment.encoder(samples.X)
         D = head.log_scale.exp() * (z[i] - z[j]).square().sum(1)
         errors = (D + head.shift - G[i, j]).square()
         hardest = errors.argsort(descending=True)[: round(40 * hard_fraction)]
@@ -338,7 +350,7 @@ class TestDrawnPairs:
 
     def test_the_mean_loss_is_that_of_all_pairs(self, rng):
         alignment = alignment_of(rng, n_pairs=200_000)
-        part, G = alignment.part, alignment.G.block(EVERYTHING, EVERYTHING).double()
+        part, G = all_of(alignment)
         expected = all_pairs(alignment.encoder(part.X).detach(), G, part.weights, IDENTITY, 0.0)
         assert epoch_of(alignment)[0] == pytest.approx(float(expected), rel=0.03)
 
@@ -378,10 +390,10 @@ class TestEpoch:
     def test_training_lowers_the_loss(self, head, options, rng):
         alignment = alignment_of(rng, head=head(), **options)
         optimizer = torch.optim.Adam(alignment.parameters(), lr=0.03)
-        before = alignment.alignment_error(alignment.part)
+        before = alignment.alignment_error(alignment.samples)
         for epoch in range(20):
             alignment.run_epoch(epoch, optimizer)
-        assert alignment.alignment_error(alignment.part) < 0.9 * before
+        assert alignment.alignment_error(alignment.samples) < 0.9 * before
 
 
 def test_lbfgs_trains_to_a_stationary_point(rng):
@@ -400,21 +412,23 @@ def test_features_are_found_again_after_an_epoch_and_for_other_samples(rng):
     features = alignment.features()
     assert alignment.features() is features
     alignment.run_epoch(0, torch.optim.SGD(alignment.parameters(), lr=0.1))
-    assert not torch.equal(alignment.features(), features)
-    places = torch.tensor([3, 8, 20, 2])
-    alignment.attend(alignment.part.some(places))
-    torch.testing.assert_close(alignment.features(), alignment.encoder(alignment.part.X[places]).detach())
+    assert not torch.equal(alignment.features().only.Z, features.only.Z)
+    places = torch.tensor([2, 3, 8, 20])
+    X = alignment.samples.partitions.only.samples.X
+    alignment.attend(alignment.samples.among(places))
+    torch.testing.assert_close(alignment.features().only.Z, alignment.encoder(X[places]).detach())
 
 
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 2}, {"batch_size": 4}])
 def test_other_samples_are_trained_as_if_there_were_no_others(options, rng):
     alignment = alignment_of(rng, relation="l1", **options)
     epoch_of(alignment)
-    X, places = alignment.part.X, torch.tensor([3, 8, 20, 2])
-    alignment.attend(alignment.part.some(places))
+    (samples, G), places = all_of(alignment), torch.tensor([2, 3, 8, 20])
+    X, G = samples.X, G[places][:, places]
+    alignment.attend(alignment.samples.among(places))
     value, _ = epoch_of(alignment)
-    p = alignment.part.weights
-    G = alignment.G.block(EVERYTHING, EVERYTHING)[places][:, places]
+    p = alignment.samples.partitions.only.samples.weights
+    assert float(p.sum()) == pytest.approx(1)
     expected = all_pairs(alignment.encoder(X[places]).detach(), G, p, IDENTITY, 0.0)
     assert value == pytest.approx(float(expected), rel=1e-12)
 
@@ -432,12 +446,12 @@ class TestCriteria:
 
         def alignment(head, n_train, n_components=WIDTH):
             n = n_train + 12
-            p = rng.dirichlet(np.full(n, 5.0))
-            whole = part_of(rng.standard_normal((n, 4)), p)
-            order = torch.from_numpy(rng.permutation(n))
-            training, validation = whole.some(order[:n_train]), whole.some(order[n_train:])
+            samples = subset_of(rng.standard_normal((n, 4)), rng.dirichlet(np.full(n, 5.0)))
             G = make_relation(TARGETS["l1"](rng, n), "l1")
-            return AlignmentInMemory(Encoder(), head, training, G, n_components, schedule()), validation
+            alignment = objective_of(Encoder(), head, samples, G, n_components)
+            whole, order = alignment.samples, torch.from_numpy(rng.permutation(n))
+            alignment.attend(whole.among(order[:n_train].sort().values))
+            return alignment, whole.among(order[n_train:].sort().values), (samples, G)
 
         return alignment
 
@@ -446,19 +460,20 @@ class TestCriteria:
     @pytest.mark.parametrize("n_components", [1, WIDTH])
     @pytest.mark.parametrize("exact", [False, True])
     def test_neighbour_error_is_that_of_brute_force(self, exact, n_components, n_train, n_judged, split, monkeypatch):
-        monkeypatch.setattr("skrelmetric._hraml.objective.N_JUDGED", n_judged)
+        monkeypatch.setattr("skrelmetric._training.validation.N_JUDGED", n_judged)
         head = RidgeHead(0.1) if exact else linear_head(learn_scale=True, log_scale=0.5)
-        alignment, validation = split(head, n_train, n_components)
+        alignment, validation, (samples, G) = split(head, n_train, n_components)
         actual = alignment.neighbour_error(validation)
         with torch.no_grad():
-            z = alignment.encoder(validation.X).numpy()
+            z = alignment.encoder(samples.X).numpy()
         # The features of a linear head are the embedding, of any dimension.
         L = strongest_factor(head.M.detach().numpy(), n_components if exact else WIDTH)
-        G = alignment.G.block(EVERYTHING, EVERYTHING).numpy()
-        training = alignment.part.places.tolist()
+        G = G.block(EVERYTHING, EVERYTHING).numpy()
+        training, judged = (subsets.partitions.only.samples for subsets in (alignment.samples, validation))
+        training = training.rows.tolist()
         total = weight = 0.0
         every = -(-12 // n_judged)  # third of the twelve, or all
-        for i, w in list(zip(validation.places.tolist(), validation.weights.tolist(), strict=True))[::every]:
+        for i, w in list(zip(judged.rows.tolist(), judged.weights.tolist(), strict=True))[::every]:
             nearest = sorted(training, key=lambda j: float(np.sum((L @ (z[i] - z[j])) ** 2)))[:10]
             total += w * np.mean([G[i, j] for j in nearest])
             weight += w
@@ -466,16 +481,17 @@ class TestCriteria:
 
     @pytest.mark.parametrize("head", [scaled_head, lambda: RidgeHead(0.1)], ids=["linear", "ridge"])
     def test_alignment_error_is_that_of_explicit_pairs(self, head, split):
-        alignment, validation = split(head(), 30)
+        alignment, validation, (samples, G) = split(head(), 30)
         actual = alignment.alignment_error(validation)
-        z, where = alignment.encoder(validation.X).detach()[validation.places], validation.places
-        G = alignment.G.block(EVERYTHING, EVERYTHING)[where][:, where]
+        judged = validation.partitions.only.samples
+        z, where = alignment.encoder(samples.X).detach()[judged.rows], judged.rows
+        G = G.block(EVERYTHING, EVERYTHING)[where][:, where]
         M, b = alignment.head.M.detach(), float(alignment.head.offset.detach())
-        assert actual == pytest.approx(float(all_pairs(z, G, validation.weights, M, b)), rel=1e-10)
+        assert actual == pytest.approx(float(all_pairs(z, G, judged.weights, M, b)), rel=1e-10)
 
     @pytest.mark.parametrize("criterion", ["neighbour_error", "alignment_error"])
     def test_judging_changes_nothing(self, criterion, split):
-        alignment, validation = split(linear_head(), 30)
+        alignment, validation, _ = split(linear_head(), 30)
         value, steps = epoch_of(alignment)
         first, second = (getattr(alignment, criterion)(validation) for _ in "ab")
         again, steps_again = epoch_of(alignment)
@@ -484,7 +500,7 @@ class TestCriteria:
         assert_close(steps_again[0], steps[0], 0.0)
 
 
-class TestPart:
+class TestSubset:
     """Rows are read as they are asked for, whatever they are stored in."""
 
     X = np.arange(24.0).reshape(6, 4) * (np.arange(4) % 2)
@@ -506,7 +522,7 @@ class TestPart:
     def test_read(self, kind, dtype, rows, some):
         stored = self.STORED[kind]
         n = 6 if rows is None else len(rows)
-        part = Part(stored, None if rows is None else torch.tensor(rows), uniform(n), torch.arange(n))
+        part = Subset(stored, None if rows is None else torch.tensor(rows), uniform(n), None)
         read = part.read(some, dtype)
         index = np.arange(6) if rows is None else np.array(rows)
         expected = self.X[index[some if isinstance(some, slice) else some.numpy()]]
@@ -515,7 +531,7 @@ class TestPart:
 
     @pytest.mark.parametrize("kind", STORED)
     def test_dtype_and_example(self, kind):
-        part = Part(self.STORED[kind], None, uniform(6), torch.arange(6))
+        part = Subset(self.STORED[kind], None, uniform(6), None)
         assert part.float_dtype == (torch.float64 if kind in ("tensor", "csr", "images") else torch.float32)
         example = part.example()
         assert example.shape == (2, *part.X.shape[1:])
@@ -524,19 +540,16 @@ class TestPart:
 
     def test_some_of_some(self, rng):
         p = torch.from_numpy(rng.dirichlet(np.ones(6)))
-        whole = Part(self.STORED["csr"], None, p, torch.arange(10, 16))
-        part = whole.some(torch.tensor([4, 1, 5, 0])).some(torch.tensor([3, 0, 1]))
-        assert part.n_samples == 3
-        assert part.places.tolist() == [10, 14, 11]
-        torch.testing.assert_close(part.weights, p[[0, 4, 1]] / p[[0, 4, 1]].sum())
+        whole = Subset(self.STORED["csr"], None, p, None)
+        part = whole.some(torch.tensor([4, 1, 5, 0])).some(torch.tensor([3, 0, 1]), factor=2.0, start=7)
+        assert (part.n_samples, part.start) == (3, 7)
+        torch.testing.assert_close(part.weights, 2 * p[[0, 4, 1]])
         np.testing.assert_array_equal(part.read(EVERYTHING, torch.float64), self.X[[0, 4, 1]])
 
     def test_whole_numbers_reach_an_embedding(self, rng):
-        part = part_of(rng.integers(0, 7, (9, 3)))
+        part = subset_of(rng.integers(0, 7, (9, 3)))
         encoder = nn.Sequential(nn.Embedding(7, 1), nn.Flatten())
-        alignment = AlignmentInMemory(
-            encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)), WIDTH, schedule()
-        )
+        alignment = objective_of(encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)))
         value, (gradients,) = epoch_of(alignment)
         assert np.isfinite(value)
         assert gradients[0].any()
@@ -544,10 +557,8 @@ class TestPart:
     @pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
     def test_sparse_samples_train_as_dense_ones(self, options, rng):
         X, G = rng.standard_normal((13, 4)) * (rng.random((13, 4)) < 0.4), make_relation(rng.integers(0, 3, 13))
-        parts = part_of(X), part_of(sparse.csr_array(X))
-        alignments = [
-            AlignmentInMemory(Encoder(), RidgeHead(1.0), part, G, WIDTH, schedule(**options)) for part in parts
-        ]
+        parts = subset_of(X), subset_of(sparse.csr_array(X))
+        alignments = [objective_of(Encoder(), RidgeHead(1.0), part, G, **options) for part in parts]
         (value, steps), (sparse_value, sparse_steps) = map(epoch_of, alignments)
         assert sparse_value == pytest.approx(value, rel=1e-12)
         for expected, actual in zip(steps, sparse_steps, strict=True):
@@ -577,10 +588,10 @@ class TestMemoryMap:
         G = make_relation(rng.integers(0, 3, 500))
 
         def alignment(head=None, **options):
-            part = part_of(X)
+            part = subset_of(X)
             assert part.X.data_ptr() == X.ctypes.data
             part = part._replace(X=part.X.as_subclass(Watched))
-            return AlignmentInMemory(Encoder(), head or linear_head(), part, G, WIDTH, schedule(**options))
+            return objective_of(Encoder(), head or linear_head(), part, G, **options)
 
         return alignment
 
@@ -606,8 +617,8 @@ class TestMemoryMap:
     def test_judging_reads_chunks(self, alignment, sizes, monkeypatch):
         monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", 100)
         alignment = alignment()
-        alignment.neighbour_error(alignment.part)
-        alignment.alignment_error(alignment.part)
+        alignment.neighbour_error(alignment.samples)
+        alignment.alignment_error(alignment.samples)
         assert max(sizes) == 100
 
 
@@ -653,7 +664,7 @@ def test_training_an_encoder_that_returns_no_features_is_an_error(options, what,
 @pytest.mark.parametrize("what", WRONG)
 def test_embedding_by_an_encoder_that_returns_no_features_is_an_error(what, rng):
     with wrong(what):
-        embed(Returning(WRONG[what]), part_of(rng.standard_normal((9, 4))), torch.float64)
+        embed(Returning(WRONG[what]), subset_of(rng.standard_normal((9, 4))), torch.float64)
 
 
 def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
@@ -662,7 +673,7 @@ def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
     expected = encoder.features(torch.from_numpy(X), 1.0).detach()
     for chunk in (1, 3, 10, 99):
         monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", chunk)
-        z = embed(encoder.train(), part_of(X), torch.float64)
+        z = embed(encoder.train(), subset_of(X), torch.float64)
         torch.testing.assert_close(z, expected)
         assert not z.requires_grad
     assert not encoder.training

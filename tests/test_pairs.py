@@ -4,8 +4,9 @@ import torch
 from scipy.optimize import minimize
 from sklearn.utils import check_random_state
 
-from skrelmetric._alignment.problem import Whole
-from skrelmetric._alignment.ridge import normal_equations, principal_coordinates, ridge
+from skrelmetric._alignment.coordinates import principal_coordinates
+from skrelmetric._alignment.problem import Problem
+from skrelmetric._alignment.ridge import normal_equations, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, sample_pairs, support_vectors
 from skrelmetric._data.samples import Samples
 from skrelmetric.relations import make_relation
@@ -19,7 +20,7 @@ def problem(rng):
 
 
 def all_pairs(samples, G):
-    return PairSample(principal_coordinates(Whole(samples, G)), G, *sample_pairs(15, 10**6, check_random_state(0)))
+    return PairSample(principal_coordinates(Problem.of(samples, G)), G, *sample_pairs(15, 10**6, check_random_state(0)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 57])
@@ -47,8 +48,8 @@ def test_pairs_hold_differences_relations_and_weights(problem):
     samples, G = problem
     pairs = all_pairs(samples, G)
     i, j = sample_pairs(15, 10**6, check_random_state(0))
-    coordinates = principal_coordinates(Whole(samples, G))
-    Z = samples[:] @ coordinates.rotation if coordinates.rotation is not None else coordinates.samples[:]
+    coordinates = principal_coordinates(Problem.of(samples, G))
+    Z = samples[:] @ coordinates.rotation if coordinates.rotation is not None else coordinates.problem.samples[:]
     np.testing.assert_allclose(pairs.differences, Z[i] - Z[j], atol=1e-12)
     np.testing.assert_allclose(pairs.relations, G.block(slice(None), slice(None)).numpy()[i, j], atol=1e-12)
     p = samples.weights.numpy()
@@ -58,7 +59,7 @@ def test_pairs_hold_differences_relations_and_weights(problem):
 
 @pytest.mark.parametrize("alpha", [0.01, 1.0])
 def test_kernel_ridge_on_all_pairs_is_the_exact_ridge(problem, alpha):
-    exact = ridge(normal_equations(Whole(*problem), alpha), max_iter=1000, tol=1e-12)
+    exact = ridge(normal_equations(Problem.of(*problem), alpha), max_iter=1000, tol=1e-12)
     dual = kernel_ridge(all_pairs(*problem), alpha)
     np.testing.assert_allclose(dual.M, exact.M, atol=1e-8)
     assert float(dual.offset) == pytest.approx(float(exact.offset), rel=1e-9)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skrelmetric._alignment.loss import AllPairs, sampled_pairs
+from skrelmetric._alignment.loss import AllPairs, Distance, PairSums, RelationMoments, pair_loss, sampled_pairs
 from skrelmetric.relations import make_relation
 
 EVERYTHING = slice(None)
@@ -33,11 +33,11 @@ def actual_of(z, G, p, M, b, chunk_size=None):
     n = len(z)
     starts = [*range(0, n, chunk_size or n), n]
     chunks = [slice(*ends) for ends in pairwise(starts)]
-    sums = AllPairs(G, p).of(M, b)
-    for chunk in chunks:
-        sums.add(z[chunk], chunk)
-    loss = sums.loss()
-    return tuple(loss), np.vstack([sums.gradient(z[chunk], chunk) for chunk in chunks])
+    moments = RelationMoments.of(G, p)
+    pairs, distance = AllPairs(G, p, moments), Distance(M, b, z[chunks[0]].mean(0).to(torch.float64))
+    sums = pairs.sums(((chunk, z[chunk]) for chunk in chunks), distance)
+    loss = pair_loss(sums, distance, G, moments)
+    return loss[:3], np.vstack([pairs.gradient(chunk, z[chunk], distance, loss) for chunk in chunks])
 
 
 def assert_equals_explicit(z, G, p, M, b, tolerance=1e-10, chunk_size=None):
@@ -198,14 +198,34 @@ class TestAllPairs:
 
     def test_one_relation_serves_many_distances(self, rng):
         z, G, p, M, b = problem_with("l1", rng, 29, 3)
-        pairs = AllPairs(G, p)
-        sums = [pairs.of(scale * M, b) for scale in (1, -2)]
-        for each in sums:
-            each.add(z, slice(0, 29))
-        for scale, each in zip((1, -2), sums, strict=True):
-            expected, gradient = actual_of(z, G, p, scale * M, b)
-            assert each.loss() == pytest.approx(expected)
-            np.testing.assert_allclose(each.gradient(z, slice(0, 29)), gradient)
+        moments, everything = RelationMoments.of(G, p), slice(0, 29)
+        pairs = AllPairs(G, p, moments)
+        distances = [Distance(scale * M, b, z.mean(0)) for scale in (1, -2)]
+        sums = [pairs.sums([(everything, z)], distance) for distance in distances]
+        for distance, of_distance in zip(distances, sums, strict=True):
+            loss = pair_loss(of_distance, distance, G, moments)
+            expected, gradient = actual_of(z, G, p, distance.M, b)
+            assert loss[:3] == pytest.approx(expected)
+            np.testing.assert_allclose(pairs.gradient(everything, z, distance, loss), gradient)
+
+    @pytest.mark.parametrize("name", [name for name in TARGETS if name != "l1"])  # sums of which are no sums in memory
+    def test_sums_of_partitions_add_up(self, name, rng):
+        z, G, p, M, b = problem_with(name, rng, 29, 3)
+        moments, distance = RelationMoments.of(G, p), Distance(M, b, z[3])
+        partitions = [slice(0, 11), slice(11, 11), slice(11, 29)]
+        pairs = [AllPairs(G.over(G.rows[some]), p[some], moments) for some in partitions]
+        sums = [
+            each.sums([(slice(0, len(z[some])), z[some])] if len(z[some]) else [], distance)
+            for each, some in zip(pairs, partitions, strict=True)
+        ]
+        loss = pair_loss(PairSums(*map(sum, zip(*sums, strict=True))), distance, G, moments)
+        expected, gradient = actual_of(z, G, p, M, b)
+        assert loss[:3] == pytest.approx(expected)
+        found = [
+            each.gradient(slice(0, len(z[some])), z[some], distance, loss)
+            for each, some in zip(pairs, partitions, strict=True)
+        ]
+        np.testing.assert_allclose(torch.cat(found), gradient, atol=1e-12)
 
     def test_loss_has_its_minimum_over_scale_and_offset_where_its_derivatives_vanish(self, rng):
         z, G, p, M, _ = problem_with("hamming", rng, 29, 3)

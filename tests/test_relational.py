@@ -57,31 +57,31 @@ def test_one_sample_is_embedded_as_it_is_among_others(name):
     assert_allclose(torch.cat([module(x[None]).embedding for x in X]).detach(), whole, **tolerance(X))
 
 
-def fresh(width=12, n_components=8, n_features=4, **options):
+def fresh(width=12, n_components=8, n_branches=4, **options):
     return RelationalEnsemble(
-        width, n_components, n_features, torch.Generator().manual_seed(0), torch.float64, **options
+        width, n_components, n_branches, torch.Generator().manual_seed(0), torch.float64, **options
     )
 
 
 def test_embedding_starts_as_the_concatenation_of_the_nodes(rng):
     y = torch.from_numpy(rng.standard_normal((5, 12)))
-    for options in ({}, {"split_features": True}, {"n_features": 1}, {"score": "softmax"}):
+    for options in ({}, {"split_features": True}, {"n_branches": 1}, {"score": "softmax"}):
         ensemble = fresh(**options)(y)
         assert_allclose(ensemble.embedding.detach(), ensemble.nodes.flatten(1).detach())
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 2])
-@pytest.mark.parametrize("n_features", [1, 2, 8])
-def test_few_samples_and_one_feature(n_samples, n_features, rng):
-    module = fresh(n_features=n_features)
+@pytest.mark.parametrize("n_branches", [1, 2, 8])
+def test_few_samples_and_one_feature(n_samples, n_branches, rng):
+    module = fresh(n_branches=n_branches)
     y = torch.from_numpy(rng.standard_normal((n_samples, 12)))
     ensemble = module(y)
     assert ensemble.embedding.shape == (n_samples, 8)
-    assert ensemble.weights.shape == (n_samples, n_features, n_features)
+    assert ensemble.weights.shape == (n_samples, n_branches, n_branches)
     errors = module.errors(y, ensemble.nodes)
-    assert errors.shape == (n_samples, n_features)
+    assert errors.shape == (n_samples, n_branches)
     for assign in ASSIGNMENTS.values():
-        assert assign(errors.detach()).shape == (n_samples, n_features)
+        assert assign(errors.detach()).shape == (n_samples, n_branches)
     (ensemble.embedding.sum() + errors.sum()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
 
@@ -167,9 +167,9 @@ def test_balanced_assignment_of_few(n_samples):
 
 
 def test_what_cannot_be_shared_out_is_refused():
-    with pytest.raises(ValueError, match="9 components cannot be shared out among 4 features"):
+    with pytest.raises(ValueError, match="9 components cannot be shared out among 4 branches"):
         fresh(n_components=9)
-    with pytest.raises(ValueError, match="10 inputs cannot be shared out among 4 features"):
+    with pytest.raises(ValueError, match="10 inputs cannot be shared out among 4 branches"):
         fresh(width=10, split_features=True)
 
 

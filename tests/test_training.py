@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from skrelmetric._training.loop import OPTIMIZERS, Checkpoint, fingerprint, train
+from skrelmetric._training.checkpoint import Checkpoint, fingerprint
+from skrelmetric._training.loop import OPTIMIZERS, train
 
 N_EPOCHS = 8
 RATES = {"adam": 0.3, "sgd": 0.4, "lbfgs": 1.0}
@@ -382,7 +383,7 @@ def test_methods_are_told_apart_by_their_objects():
 def test_a_class_of_a_script_has_one_name_in_every_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import torch\nfrom skrelmetric._training.loop import fingerprint\n"
+        "import torch\nfrom skrelmetric._training.checkpoint import fingerprint\n"
         "class Own(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
         "print(fingerprint({'trunk': Own()}, []))\n"
     )

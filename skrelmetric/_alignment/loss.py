@@ -1,4 +1,4 @@
-"""Alignment losses: embeddings and targets -> how far distances are from relations, and the gradient.
+"""Alignment losses: how far distances of embeddings are from relations of targets, and the gradient.
 
 The loss is that of HRAML, Eq. 5, as a weighted mean and for any quadratic form M and offset b,
 
@@ -14,10 +14,11 @@ means of z, z z', q z and q under the weights p,
     dJ/dz_i = 4 p_i M (r_i z_i - h_i)
     r_i = q_i + q - 2 z_i' M m + b - g_i,    h_i = (q_i + b) m + t - 2 S M z_i - (G P Z)_i.
 
-Only sums over samples appear, so that embeddings may come in chunks: once for the sums, once more for the gradients.
+Only sums over samples appear, so that embeddings may come in chunks and in partitions: once for the sums, which add
+up, and once more for the gradients.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -26,29 +27,29 @@ from torch import Tensor
 from skrelmetric._data.samples import slices
 from skrelmetric.relations import Relation
 
-__all__ = ["AllPairs", "Moments", "PairLoss", "PairSums", "sampled_pairs"]
+__all__ = ["AllPairs", "Distance", "PairLoss", "PairSums", "RelationMoments", "pair_loss", "sampled_pairs"]
 
 
-class PairLoss(NamedTuple):
-    """Value of an alignment loss and its derivatives by scale and offset.
+class Distance(NamedTuple):
+    """Distance of embeddings, (z - z')' M (z - z') + b.
 
     Attributes
     ----------
-    value : float
-        The loss J: at least 0, but for rounding, and for a mean square of the relation that was drawn.
-    by_scale : float
-        Derivative by a factor of all squared distances, at the factor 1.
-    by_offset : float
-        Derivative by the offset b.
+    M : Tensor of shape (width, width)
+        Symmetric matrix, float64.
+    offset : float
+        Offset b between distance and relation.
+    origin : Tensor of shape (width,)
+        Point amid the embeddings, float64, that is taken out of them: the differences of large sums would lose digits.
     """
 
-    value: float
-    by_scale: float
-    by_offset: float
+    M: Tensor
+    offset: float
+    origin: Tensor
 
 
-class Moments(NamedTuple):
-    """What of an alignment loss depends on the targets alone, and is the same for all parts of the samples.
+class RelationMoments(NamedTuple):
+    """Moments of the relation of all samples, which a loss over their pairs needs of the targets.
 
     Attributes
     ----------
@@ -64,188 +65,208 @@ class Moments(NamedTuple):
     mean: float
     mean_square: float
 
+    @classmethod
+    def of(cls, G: Relation, weights: Tensor) -> "RelationMoments":
+        """Moments of a relation of samples in memory, under weights of sum 1."""
+        sums = G.collect(weights[:, None])
+        core = G.core(sums)
+        return cls(core, float((sums * core).sum()), float(G.mean_square(weights)))
+
+
+class PairSums(NamedTuple):
+    """Sums over samples of which a loss over all their pairs is made; those of several partitions are added.
+
+    Attributes
+    ----------
+    first : Tensor of shape (width,)
+        Sum of p_i z_i, for weights p and embeddings z less the origin.
+    second : Tensor of shape (width, width)
+        Sum of p_i z_i z_i'.
+    third : Tensor of shape (width,)
+        Sum of p_i q_i z_i, for the quadratic forms q_i = z_i' M z_i.
+    forms : Tensor of shape (3,)
+        Sums of p_i q_i, p_i q_i^2 and p_i q_i g_i, for the row means g of the relation.
+    collected : Tensor of shape (k, width)
+        Sums C' P Z of the relation.
+    """
+
+    first: Tensor
+    second: Tensor
+    third: Tensor
+    forms: Tensor
+    collected: Tensor
+
+
+class PairLoss(NamedTuple):
+    """Value of an alignment loss, and all that its gradient needs.
+
+    Attributes
+    ----------
+    value : float
+        The loss J: at least 0, but for rounding, and for a mean square of the relation that was drawn.
+    by_scale : float
+        Derivative by a factor of all squared distances, at the factor 1.
+    by_offset : float
+        Derivative by the offset b.
+    mean : Tensor of shape (width,)
+        Weighted mean of the embeddings, float64.
+    variance : float
+        Weighted variance of the embeddings, the sum over components.
+    product : Tensor of shape (k, width)
+        Core of the relation times its sums.
+    sums : PairSums
+        Sums over all samples.
+    """
+
+    value: float
+    by_scale: float
+    by_offset: float
+    mean: Tensor
+    variance: float
+    product: Tensor
+    sums: PairSums
+
 
 class AllPairs:
-    """Alignment loss over all pairs of samples: what of it depends on the targets alone.
+    """Samples of a partition in a loss over all pairs: weights and relation.
 
     Parameters
     ----------
     G : Relation
         Relation of the samples' targets.
     weights : Tensor of shape (n_samples,)
-        Weight p_i of each sample, float64; they sum to 1.
-    mean_square : float or None, default=None
-        Mean of G_ij^2, where it is known: a batch takes that of all.
-    moments : Moments or None, default=None
-        What is known of all samples, where these are a part of them, whose weights sum to less.
-    """
-
-    def __init__(self, G: Relation, weights: Tensor, mean_square: float | None = None, moments: Moments | None = None):
-        self.G, self.weights = G, weights
-        if moments is not None:
-            self.row_means, self.mean, self.mean_square = (
-                G.spread(moments.core)[:, 0],
-                moments.mean,
-                moments.mean_square,
-            )
-            return
-        self.row_means = G.row_means(weights)
-        self.mean = float(weights @ self.row_means)
-        self.mean_square = float(G.mean_square(weights)) if mean_square is None else mean_square
-
-    def of(self, M: Tensor, offset: float, origin: Tensor | None = None) -> "PairSums":
-        """The loss of a matrix, of shape (width, width), and an offset, for embeddings to be added."""
-        return PairSums(self, M, offset, origin)
-
-
-class PairSums:
-    """Alignment loss over all pairs, from embeddings that come in chunks.
-
-    Call `add` with every chunk of embeddings, then `loss`, then `gradient` with every chunk.
-
-    Parameters
-    ----------
-    pairs : AllPairs
-        Relation and weights.
-    M : Tensor of shape (width, width)
-        Symmetric matrix of the distance, float64.
-    offset : float
-        Offset b between distance and relation.
-    origin : Tensor of shape (width,) or None, default=None
-        What is taken out of the embeddings, float64, the same for all parts; None is the mean of the first chunk.
+        Weight p_i of each sample, float64; those of all partitions sum to 1.
+    moments : RelationMoments
+        Moments of the relation of all samples.
 
     Notes
     -----
-    Costs O(n (p^2 + k p)) for width p and a relation of k factors. Sums are float64, of embeddings less the mean of
-    the first chunk, since the differences of large sums would lose digits. What is kept between the passes does not
-    grow with the samples but for an "l1" relation, which has no sum before the samples are in order: n x p numbers.
+    Costs O(n (p^2 + k p)) for width p and a relation of k factors. What is kept between the passes does not grow with
+    the samples but for an "l1" relation in memory, which has no sum before the samples are in order: n x p numbers.
     """
 
-    def __init__(self, pairs: AllPairs, M: Tensor, offset: float, origin: Tensor | None = None):
-        self.pairs, self.M, self.offset = pairs, M, offset
-        p = len(M)
-        self._origin = origin
-        self._mean, self._third = M.new_zeros(p), M.new_zeros(p)
-        self._second = M.new_zeros((p, p))
-        self._form, self._form_square, self._form_relation = M.new_zeros(3)
-        self._collected: Tensor | None = None
-        self._product: Tensor | None = None
+    def __init__(self, G: Relation, weights: Tensor, moments: RelationMoments):
+        self.G, self.weights = G, weights
+        self.row_means = G.spread(moments.core)[:, 0]
 
-    def add(self, embeddings: Tensor, rows: slice) -> None:
-        """Take in the embeddings of the samples of some rows.
+    def sums(self, embeddings: Iterable[tuple[slice, Tensor]], distance: Distance) -> PairSums:
+        """Sums of embeddings that come in chunks.
 
         Parameters
         ----------
-        embeddings : Tensor of shape (n_rows, width)
-            Embeddings, of any floating dtype.
-        rows : slice
-            Which of the samples they are of.
-        """
-        if self._origin is None:
-            self._origin = embeddings.mean(0).to(torch.float64)
-        # Products within a block are in the dtype of the embeddings, and what sums them up in float64.
-        origin, M = self._origin.to(embeddings.dtype), self.M.to(embeddings.dtype)
-        for part, some in _blocks(embeddings, rows):
-            z, p = embeddings[part] - origin, self.pairs.weights[some]
-            weighted = p[:, None].to(z.dtype) * z
-            q = ((z @ M) * z).sum(1).to(torch.float64)
-            pq = p * q
-            self._mean += weighted.sum(0)
-            self._second += weighted.T @ z
-            self._third += pq.to(z.dtype) @ z
-            self._form += pq.sum()
-            self._form_square += pq @ q
-            self._form_relation += pq @ self.pairs.row_means[some]
-            self._collected = self.pairs.G.collect(weighted, some, self._collected)
-
-    @property
-    def totals(self) -> list[Tensor]:
-        """The sums of the embeddings that were added, which add up to those of all parts."""
-        nothing = self.pairs.weights.new_zeros((0, len(self.M)))
-        collected = self.pairs.G.collect(nothing, slice(0, 0)) if self._collected is None else self._collected
-        forms = torch.stack([self._form, self._form_square, self._form_relation])
-        return [self._mean, self._third, self._second, forms, collected]
-
-    @totals.setter
-    def totals(self, totals: list[Tensor]) -> None:
-        self._mean, self._third, self._second, forms, self._collected = totals
-        self._form, self._form_square, self._form_relation = forms
-
-    @property
-    def mean(self) -> Tensor:
-        """Weighted mean of the embeddings, in float64."""
-        assert self._origin is not None, "no embeddings were added"
-        return self._origin + self._mean
-
-    @property
-    def variance(self) -> float:
-        """Weighted variance of the embeddings, the sum over components."""
-        return float(self._second.trace() - self._mean @ self._mean)
-
-    def loss(self) -> PairLoss:
-        """Loss of all embeddings that were added.
+        embeddings : iterable of (slice, Tensor)
+            Rows of the samples, and their embeddings of shape (n_rows, width), of any floating dtype.
+        distance : Distance
+            Distance under which the loss is wanted.
 
         Returns
         -------
-        PairLoss
+        PairSums
         """
-        assert self._collected is not None, "no embeddings were added"
-        self._product = self.pairs.G.core(self._collected)
-        M, S, m, b = self.M, self._second, self._mean, self.offset
-        MS = M @ S
-        distance = float(2 * (self._form - m @ M @ m))
-        square = float(2 * (self._form_square + self._form**2) + 4 * (MS * MS.T).sum() - 8 * self._third @ M @ m)
-        agreement = float(2 * (self._form_relation - (M * (self._collected.T @ self._product)).sum()))
-        value = (square + b * b + self.pairs.mean_square) / 2 + b * distance - agreement - b * self.pairs.mean
-        return PairLoss(value, square + b * distance - agreement, distance + b - self.pairs.mean)
+        p = len(distance.M)
+        first, third, second = (distance.M.new_zeros(shape) for shape in ((p,), (p,), (p, p)))
+        forms, collected = distance.M.new_zeros(3), None
+        for chunk, Z in embeddings:
+            # Products within a block are in the dtype of the embeddings, and what sums them up in float64.
+            origin, M = distance.origin.to(Z.dtype), distance.M.to(Z.dtype)
+            for block, rows in _blocks(chunk, Z):
+                z, weights = Z[block] - origin, self.weights[rows]
+                weighted = weights[:, None].to(z.dtype) * z
+                q = ((z @ M) * z).sum(1).to(torch.float64)
+                pq = weights * q
+                first += weighted.sum(0)
+                second += weighted.T @ z
+                third += pq.to(z.dtype) @ z
+                forms += torch.stack([pq.sum(), pq @ q, pq @ self.row_means[rows]])
+                collected = self.G.collect(weighted, rows, collected)
+        if collected is None:
+            collected = self.G.collect(self.weights.new_zeros((0, p)), slice(0, 0))
+        return PairSums(first, second, third, forms, collected)
 
-    def gradient(self, embeddings: Tensor, rows: slice) -> Tensor:
-        """Derivative of the loss by the embeddings of some rows, of their shape and dtype.
+    def gradient(self, chunk: slice, Z: Tensor, distance: Distance, loss: PairLoss, pull: float = 0.0) -> Tensor:
+        """Derivative of the loss by some embeddings, of their shape and dtype.
 
         Parameters
         ----------
-        embeddings : Tensor of shape (n_rows, width)
-            The same that were added.
-        rows : slice
-            Which of the samples they are of.
+        chunk : slice
+            Rows of the samples.
+        Z : Tensor of shape (n_rows, width)
+            Their embeddings, the same that were summed.
+        distance : Distance
+            Distance under which they were.
+        loss : PairLoss
+            Loss of all embeddings.
+        pull : float, default=0.0
+            Derivative by embedding i, beyond that of the loss, in units of p_i times its deviation from the mean.
 
         Returns
         -------
         Tensor of shape (n_rows, width)
         """
-        assert self._origin is not None, "no embeddings were added"
-        assert self._product is not None, "the loss comes before its gradient"
-        pairs, dtype = self.pairs, embeddings.dtype
+        dtype, sums = Z.dtype, loss.sums
         # Nothing is summed over samples here, so that the digits of the embeddings are enough.
         origin, M, second, along_mean, mean_and_third, product = (
             array.to(dtype)
             for array in (
-                self._origin,
-                self.M,
-                -2 * self._second,
-                self.M @ self._mean,
-                torch.stack([self._mean, self._third]),
-                self._product,
+                distance.origin,
+                distance.M,
+                -2 * sums.second,
+                distance.M @ sums.first,
+                torch.stack([sums.first, sums.third]),
+                loss.product,
             )
         )
-        form = float(self._form)
-        gradient = torch.empty_like(embeddings)
-        for part, some in _blocks(embeddings, rows):
-            z = embeddings[part] - origin
+        form = float(sums.forms[0])
+        gradient = torch.empty_like(Z)
+        for block, rows in _blocks(chunk, Z):
+            z = Z[block] - origin
             zM = z @ M
             q = (zM * z).sum(1)
-            r = (q + form + self.offset - pairs.row_means[some]).to(dtype) - 2 * (z @ along_mean)
-            h = torch.stack([q + self.offset, torch.ones_like(q)], 1) @ mean_and_third
-            h.addmm_(zM, second).sub_(pairs.G.spread(product, some))
-            difference = h.neg_().addcmul_(r[:, None], z).mul_((4 * pairs.weights[some, None]).to(dtype))
-            torch.mm(difference, M, out=gradient[part])
+            r = (q + form + distance.offset - self.row_means[rows]).to(dtype) - 2 * (z @ along_mean)
+            h = torch.stack([q + distance.offset, torch.ones_like(q)], 1) @ mean_and_third
+            h.addmm_(zM, second).sub_(self.G.spread(product, rows))
+            difference = h.neg_().addcmul_(r[:, None], z).mul_((4 * self.weights[rows, None]).to(dtype))
+            torch.mm(difference, M, out=gradient[block])
+        if pull:
+            gradient += pull * self.weights[chunk, None] * (Z - loss.mean)
         return gradient
 
 
-def _blocks(embeddings: Tensor, rows: slice) -> Iterator[tuple[slice, slice]]:
-    """Blocks of the embeddings of some rows, and which of the samples each is of."""
-    for part in slices(embeddings):
-        yield part, slice(rows.start + part.start, rows.start + min(part.stop, len(embeddings)))
+def pair_loss(sums: PairSums, distance: Distance, G: Relation, moments: RelationMoments) -> PairLoss:
+    """Alignment loss over all pairs of samples, from the sums of all.
+
+    Parameters
+    ----------
+    sums : PairSums
+        Sums over all samples.
+    distance : Distance
+        Distance under which they were summed.
+    G : Relation
+        Relation of any samples, with the core of all.
+    moments : RelationMoments
+        Moments of the relation of all samples.
+
+    Returns
+    -------
+    PairLoss
+    """
+    M, m, S, t, b = distance.M, sums.first, sums.second, sums.third, distance.offset
+    form, form_square, form_relation = sums.forms
+    product = G.core(sums.collected)
+    MS = M @ S
+    mean_distance = float(2 * (form - m @ M @ m))
+    square = float(2 * (form_square + form**2) + 4 * (MS * MS.T).sum() - 8 * t @ M @ m)
+    agreement = float(2 * (form_relation - (M * (sums.collected.T @ product)).sum()))
+    value = (square + b * b + moments.mean_square) / 2 + b * mean_distance - agreement - b * moments.mean
+    by_scale, by_offset = square + b * mean_distance - agreement, mean_distance + b - moments.mean
+    variance = float(S.trace() - m @ m)
+    return PairLoss(value, by_scale, by_offset, distance.origin + m, variance, product, sums)
+
+
+def _blocks(chunk: slice, embeddings: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Blocks of the embeddings of some rows, and the rows of the samples that each is of."""
+    for block in slices(embeddings):
+        yield block, slice(chunk.start + block.start, chunk.start + min(block.stop, len(embeddings)))
 
 
 def sampled_pairs(

@@ -1,42 +1,53 @@
-"""Samples in parts, of which alignment needs sums only."""
+"""Problem of relation alignment: samples in partitions, of which it needs sums only, and their relation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._data.partitions import Collection, InMemory
+from skrelmetric._data.partitions import InMemory, Partitions
+from skrelmetric._data.read import Data
 from skrelmetric._data.samples import Rows, Samples, shifted
-from skrelmetric._data.summary import Counted, surveyed
+from skrelmetric._data.subset import Subset
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric.relations import Relation, RelationInParts
+from skrelmetric.relations import Relation, RelationInParts, make_relation
 
-__all__ = ["Bound", "Parts", "Whole", "aligned_parts"]
+__all__ = ["Problem", "Related", "problem"]
 
-
-class Bound:
-    """Samples of a part, and the relation of their targets, which is made once it is asked for."""
-
-    def __init__(self, samples: Samples, relation: Callable[[], Any]):
-        self.samples, self._relation = samples, relation
-
-    @cached_property
-    def G(self) -> Any:
-        """The relation."""
-        return self._relation()
+S = TypeVar("S")
 
 
-class Parts:
-    """Samples and their relation in parts, all sums over which go over every part.
+class Related(Generic[S]):
+    """Some samples, and the relation of their targets, which is made once it is asked for.
 
     Parameters
     ----------
-    collection : Collection
-        Of Bound parts.
+    samples : Samples or Subset
+        The samples.
+    relation : callable
+        ``relation()`` makes the relation.
+    """
+
+    def __init__(self, samples: S, relation: Callable[[], Relation]):
+        self.samples, self._relation = samples, relation
+
+    @cached_property
+    def G(self) -> Relation:
+        """Relation of the targets."""
+        return self._relation()
+
+
+class Problem:
+    """Samples and the relation of their targets, ready to be aligned.
+
+    Parameters
+    ----------
+    partitions : Partitions
+        Of Related samples, centred and weighted.
     shape : tuple of int
         Numbers of samples and features.
     mean : Tensor of shape (n_features,)
@@ -46,122 +57,109 @@ class Parts:
     stored_sparse : bool
         Whether they are sparse.
     G : Relation
-        The relation of no samples, or any: its core is that of all.
+        Relation of any samples, with the core of all.
     """
 
     def __init__(
         self,
-        collection: Collection,
+        partitions: Partitions,
         shape: tuple[int, int],
         mean: Tensor,
         dtype: torch.dtype,
         stored_sparse: bool,
-        G: Relation | None,
+        G: Relation,
     ):
-        self.collection, self.shape, self.mean = collection, shape, mean
-        self.dtype, self.stored_sparse = dtype, stored_sparse
-        self.G: Any = G
+        self.partitions, self.shape, self.mean = partitions, shape, mean
+        self.dtype, self.stored_sparse, self.G = dtype, stored_sparse, G
 
-    def total(self, function: Callable[[Samples, Relation], Sequence[Tensor]]) -> list[Tensor]:
-        """Sums over parts of the tensors that `function` makes of the samples and the relation of each."""
-        return self.collection.total(lambda part: function(part.samples, part.G))
-
-    def total_of_samples(self, function: Callable[[Samples], Sequence[Tensor]]) -> list[Tensor]:
-        """Sums over parts of the tensors that `function` makes of the samples of each."""
-        return self.collection.total(lambda part: function(part.samples))
+    @classmethod
+    def of(cls, samples: Samples, G: Any = None) -> "Problem":
+        """Problem of samples in memory; their principal coordinates need no relation."""
+        partitions = InMemory([Related(samples, lambda: G)])
+        return cls(partitions, samples.shape, samples.mean, samples.dtype, samples.stored_sparse, G)
 
     def quadratic(self) -> Tensor:
         """Z' P G P Z of shape (n_features, n_features), float64."""
-        (sums,) = self.total(lambda samples, G: [G.sums(samples, samples.weights)])
+        only = self.partitions.only
+        if only is not None:  # "l1" has no sums over samples before all are in order, but a faster form of its own
+            return only.G.quadratic(only.samples, only.samples.weights)
+        (sums,) = self.partitions.total(lambda some: [some.G.sums(some.samples, some.samples.weights)])
         return sums.T @ self.G.core(sums)
 
     def varying(self) -> Tensor:
         """Mask of the features in which any two samples differ."""
-        low, high = self.collection.fold(lambda part: _range(part.samples), _widened)
+        only = self.partitions.only
+        if only is not None:
+            return only.samples.varying()
+        low, high = self.partitions.fold(_range, _widened)
         return low < high
 
-    def gathered(self) -> "Whole":
-        """All samples in one part, which are few."""
-        X, weights, targets = self.collection.fold(_contents, _listed)
-        return Whole(Samples(_stacked(X), torch.cat(weights), self.mean), self.G.over(_stacked(targets)))
+    def gathered(self) -> "Problem":
+        """Problem of the same samples in memory, which are few."""
+        if self.partitions.only is not None:
+            return self
+        X, weights, targets = self.partitions.fold(_contents, _listed)
+        return Problem.of(Samples(_stacked(X), torch.cat(weights), self.mean), self.G.over(_stacked(targets)))
 
-    def turned(self, rotation: Tensor) -> "Parts":
-        """Samples with rows ``z @ rotation``."""
-        turned = self.collection.map(lambda part: Bound(part.samples.turned(rotation), lambda: part.G))
+    @property
+    def samples(self) -> Samples:
+        """All samples, in memory."""
+        return self.gathered().partitions.only.samples
+
+    def turned(self, rotation: Tensor) -> "Problem":
+        """Problem of samples with rows ``z @ rotation``."""
+        turned = self.partitions.map(lambda some: Related(some.samples.turned(rotation), lambda: some.G))
         mean = self.mean.new_zeros(rotation.shape[1])
-        return Parts(turned, (self.shape[0], rotation.shape[1]), mean, self.dtype, False, self.G)
+        return Problem(turned, (self.shape[0], rotation.shape[1]), mean, self.dtype, False, self.G)
 
 
-class Whole(Parts):
-    """Samples and their relation in memory, in a single part.
-
-    Parameters
-    ----------
-    samples : Samples
-        The samples.
-    G : Relation or None, default=None
-        Relation of their targets; principal coordinates need none.
-    """
-
-    def __init__(self, samples: Samples, G: Relation | None = None):
-        self.samples = samples
-        bound = InMemory([Bound(samples, lambda: G)])
-        super().__init__(bound, samples.shape, samples.mean, samples.dtype, samples.stored_sparse, G)
-
-    def quadratic(self) -> Tensor:
-        return self.G.quadratic(self.samples, self.samples.weights)
-
-    def varying(self) -> Tensor:
-        return self.samples.varying()
-
-    def gathered(self) -> "Whole":
-        return self
-
-    def turned(self, rotation: Tensor) -> "Whole":
-        return Whole(self.samples.turned(rotation), self.G)
-
-
-def aligned_parts(collection: Collection, relation: Any, device: torch.device) -> Parts:
-    """Samples and their relation, from parts that were read one by one.
+def problem(data: Data, relation: Any) -> Problem:
+    """Problem of samples that were read with the mean of their features.
 
     Parameters
     ----------
-    collection : Collection
-        Of Counted parts, whose samples are rows of features.
+    data : Data
+        Samples, rows of features, and their targets.
     relation : str, callable or object
-        As :class:`~skrelmetric.relations.RelationInParts` takes it.
-    device : torch.device
-        Where to compute.
+        As :func:`skrelmetric.relations.make_relation` takes it.
 
     Returns
     -------
-    Parts
+    Problem
 
     Raises
     ------
     ValueError
-        If there are fewer than two samples that count, parts are of different kinds, or the targets do not suit the
-        relation.
+        If the targets do not suit the relation.
     """
-    survey = surveyed(collection)
-    relations = RelationInParts.across(relation, survey.targets, device, collection)
-    assert survey.mean is not None
-    shift = survey.shift if survey.stored_sparse else None
-    mean = (survey.mean if shift is None else survey.mean - as_tensor(shift)).to(device)
+    summary, device = data.summary, data.device
+    assert summary.mean is not None
+    assert summary.targets is not None
+    shift = summary.shift if summary.stored_sparse else None
+    mean = (summary.mean if shift is None else summary.mean - as_tensor(shift)).to(device)
+    only: Subset | None = data.partitions.only
+    if only is None:
+        relations = RelationInParts(relation, summary.targets, device, [data.partitions])
+        G, of = relations.empty(), relations.of
+    else:
+        assert only.targets is not None
+        G = make_relation(only.targets, relation)
 
-    def bound(part: Counted) -> Bound:
+    def related(subset: Subset) -> Related[Samples]:
+        X, targets = subset.stored, subset.targets
+        assert targets is not None
         if shift is None:
-            rows = as_tensor(part.X, device).to(survey.dtype)
+            X = as_tensor(X, device).to(summary.dtype)
         else:
-            rows = shifted(part.X.astype(str(survey.dtype).removeprefix("torch."), copy=False), shift)
-        return Bound(Samples(rows, survey.shares(part.weights).to(device), mean), lambda: relations.of(part.y))
+            X = shifted(X.astype(str(summary.dtype).removeprefix("torch."), copy=False), shift)
+        return Related(Samples(X, subset.weights, mean), lambda: G if only is not None else of(targets))
 
-    shape = survey.n_samples, survey.shape[0]
-    return Parts(collection.map(bound), shape, mean, survey.dtype, survey.stored_sparse, relations.nothing())
+    shape = summary.n_samples, summary.shape[0]
+    return Problem(data.partitions.map(related), shape, mean, summary.dtype, summary.stored_sparse, G)
 
 
-def _contents(part: Bound) -> tuple[list, list, list]:
-    return [part.samples.X], [part.samples.weights], [part.G.rows]
+def _contents(some: Related[Samples]) -> tuple[list, list, list]:
+    return [some.samples.X], [some.samples.weights], [some.G.rows]
 
 
 def _stacked(rows: list[Rows]) -> Rows:
@@ -174,12 +172,13 @@ def _listed(some: tuple[list, ...], others: tuple[list, ...]) -> tuple[list, ...
     return tuple(a + b for a, b in zip(some, others, strict=True))
 
 
-def _range(samples: Samples) -> tuple[Tensor, Tensor]:
+def _range(some: Related[Samples]) -> tuple[Tensor, Tensor]:
     """Least and largest value of each feature, 0 among them where a sparse row has no entry."""
+    samples = some.samples
     X, n = samples.X, samples.shape[0]
     if not n:
-        nothing = torch.full((samples.shape[1],), torch.inf, dtype=torch.float64, device=samples.device)
-        return nothing, -nothing
+        highest = torch.full((samples.shape[1],), torch.inf, dtype=torch.float64, device=samples.device)
+        return highest, -highest
     if isinstance(X, Tensor):
         return X.amin(0).to(torch.float64), X.amax(0).to(torch.float64)
     low, high = (getattr(X, extreme)(axis=0).toarray().reshape(-1).astype(np.float64) for extreme in ("min", "max"))

@@ -13,7 +13,8 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.svm import SVR
 from sklearn.utils.random import sample_without_replacement
 
-from skrelmetric._alignment.ridge import AlignedMetric, PrincipalCoordinates
+from skrelmetric._alignment.coordinates import PrincipalCoordinates
+from skrelmetric._alignment.ridge import AlignedMetric
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations import Relation
 
@@ -47,7 +48,7 @@ class PairSample:
     """
 
     def __init__(self, coordinates: PrincipalCoordinates, G: Relation, i: np.ndarray, j: np.ndarray):
-        self.device, p = G.device, coordinates.samples.weights
+        self.device, p = G.device, coordinates.problem.samples.weights
         a, b = as_tensor(i, self.device), as_tensor(j, self.device)
         self.differences = coordinates.differences(a, b).cpu().numpy()
         self.relations = G.pairs(a, b).cpu().numpy()

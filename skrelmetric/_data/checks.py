@@ -1,23 +1,24 @@
-"""What every fit asks of its samples, targets and weights."""
+"""Checks of what every fit is given: targets and weights beside samples, and estimators that are alike."""
 
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
-from torch import Tensor
 
-from skrelmetric._data.samples import Rows
-from skrelmetric._data.targets import check_targets, unlabelled
+from skrelmetric._data.subset import Subset
+from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric._interop.sklearn import check_sample_weight
 from skrelmetric._interop.torch import as_tensor
+from skrelmetric.distributed import Ranks
 
-__all__ = ["check_supervision", "counted", "counting", "stacked", "take"]
+__all__ = ["check_alike", "check_supervision", "weighted"]
 
 
-def check_supervision(estimator: Any, X: Any, y: Any) -> Any:
-    """Targets of the samples, checked.
+def check_supervision(estimator: BaseEstimator, X: Any, y: Any, device: torch.device) -> Targets:
+    """Targets of the samples, read.
 
     Raises
     ------
@@ -29,31 +30,30 @@ def check_supervision(estimator: Any, X: Any, y: Any) -> Any:
             f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
             "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
         )
-    y = check_targets(y)
-    check_consistent_length(X, y)
-    return y
+    targets = read_targets(y, device)
+    check_consistent_length(X, targets.y)
+    return targets
 
 
-def counted(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
-    """Samples and targets that count, and their weights of sum 1, for samples `rows` that came as `X`.
+def weighted(X: Any, y: Targets, sample_weight: Any, given: Any, device: torch.device) -> Subset:
+    """Samples of positive weight and known target, with weights as they came, 1 for None.
 
-    Raises
-    ------
-    ValueError
-        If weights are not finite or negative, or fewer than two samples have a weight and a known target.
-    """
-    rows, y, weights = counting(rows, y, sample_weight, X, device)
-    if len(weights) < min(2, X.shape[0]):
-        raise ValueError(
-            f"{len(weights)} of {X.shape[0]} samples have a positive weight and a known target; "
-            "2 are needed to form a pair."
-        )
-    weights = weights / weights.max()  # so that their sum is finite
-    return rows, y, weights / weights.sum()
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (n_samples, ...)
+        Samples, as they are stored.
+    y : Targets
+        Their targets.
+    sample_weight : array-like of shape (n_samples,) or None
+        Their weights.
+    given : array-like
+        Samples as they came, of the kind of array that the weights should be of.
+    device : torch.device
+        Where to compute.
 
-
-def counting(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.device) -> tuple[Rows, Any, Tensor]:
-    """Samples and targets that count, and their weights as they came, 1 for None.
+    Returns
+    -------
+    Subset
 
     Raises
     ------
@@ -64,38 +64,41 @@ def counting(rows: Rows, y: Any, sample_weight: Any, X: Any, device: torch.devic
     if sample_weight is not None and len(weights):
         if isinstance(sample_weight, list | tuple):
             sample_weight = np.asarray(sample_weight)
-        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        sample_weight = check_sample_weight(sample_weight, given, ensure_non_negative=True)
         weights = as_tensor(sample_weight, device).to(torch.float64)
-    nothing_known = unlabelled(y)
-    if nothing_known is not None:
-        weights = weights * ~as_tensor(nothing_known, device)
-    counts = weights > 0
-    if counts.all():
-        return rows, y, weights
-    return take(rows, counts), take(y, counts), weights[counts]
+    labelled = y.labelled()
+    if labelled is not None:
+        weights = weights * labelled.to(device)
+    kept = weights > 0
+    if kept.all():
+        return Subset(X, None, weights, y)
+    (rows,) = torch.where(kept)
+    return Subset(X, rows, weights[rows], y[rows])
 
 
-def take(array: Any, rows: Tensor) -> Any:
-    """Some rows of an array of any kind, by a mask or by indices."""
-    return array[rows.to(array.device) if isinstance(array, Tensor) else rows.cpu().numpy()]
-
-
-def stacked(y: Any, y_val: Any) -> Any:
-    """Targets of training samples, and below them those of validation samples.
+def check_alike(estimator: BaseEstimator, ranks: Ranks) -> None:
+    """Refuse to go on where processes fit other estimators, or to other features.
 
     Raises
     ------
     ValueError
-        If they have different outputs.
+        If they do.
     """
-    if y.shape[1:] != y_val.shape[1:]:
-        raise ValueError(f"y_val has outputs of shape {y_val.shape[1:]}, but y of {y.shape[1:]}.")
-    names, names_val = (isinstance(each, np.ndarray) and each.dtype.kind in "OUS" for each in (y, y_val))
-    if names != names_val:
-        raise ValueError(f"y holds {y.dtype} and y_val {y_val.dtype}: name the classes of both in the same way.")
-    if sparse.issparse(y) or sparse.issparse(y_val):
-        return sparse.csr_array(sparse.vstack([y, y_val]))
-    if isinstance(y, Tensor) or isinstance(y_val, Tensor):
-        y = as_tensor(y)
-        return torch.cat([y, as_tensor(y_val).to(y.device)])
-    return np.concatenate([y, y_val])
+    views = ranks.gathered(
+        {
+            "estimator": type(estimator).__name__,
+            "features": list(getattr(estimator, "feature_names_in_", [])),
+            **{
+                name: value
+                for name, value in estimator.get_params(deep=False).items()
+                if isinstance(value, Number | str | tuple | None) and name not in ("device", "random_state", "verbose")
+            },
+        }
+    )
+    for rank, view in enumerate(views):
+        differing = [name for name in views[0] if view.get(name) != views[0][name]]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"{name} is {views[0][name]!r} in rank 0 and {view.get(name)!r} in rank {rank}. Pass the same in all."
+            )

@@ -1,5 +1,8 @@
-"""Parts of samples, wherever they are: in memory, in chunks, on Dask, in several processes."""
+"""Partitions of samples, wherever they are: in memory, in a stream, on Dask, in several processes."""
 
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
@@ -12,107 +15,122 @@ from torch import Tensor
 
 from skrelmetric.distributed import Ranks
 
-__all__ = ["Collection", "InMemory", "Lazy", "OnDask", "Shared", "shared"]
+__all__ = ["InMemory", "InShards", "OnDask", "Partitions", "Streamed"]
 
 
-class Collection(ABC):
-    """Parts of samples, wherever they are: a function goes to them, and what it makes of them is merged."""
+class Partitions(ABC):
+    """Partitions of samples: a function goes to each, and what it makes of them is merged.
+
+    Attributes
+    ----------
+    in_memory : bool
+        Whether the partitions are kept in memory here.
+    local : sequence
+        Partitions that are kept in memory here; there are none of streams and on Dask.
+    ranks : Ranks
+        Processes that have the partitions.
+    """
 
     in_memory = False
-    """Whether the parts are kept in memory here."""
+    local: Sequence[Any] = ()
+    ranks = Ranks()
 
     @abstractmethod
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
-        """What `function` makes of each part, merged from the first to the last."""
+        """Results of a function for each partition, merged from the first to the last."""
 
     @abstractmethod
-    def map(self, function: Callable[[Any], Any]) -> "Collection":
-        """The parts that `function` makes of these."""
+    def map(self, function: Callable[[Any], Any]) -> "Partitions":
+        """Partitions that a function makes of these."""
 
     @abstractmethod
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Collection":
-        """Pairs of a place and a part: how many samples, from the first on, the parts before it have."""
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Partitions":
+        """Pairs of a place and a partition: how many samples, from the first on, the partitions before it have."""
 
     @abstractmethod
-    def kept(self, folder: Path) -> "Collection":
-        """The parts, made once and kept: in memory, in files of a folder, or by Dask. They are made of tensors."""
+    def persist(self) -> "Partitions":
+        """Partitions that are made once and kept: in memory, in temporary files, or by Dask. They hold tensors."""
 
     def total(self, function: Callable[[Any], Sequence[Tensor]]) -> list[Tensor]:
-        """Sums over parts of the tensors that `function` makes of each."""
+        """Sums over partitions of the tensors that a function makes of each."""
         return self.fold(function, _added)
 
-    def _places(self, count: Callable[[Any], int], first: int) -> list[int]:
-        counts = self.fold(lambda part: [count(part)], list.__add__)
-        return list(accumulate(counts[:-1], initial=first))
+    @property
+    def only(self) -> Any:
+        """The partition that holds all samples, in memory; None where there are others."""
+        return self.local[0] if len(self.local) == self.ranks.size == 1 else None
 
 
-class InMemory(Collection):
-    """Parts that are kept."""
+class InMemory(Partitions):
+    """Partitions in memory."""
 
     in_memory = True
 
-    def __init__(self, parts: Sequence[Any]):
-        self.parts = parts
+    def __init__(self, local: Sequence[Any]):
+        self.local = local
 
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
-        return reduce(merge, map(function, self.parts))
+        return reduce(merge, map(function, self.local))
 
     def map(self, function: Callable[[Any], Any]) -> "InMemory":
-        return InMemory([function(part) for part in self.parts])
+        return InMemory([function(partition) for partition in self.local])
 
     def placed(self, count: Callable[[Any], int], first: int = 0) -> "InMemory":
-        return InMemory(list(zip(self._places(count, first), self.parts, strict=True)))
+        places = accumulate(map(count, self.local[:-1]), initial=first)
+        return InMemory(list(zip(places, self.local, strict=True)))
 
-    def kept(self, folder: Path) -> "InMemory":
+    def persist(self) -> "InMemory":
         return self
 
 
-class Lazy(Collection):
-    """Parts that are made anew each time that they are gone through, one at a time."""
+class Streamed(Partitions):
+    """Partitions that are read anew each time that they are gone through, one at a time.
 
-    def __init__(self, parts: Iterable[Any], function: Callable[[Any], Any] = lambda part: part):
-        self.parts, self.function = parts, function
+    Parameters
+    ----------
+    read : callable
+        Returns an iterator over the partitions, the same each time.
+    """
 
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.function, self.parts)
+    def __init__(self, read: Callable[[], Iterable[Any]]):
+        self.read = read
 
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
-        return reduce(merge, map(function, self))
+        return reduce(merge, map(function, self.read()))
 
-    def map(self, function: Callable[[Any], Any]) -> "Lazy":
-        return Lazy(self, function)
+    def map(self, function: Callable[[Any], Any]) -> "Streamed":
+        return Streamed(lambda: map(function, self.read()))
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Lazy":
-        return Lazy(_Zipped(self._places(count, first), self))
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Streamed":
+        def placed() -> Iterator[tuple[int, Any]]:
+            place = first
+            for partition in self.read():
+                yield place, partition
+                place += count(partition)
 
-    def kept(self, folder: Path) -> "Lazy":
-        paths = []
-        for number, part in enumerate(self):
+        return Streamed(placed)
+
+    def persist(self) -> "Streamed":
+        folder = Path(tempfile.mkdtemp(prefix="skrelmetric-"))
+        paths: list[Path] = []
+        kept = Streamed(lambda: map(partial(torch.load, weights_only=False), paths))
+        weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+        for number, partition in enumerate(self.read()):
+            torch.save(partition, folder / f"{number}.pt")
             paths.append(folder / f"{number}.pt")
-            torch.save(part, paths[-1])
-        return Lazy(paths, partial(torch.load, weights_only=False))
+        return kept
 
 
-class _Zipped:
-    """Pairs of the items of two iterables, which can be gone through again as they can."""
+class OnDask(Partitions):
+    """Partitions of Dask, made anew each time unless they are persisted; only what is merged comes here."""
 
-    def __init__(self, first: Iterable[Any], second: Iterable[Any]):
-        self.first, self.second = first, second
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return zip(self.first, self.second, strict=True)
-
-
-class OnDask(Collection):
-    """Parts that are Dask's, made anew each time unless they are persisted; only what is merged comes here."""
-
-    def __init__(self, parts: Sequence[Any]):
-        self.parts = parts
+    def __init__(self, delayed: Sequence[Any]):
+        self.delayed = delayed
 
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
         import dask
 
-        merged = [dask.delayed(function, pure=False)(part) for part in self.parts]
+        merged = [dask.delayed(function, pure=False)(partition) for partition in self.delayed]
         merge = dask.delayed(merge, pure=True)
         while len(merged) > 1:  # a tree, of neighbours, so that the order is kept
             pairs = [merge(*merged[i : i + 2]) for i in range(0, len(merged) - 1, 2)]
@@ -123,46 +141,43 @@ class OnDask(Collection):
         import dask
 
         function = dask.delayed(function, pure=False)
-        return OnDask([function(part) for part in self.parts])
+        return OnDask([function(partition) for partition in self.delayed])
 
     def placed(self, count: Callable[[Any], int], first: int = 0) -> "OnDask":
         import dask
 
-        pair = dask.delayed(lambda place, part: (place, part), pure=False)
-        return OnDask([pair(*each) for each in zip(self._places(count, first), self.parts, strict=True)])
+        counts = self.fold(lambda partition: [count(partition)], list.__add__)
+        pair = dask.delayed(lambda place, partition: (place, partition), pure=False)
+        places = accumulate(counts[:-1], initial=first)
+        return OnDask([pair(*each) for each in zip(places, self.delayed, strict=True)])
 
-    def kept(self, folder: Path) -> "OnDask":
+    def persist(self) -> "OnDask":
         import dask
 
-        return OnDask(dask.persist(*self.parts))
+        return OnDask(dask.persist(*self.delayed))
 
 
-class Shared(Collection):
-    """The parts of all processes."""
+class InShards(Partitions):
+    """Partitions of all processes, each of which has a shard."""
 
-    def __init__(self, own: Collection, ranks: Ranks):
-        self.own, self.ranks, self.in_memory = own, ranks, own.in_memory
+    def __init__(self, own: Partitions, ranks: Ranks):
+        self.own, self.ranks, self.in_memory, self.local = own, ranks, own.in_memory, own.local
 
     def fold(self, function: Callable[[Any], Any], merge: Callable[[Any, Any], Any]) -> Any:
         return reduce(merge, self.ranks.gathered(self.own.fold(function, merge)))
 
-    def map(self, function: Callable[[Any], Any]) -> "Shared":
-        return Shared(self.own.map(function), self.ranks)
+    def map(self, function: Callable[[Any], Any]) -> "InShards":
+        return InShards(self.own.map(function), self.ranks)
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Shared":
+    def placed(self, count: Callable[[Any], int], first: int = 0) -> "InShards":
         before = self.ranks.gathered(self.own.fold(count, int.__add__))[: self.ranks.rank]
-        return Shared(self.own.placed(count, first + sum(before)), self.ranks)
+        return InShards(self.own.placed(count, first + sum(before)), self.ranks)
 
-    def kept(self, folder: Path) -> "Shared":
-        return Shared(self.own.kept(folder), self.ranks)
+    def persist(self) -> "InShards":
+        return InShards(self.own.persist(), self.ranks)
 
     def total(self, function: Callable[[Any], Sequence[Tensor]]) -> list[Tensor]:
         return self.ranks.total(self.own.total(function))
-
-
-def shared(own: Collection, ranks: Ranks) -> Collection:
-    """The parts of all processes, of which this one has its own."""
-    return Shared(own, ranks) if ranks.size > 1 else own
 
 
 def _added(some: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:

@@ -1,166 +1,220 @@
-"""How samples come in parts: in chunks, memory maps, Dask arrays, or in the shards of several processes."""
+"""One door for samples, targets and weights: in memory, in chunks, memory maps, Dask arrays or shards."""
 
 from collections.abc import Callable, Iterable, Iterator
-from numbers import Number
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._data.checks import check_supervision, counting
-from skrelmetric._data.partitions import Collection, InMemory, Lazy, OnDask, shared
-from skrelmetric._data.samples import Rows
-from skrelmetric._data.summary import Counted
-from skrelmetric._data.targets import check_targets
+from skrelmetric._data.checks import check_alike, check_supervision, weighted
+from skrelmetric._data.partitions import InMemory, InShards, OnDask, Partitions, Streamed
+from skrelmetric._data.samples import stored
+from skrelmetric._data.subset import Subset
+from skrelmetric._data.summary import Summary, summarised
+from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.dask import is_dask
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks
 
-__all__ = ["checked_part", "collected", "comes_in_parts"]
+__all__ = ["Data", "described", "is_partitioned", "read"]
+
+Options: TypeAlias = Callable[[Any], dict[str, Any]]
+"""Options of :func:`sklearn.utils.check_array` for samples of a kind: dtype, sparse formats, dimensions."""
 
 
-def comes_in_parts(X: Any, ranks: Ranks) -> bool:
-    """Whether samples are to be read in parts; a memory map is if it is larger than a chunk."""
-    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X) or _is_large_map(X)
+class Data(NamedTuple):
+    """Samples of a fit as they were read: checked once, described once.
+
+    Attributes
+    ----------
+    partitions : Partitions
+        Of Subset: samples of positive weight and known target. The weights of all sum to 1.
+    summary : Summary
+        Summary statistics of all of them.
+    device : torch.device
+        Where to compute.
+    given : array-like, Chunks or dask.array.Array
+        Samples as they were validated, or came: learned arrays are of their kind.
+    """
+
+    partitions: Partitions
+    summary: Summary
+    device: torch.device
+    given: Any
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.summary.n_samples
+
+    @property
+    def targets(self) -> Targets:
+        """Targets of all samples."""
+        return self.partitions.fold(lambda subset: subset.targets, Targets.stacked)
+
+
+def is_partitioned(X: Any, ranks: Ranks, *, streams: bool = True) -> bool:
+    """Whether samples come in partitions; a memory map does if it is larger than a chunk and may be streamed."""
+    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X) or (streams and _is_large_map(X))
 
 
 def _is_large_map(X: Any) -> bool:
     return isinstance(X, np.memmap) and Chunks.many(X)
 
 
-def collected(
-    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, ranks: Ranks, rows_of: Callable[[Any], Rows]
-) -> Collection:
-    """Parts of the samples that count, each checked when it is read.
+def read(
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    options: Options,
+    device: torch.device,
+    ranks: Ranks = Ranks(),  # noqa: B008  # immutable
+    reset: bool = True,
+    streams: bool = True,
+    with_mean: bool = False,
+) -> Data:
+    """Samples, targets and weights of a fit, checked once and described once.
 
     Parameters
     ----------
     estimator : estimator
-        It gets the number and the names of the features.
+        Estimator in its fit, which gets the number and the names of the features.
     X : array-like, Chunks or dask.array.Array
         Samples of this process; of Chunks it has the targets and weights as well.
     y, sample_weight : array-like, dask.array.Array or None
         Their targets and weights.
-    ranks : Ranks
+    options : callable
+        ``options(X)`` are the options of ``check_array`` for samples like X.
+    device : torch.device
+        Where to compute.
+    ranks : Ranks, default alone
         Processes that have more of them.
-    rows_of : callable
-        Checks the samples of a part, of which there may be none, and gives them as a tensor or csr_array.
+    reset : bool, default=True
+        Whether the features are those of a new fit, rather than to be those of the last one.
+    streams : bool, default=True
+        Whether large memory maps may be read chunk by chunk.
+    with_mean : bool, default=False
+        Whether the mean of the features is wanted, which takes a pass over the samples.
 
     Returns
     -------
-    Collection
-        Of Counted parts.
+    Data
 
     Raises
     ------
     ValueError
-        If targets and samples do not belong together.
+        If targets and samples do not belong together, or fewer than two samples have a weight and a known target.
     """
-    if isinstance(X, Chunks):
+    own: Partitions
+    if not is_partitioned(X, ranks, streams=streams):
+        X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
+        targets = check_supervision(estimator, X, y, device)
+        own = InMemory([weighted(stored(X), targets, sample_weight, X, device)])
+    elif isinstance(X, Chunks):
         if y is not None or sample_weight is not None:
             raise ValueError("Chunks hold the targets and weights of their samples. Pass nothing but the Chunks.")
-        own = _read_chunks(estimator, X, rows_of)
+        own = _in_chunks(estimator, X, options)
     elif is_dask(X):
-        check_supervision(estimator, np.empty((1, 1)), None if y is None else np.zeros(1))
-        rows_of(np.empty((0, *X.shape[1:]), X.dtype))
+        if y is None:
+            check_supervision(estimator, X, y, device)
+        check_array(np.empty((0, *X.shape[1:]), X.dtype), ensure_min_samples=0, input_name="X", **options(X))
         validate_data(estimator, X, skip_check_array=True)
-        own = OnDask(_blocks(X, y, sample_weight)).map(lambda block: checked_part(rows_of, *block))
-    elif _is_large_map(X) and y is not None:
-        own = _read_chunks(estimator, Chunks.of(X, y, sample_weight), rows_of)
+        own = OnDask(_blocks(X, y, sample_weight)).map(lambda block: _read_chunk(block, options))
+    elif streams and _is_large_map(X) and y is not None:
+        own = _in_chunks(estimator, Chunks.of(X, y, sample_weight), options)
     else:
         if y is None:
-            check_supervision(estimator, X, y)
-        own = InMemory([checked_part(rows_of, X, y, sample_weight)])
+            check_supervision(estimator, X, y, device)
+        own = InMemory([_read_chunk((X, y, sample_weight), options)])
         validate_data(estimator, X, skip_check_array=True)
-    _check_alike(estimator, ranks)
-    return shared(own, ranks)
+    if ranks.size > 1:
+        check_alike(estimator, ranks)
+        own = InShards(own, ranks)
+    return described(own, device, X, with_mean)
 
 
-def _read_chunks(estimator: BaseEstimator, chunks: Chunks, rows_of: Callable[[Any], Rows]) -> Collection:
+def described(partitions: Partitions, device: torch.device, given: Any, with_mean: bool) -> Data:
+    """Samples of partitions that were read, with the summary of all."""
+    summary = summarised(partitions, with_mean=with_mean)
+
+    def placed(pair: tuple[int, Subset]) -> Subset:
+        start, (X, rows, weights, targets, _) = pair
+        assert targets is not None
+        targets = targets if targets.device == device else Targets(targets.y, device)
+        rows = rows if rows is None else rows.to(device)
+        return Subset(X, rows, summary.normalised(weights).to(device), targets, start)
+
+    return Data(partitions.placed(lambda subset: subset.n_samples).map(placed), summary, device, given)
+
+
+def _in_chunks(estimator: BaseEstimator, chunks: Chunks, options: Options) -> Partitions:
     first = next(iter(chunks), None)
     if first is None:
         raise ValueError("The Chunks hold no chunk. Pass at least one, which may have no rows.")
-    checked_part(rows_of, *_chunk(first))
-    validate_data(estimator, first[0], skip_check_array=True)
-
-    def read(chunk: Any) -> Counted:
-        part = checked_part(rows_of, *_chunk(chunk))
-        if part.X.shape[1:] == (estimator.n_features_in_,):  # any other number is told by the survey of all parts
-            validate_data(estimator, chunk[0], reset=False, skip_check_array=True)
-        return part
-
-    return Lazy(Steady(Lazy(chunks, read)))
+    X = _parts_of(first)[0]
+    check_array(X[:1] if hasattr(X, "shape") else X, ensure_min_samples=0, input_name="X", **options(X))
+    validate_data(estimator, X, skip_check_array=True)
+    return Streamed(_Unchanging(estimator, chunks, options))
 
 
-def _chunk(chunk: Any) -> tuple | list:
-    if not isinstance(chunk, tuple | list) or len(chunk) not in (2, 3):
-        raise ValueError(f"A chunk is a {type(chunk).__name__}, but (X, y) or (X, y, sample_weight) is needed.")
-    return chunk
+class _Unchanging:
+    """Chunks that must be the same each time that they are read, as far as sizes and first samples tell.
 
+    Their values are checked the first time only.
+    """
 
-class Steady:
-    """Parts that must be the same each time that they are gone through, as far as sizes and first samples tell."""
-
-    def __init__(self, parts: Iterable[Counted]):
-        self.parts = parts
+    def __init__(self, estimator: BaseEstimator, chunks: Iterable[Any], options: Options):
+        self.estimator, self.chunks, self.options = estimator, chunks, options
         self._marks: list[tuple[int, float]] | None = None
 
-    def __iter__(self) -> Iterator[Counted]:
+    def __call__(self) -> Iterator[Subset]:
         marks: list[tuple[int, float]] = []
-        for part in self.parts:
-            n = len(part.weights)
-            marks.append((n, float(part.X[:1].sum()) if n else 0.0))
+        for chunk in self.chunks:
+            subset = _read_chunk(chunk, self.options, read_before=self._marks is not None)
+            if subset.shape == (self.estimator.n_features_in_,):  # the summary of all refuses any other
+                validate_data(self.estimator, chunk[0], reset=False, skip_check_array=True)
+            n = subset.n_samples
+            marks.append((n, float(subset.read(slice(0, 1), torch.float64).sum()) if n else 0.0))
             self._compare(marks, len(marks))
-            yield part
+            yield subset
         self._compare(marks, None)
         self._marks = marks
 
-    def _compare(self, marks: list[tuple[int, float]], n_seen: int | None) -> None:
-        if self._marks is not None and self._marks[:n_seen] != marks:
+    def _compare(self, marks: list[tuple[int, float]], n_read: int | None) -> None:
+        if self._marks is not None and self._marks[:n_read] != marks:
             raise ValueError(
                 "The chunks differ from those of the last time. They are gone through several times, and must be the "
                 "same each time: no shuffling, and a new iterator from a function."
             )
 
 
-def _check_alike(estimator: BaseEstimator, ranks: Ranks) -> None:
-    """Make sure that all processes fit the same estimator to the same features."""
-    views = ranks.gathered(
-        {
-            "estimator": type(estimator).__name__,
-            "features": list(getattr(estimator, "feature_names_in_", [])),
-            **{
-                name: value
-                for name, value in estimator.get_params(deep=False).items()
-                if isinstance(value, Number | str | tuple | None) and name not in ("device", "random_state", "verbose")
-            },
-        }
-    )
-    for rank, view in enumerate(views):
-        differing = [name for name in views[0] if view.get(name) != views[0][name]]
-        if differing:
-            name = differing[0]
-            raise ValueError(
-                f"{name} is {views[0][name]!r} in rank 0 and {view.get(name)!r} in rank {rank}. Pass the same in all."
-            )
+def _parts_of(chunk: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(chunk, tuple | list) or len(chunk) not in (2, 3):
+        raise ValueError(f"A chunk is a {type(chunk).__name__}, but (X, y) or (X, y, sample_weight) is needed.")
+    X, y, *weights = chunk
+    return X, y, weights[0] if weights else None
 
 
-def checked_part(rows_of: Callable[[Any], Rows], X: Any, y: Any, sample_weight: Any = None) -> Counted:
-    """Samples of a part that count."""
+def _read_chunk(chunk: Any, options: Options, *, read_before: bool = False) -> Subset:
+    """Samples of a chunk, of which there may be none."""
+    X, y, sample_weight = _parts_of(chunk)
     if y is None:
         raise ValueError("y is None in a part of the samples. Pass targets with each chunk, and in each process.")
-    rows, y = rows_of(X), check_targets(y, ensure_min_samples=0)
-    check_consistent_length(rows, y)
+    given = check_array(X, ensure_min_samples=0, input_name="X", ensure_all_finite=not read_before, **options(X))
+    rows, targets = stored(given), read_targets(y, "cpu", ensure_min_samples=0, read_before=read_before)
+    check_consistent_length(rows, targets.y)
     if sample_weight is not None:
         check_consistent_length(rows, sample_weight)
         if not np.any(as_host(sample_weight)):  # none of these count; others may
-            rows, y, sample_weight = rows[:0], y[:0], None
-    return Counted(*counting(rows, y, sample_weight, rows, torch.device("cpu")))
+            rows, targets, sample_weight = rows[:0], targets[:0], None
+    return weighted(rows, targets, sample_weight, rows, torch.device("cpu"))
 
 
 def _blocks(X: Any, y: Any, sample_weight: Any) -> list[tuple]:

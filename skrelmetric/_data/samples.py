@@ -1,4 +1,4 @@
-"""Samples as alignment sees them: centred and weighted, known by sums over their rows, and never written down."""
+"""Centred and weighted samples, known by sums over their rows and never written down."""
 
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelmetric._interop.torch import as_tensor, block_rows
 
-__all__ = ["Rows", "Samples", "canonical", "cross", "scaled", "shifted", "slices"]
+__all__ = ["Rows", "Samples", "canonical", "cross", "dense", "scaled", "shifted", "slices", "stored", "take"]
 
 Rows: TypeAlias = Any
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
@@ -172,6 +172,23 @@ def cross(A: Rows, B: Rows | Samples) -> Tensor:
         b = B[rows].to(torch.float64)
         total += A[rows].T.to(torch.float64) @ b if isinstance(A, Tensor) else as_tensor(A[rows].T @ b.numpy())
     return total
+
+
+def stored(X: Any) -> Rows:
+    """Samples where and as they are: a tensor that shares their memory, or a csr_array."""
+    return canonical(X) if sparse.issparse(X) else as_tensor(X)
+
+
+def take(array: Any, index: Tensor | slice) -> Any:
+    """Some rows of an array of any kind, by indices, a mask or a slice."""
+    if isinstance(index, slice):
+        return array[index]
+    return array[index.to(array.device) if isinstance(array, Tensor) else index.cpu().numpy()]
+
+
+def dense(rows: Rows) -> Tensor:
+    """Rows as a tensor."""
+    return rows if isinstance(rows, Tensor) else as_tensor(rows.toarray())
 
 
 def canonical(A: Any) -> sparse.csr_array:

@@ -1,23 +1,26 @@
-"""Targets of any kind as columns of numbers or classes, with what is missing."""
+"""Targets of any kind, read once: columns of numbers or classes, with what is missing."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from scipy import sparse
 from sklearn.utils import check_array
 from torch import Tensor
 
-from skrelmetric._data.samples import Rows, canonical
+from skrelmetric._data.samples import Rows, canonical, take
 from skrelmetric._interop.sklearn import check_not_ragged
 from skrelmetric._interop.torch import as_tensor
 
-__all__ = ["TargetSurvey", "Targets", "check_targets", "less_mean", "read_part", "read_targets", "unlabelled"]
+__all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]
 
 
-class TargetSurvey(NamedTuple):
-    """What has to be known of all targets before any part of them can be read.
+class TargetSummary(NamedTuple):
+    """Summary statistics of all targets, which reading any of them may need.
 
     Attributes
     ----------
@@ -25,60 +28,32 @@ class TargetSurvey(NamedTuple):
         Shape of a sample's target.
     numeric : bool
         Whether they are numbers, rather than names of classes.
-    indicator, whole : bool
-        Whether all values known are 0 or 1, and whether all are whole numbers.
+    fraction : float or None
+        Known value that is no whole number; None where there is none.
     missing : bool
         Whether any value is missing.
     stored_sparse : bool
         Whether any targets are sparse, out of which no mean can be taken.
-    low, high : ndarray of shape (n_outputs,)
-        Least and largest value known of each output; of names of classes, which are strings.
+    low, high : Tensor of shape (n_outputs,)
+        Least and largest known value of each output, where the targets are; arrays of strings for names of classes.
     known : Tensor of shape (n_outputs,)
-        How many values are known.
+        Number of known values.
     mean : Tensor of shape (n_outputs,)
         Their mean, 0 for names of classes.
     """
 
     outputs: tuple[int, ...]
     numeric: bool
-    indicator: bool
-    whole: bool
+    fraction: float | None
     missing: bool
     stored_sparse: bool
-    low: np.ndarray
-    high: np.ndarray
+    low: Tensor | np.ndarray
+    high: Tensor | np.ndarray
     known: Tensor
     mean: Tensor
 
-    @classmethod
-    def of(cls, y: Any) -> Self:
-        """Survey of some targets that were checked, at least one."""
-        outputs = tuple(y.shape[1:])
-        if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
-            names = _columns(y)
-            low, high = (np.array([extreme(column) for column in names.T], dtype=object) for extreme in (min, max))
-            nothing = torch.zeros(names.shape[1], dtype=torch.float64)
-            return cls(outputs, False, False, False, False, False, low, high, nothing + len(names), nothing)
-        targets = read_targets(y, torch.device("cpu"))
-        if not isinstance(targets.values, Tensor):
-            low, high = (getattr(y, extreme)(axis=0).toarray().reshape(-1) for extreme in ("min", "max"))
-            known = torch.full((y.shape[1],), float(y.shape[0]), dtype=torch.float64)
-            mean = as_tensor(np.asarray(y.mean(axis=0), dtype=np.float64).reshape(-1))
-            missing = False
-        elif targets.known is None:
-            values, missing = targets.numbers(), False
-            low, high, mean = values.amin(0).numpy(), values.amax(0).numpy(), values.mean(0)
-            known = torch.full_like(mean, len(values))
-        else:
-            values, missing, mask = targets.numbers(), True, targets.known
-            low = torch.where(mask, values, torch.inf).amin(0).numpy()
-            high = torch.where(mask, values, -torch.inf).amax(0).numpy()
-            known = mask.sum(0).to(torch.float64)
-            mean = (values / known.clamp(min=1)).sum(0)
-        return cls(outputs, True, targets.indicator, targets.whole, missing, sparse.issparse(y), low, high, known, mean)
-
     def merged(self, other: Self) -> Self:
-        """Survey of these targets and others.
+        """Summary of these targets and others.
 
         Raises
         ------
@@ -86,19 +61,18 @@ class TargetSurvey(NamedTuple):
             If they are of different kinds or shapes.
         """
         if (self.outputs, self.numeric) != (other.outputs, other.numeric):
-            kinds = [f"{'numbers' if part.numeric else 'names'} of shape {part.outputs}" for part in (self, other)]
+            kinds = [f"{'numbers' if some.numeric else 'names'} of shape {some.outputs}" for some in (self, other)]
             raise ValueError(f"y holds {kinds[0]} a sample in one part and {kinds[1]} in another. Pass one kind.")
         known = self.known + other.known
-        share = other.known / known.clamp(min=1)
+        fraction = other.known / known.clamp(min=1)
         return self._replace(
-            indicator=self.indicator and other.indicator,
-            whole=self.whole and other.whole,
+            fraction=other.fraction if self.fraction is None else self.fraction,
             missing=self.missing or other.missing,
             stored_sparse=self.stored_sparse or other.stored_sparse,
-            low=np.minimum(self.low, other.low),
-            high=np.maximum(self.high, other.high),
+            low=_extreme(self.low, other.low, "minimum"),
+            high=_extreme(self.high, other.high, "maximum"),
             known=known,
-            mean=self.mean + share * (other.mean - self.mean),
+            mean=self.mean + fraction * (other.mean - self.mean),
         )
 
     @property
@@ -106,126 +80,251 @@ class TargetSurvey(NamedTuple):
         """Number of outputs."""
         return len(self.known)
 
-    def take(self, columns: Tensor) -> Self:
-        """Survey of some of the outputs, by a mask."""
-        of_outputs = {name: getattr(self, name)[columns.cpu().numpy()] for name in ("low", "high")}
-        return self._replace(**of_outputs, known=self.known[columns.cpu()], mean=self.mean[columns.cpu()])
+    @property
+    def whole(self) -> bool:
+        """Whether all known values are whole numbers."""
+        return self.fraction is None
+
+    @property
+    def indicator(self) -> bool:
+        """Whether all known values are 0 or 1."""
+        return self.whole and self.least >= 0 and self.largest <= 1
+
+    @property
+    def least(self) -> float:
+        """Least known number, or 0 if it is above."""
+        return min(0.0, float(self.low.min())) if self.n_outputs else 0.0
+
+    @property
+    def largest(self) -> float:
+        """Largest known number, or 0 if it is below."""
+        return max(0.0, float(self.high.max())) if self.n_outputs else 0.0
 
     @property
     def differing(self) -> Tensor:
         """Mask of the outputs in which not all known values are the same."""
-        return torch.from_numpy(np.asarray(self.high > self.low, dtype=bool))
+        differing = self.high > self.low
+        return differing if isinstance(differing, Tensor) else torch.from_numpy(np.asarray(differing, dtype=bool))
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """Dtype of an array of no targets of this kind."""
+        return np.float64 if self.numeric else "U1"
 
 
-class Targets(NamedTuple):
-    """Targets with one column an output.
+class Columns(NamedTuple):
+    """Targets with one column for each of some outputs.
 
     Attributes
     ----------
-    values : Tensor or csr_array of shape (n_samples, n_outputs)
-        What is known, and 0 where it is missing; codes of the classes where the target is not numeric.
-    known : Tensor of bool of shape (n_samples, n_outputs) or None
+    values : Tensor or csr_array of shape (n_samples, n_columns)
+        Known values, and 0 where they are missing; codes of the classes where the target is not numeric.
+    known : Tensor of bool of shape (n_samples, n_columns) or None
         False where a value is missing; None where none is.
-    numeric : bool
-        Whether the values are numbers, rather than codes of classes.
-    survey : TargetSurvey or None, default=None
-        What is known of all targets, where these are a part of them.
+    mean : Tensor of shape (n_columns,)
+        Mean of the known values over all samples.
     """
 
     values: Rows
     known: Tensor | None
-    numeric: bool
-    survey: TargetSurvey | None = None
+    mean: Tensor
 
     def numbers(self) -> Rows:
         """Values in float64."""
         return self.values.to(torch.float64) if isinstance(self.values, Tensor) else self.values
 
-    def entries(self) -> Tensor:
-        """All values that may differ from 0, in any shape."""
-        return self.values if isinstance(self.values, Tensor) else torch.from_numpy(self.values.data)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.values.device if isinstance(self.values, Tensor) else torch.device("cpu")
-
     def less_mean(self) -> Rows:
-        """Numbers less the mean of their output: differences stay, large offsets do not; sparse ones as they are."""
+        """Numbers less the mean of their column: differences stay, large offsets do not; sparse ones as they are."""
         Y = self.numbers()
-        if not isinstance(Y, Tensor):
-            return Y
-        mean = None if self.survey is None else self.survey.mean.to(Y.device) * (not self.survey.stored_sparse)
-        return less_mean(Y, self.known, mean)
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs."""
-        return self.values.shape[1]
-
-    @property
-    def indicator(self) -> bool:
-        """Whether all values are 0 or 1."""
-        values = self.entries()
-        return bool(((values == 0) | (values == 1)).all())
-
-    @property
-    def whole(self) -> bool:
-        """Whether all values are whole numbers."""
-        values = self.entries()
-        return not values.is_floating_point() or bool((values == values.round()).all())
+        return less_mean(Y, self.known, self.mean) if isinstance(Y, Tensor) else Y
 
     def dense(self) -> Tensor:
         """Values as a tensor, which a relation that does not factor needs."""
         return self.values if isinstance(self.values, Tensor) else as_tensor(self.values.toarray())
 
-    def take(self, columns: Tensor) -> "Targets":
-        """Targets of some of the outputs, by a mask."""
-        if columns.all():
-            return self
-        if not isinstance(self.values, Tensor):
-            return self._replace(values=self.values[:, columns.numpy()])
-        survey = self.survey and self.survey.take(columns)
-        known = None if self.known is None else self.known[:, columns]
-        return self._replace(values=self.values[:, columns], known=known, survey=survey)
 
-    def differing(self) -> Tensor:
-        """Mask of the outputs in which not all known values are the same."""
-        if self.survey is not None:
-            return self.survey.differing.to(self._device)
-        if not isinstance(self.values, Tensor):
-            return torch.from_numpy(self.values.max(axis=0).toarray() != self.values.min(axis=0).toarray()).reshape(-1)
-        if self.known is None:
-            return (self.values != self.values[0]).any(0)
-        values = self.numbers()
-        return torch.where(self.known, values, -torch.inf).amax(0) > torch.where(self.known, values, torch.inf).amin(0)
+class Targets:
+    """Targets that were checked.
+
+    Parameters
+    ----------
+    y : ndarray, Tensor or csr_array of shape (n_samples,) or (n_samples, n_outputs)
+        Targets as they came; those with missing values dense, and numbers that came as objects float64.
+    device : torch.device
+        Where their values are wanted.
+    """
+
+    def __init__(self, y: Any, device: torch.device):
+        self.y, self.device = y, device
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> "Targets":
+        """Targets of some samples, by indices, a mask or a slice."""
+        return Targets(take(self.y, index), self.device)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Shape of a sample's target."""
+        return tuple(self.y.shape[1:])
+
+    @property
+    def numeric(self) -> bool:
+        """Whether they are numbers, rather than names of classes."""
+        return not isinstance(self.y, np.ndarray) or self.y.dtype.kind in "biuf"
+
+    @property
+    def values(self) -> Rows:
+        """Known values with one column an output, 0 where they are missing; codes of classes that have names."""
+        return self._read[0]
+
+    @property
+    def known(self) -> Tensor | None:
+        """Mask of the known values, of shape (n_samples, n_outputs); None where none is missing."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[Rows, Tensor | None]:
+        y = self.y
+        if sparse.issparse(y):
+            if self.device.type == "cpu":
+                return y, None
+            y = y.toarray()  # as samples on an accelerator are
+        if not self.numeric:
+            return as_tensor(_codes(_columns(y)), self.device), None
+        if isinstance(y, np.ndarray) and y.dtype.kind != "b":
+            # torch compares no wide unsigned integers, and reads no foreign byte order.
+            y = y.astype(np.float64 if y.dtype.kind == "f" else np.int64, copy=False)
+        values = _columns(as_tensor(y, self.device))
+        missing = values.isnan() if values.is_floating_point() else None
+        if missing is None or not missing.any():
+            return values, None
+        return values.nan_to_num(0.0), ~missing
+
+    def labelled(self) -> Tensor | None:
+        """Mask of the samples of which any output is known; None where all are."""
+        if sparse.issparse(self.y) or not self.numeric or self.known is None:
+            return None
+        labelled = self.known.any(1)
+        return None if labelled.all() else labelled
+
+    @cached_property
+    def summary(self) -> TargetSummary:
+        """Summary of these targets, at least one."""
+        if not self.numeric:
+            names = _columns(self.y)
+            with _sorting():
+                low, high = (np.array([extreme(column) for column in names.T], dtype=object) for extreme in (min, max))
+            zeros = torch.zeros(names.shape[1], dtype=torch.float64)
+            return TargetSummary(self.outputs, False, None, False, False, low, high, zeros + len(names), zeros)
+        values, known = self.values, self.known
+        if not isinstance(values, Tensor):
+            low, high = (as_tensor(getattr(values, which)(axis=0).toarray().reshape(-1)) for which in ("min", "max"))
+            mean = as_tensor(np.asarray(values.mean(axis=0), dtype=np.float64).reshape(-1))
+            entries = torch.from_numpy(values.data)
+        elif known is None:
+            low, high = values.amin(0), values.amax(0)
+            mean, entries = values.mean(0, dtype=torch.float64), values
+        else:
+            low = torch.where(known, values, torch.inf).amin(0)
+            high = torch.where(known, values, -torch.inf).amax(0)
+            n_known = known.sum(0).clamp(min=1)
+            mean, entries = (values / n_known).sum(0, dtype=torch.float64), values
+        n_known = torch.full_like(mean, len(self)) if known is None else known.sum(0)
+        fraction = None
+        if entries.is_floating_point():
+            fractions = entries != entries.round()
+            fraction = float(entries[fractions][0]) if fractions.any() else None
+        stored_sparse, n_known = sparse.issparse(self.y), n_known.to(torch.float64)
+        return TargetSummary(self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean)
+
+    def columns(self, summary: TargetSummary, kept: Tensor) -> Columns:
+        """Columns of some outputs, by a mask, given the summary of all targets."""
+        values, known, mean = self.values, self.known, summary.mean * (not summary.stored_sparse)
+        if summary.missing and known is None:
+            values = (values if isinstance(values, Tensor) else as_tensor(values.toarray())).to(self.device)
+            known = torch.ones_like(values, dtype=torch.bool)
+        if not kept.all():
+            mean = mean[kept]
+            of_values = kept.cpu().numpy() if sparse.issparse(values) else kept.to(self.device)
+            values, known = values[:, of_values], None if known is None else known[:, of_values]
+        return Columns(values, known, mean.to(self.device))
+
+    def stacked(self, others: "Targets") -> "Targets":
+        """These targets, and others below them.
+
+        Raises
+        ------
+        ValueError
+            If they have different outputs.
+        """
+        y, below = self.y, others.y
+        if y.shape[1:] != below.shape[1:]:
+            raise ValueError(f"y_val has outputs of shape {below.shape[1:]}, but y of {y.shape[1:]}.")
+        if self.numeric != others.numeric:
+            raise ValueError(f"y holds {y.dtype} and y_val {below.dtype}: name the classes of both in the same way.")
+        if sparse.issparse(y) or sparse.issparse(below):
+            return Targets(sparse.csr_array(sparse.vstack([y, below])), self.device)
+        if isinstance(y, Tensor) or isinstance(below, Tensor):
+            y = as_tensor(y)
+            return Targets(torch.cat([y, as_tensor(below).to(y.device)]), self.device)
+        return Targets(np.concatenate([y, below]), self.device)
+
+    def host_rows(self) -> np.ndarray:
+        """Targets on the host, one row a sample, missing ones and zeros written in one way."""
+        y = self.y
+        if sparse.issparse(y):
+            y = y.toarray()
+        elif isinstance(y, Tensor):
+            y = y.cpu().numpy()
+        y = _columns(y)
+        if y.dtype.kind == "O":
+            y = y.astype(str)
+        return np.where(np.isnan(y), np.nan, y + 0.0) if y.dtype.kind == "f" else y
 
 
-def read_part(y: Any, survey: TargetSurvey, device: torch.device) -> Targets:
-    """Read some of the targets that were surveyed, as if they were read with all others."""
-    targets = read_targets(y, device)
-    if survey.missing and targets.known is None:
-        values = targets.dense().to(device)
-        targets = targets._replace(values=values, known=torch.ones_like(values, dtype=torch.bool))
-    return targets._replace(survey=survey)
-
-
-def check_targets(y: Any, ensure_min_samples: int = 1) -> Any:
+def read_targets(
+    y: Any, device: torch.device | str | None = None, *, ensure_min_samples: int = 1, read_before: bool = False
+) -> Targets:
     """Targets as a csr_array, a tensor or an ndarray, of one or two dimensions, without infinity.
 
-    Numbers that came as objects are float64, and a sparse target with missing values is dense, as its mask is.
+    Parameters
+    ----------
+    y : array-like, sparse matrix or Targets
+        Targets. Those that were read stay as they are.
+    device : torch.device, str or None, default=None
+        Where their values are wanted; None is where they are.
+    ensure_min_samples : int, default=1
+        Fewest samples.
+    read_before : bool, default=False
+        Whether the same were checked before, so that their values need not be looked at again.
+
+    Returns
+    -------
+    Targets
 
     Raises
     ------
     ValueError
         If `y` is anything else.
     """
+    if isinstance(y, Targets):
+        return y
+    y = _checked(y, ensure_min_samples, read_before)
+    if device is None:
+        device = y.device if isinstance(y, Tensor) else "cpu"
+    return Targets(y, torch.device(device))
+
+
+def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
     check_not_ragged(y)
     y = check_array(
         y,
         accept_sparse="csr",
         dtype=None,
         ensure_2d=False,
-        ensure_all_finite="allow-nan",
+        ensure_all_finite=False if read_before else "allow-nan",
         ensure_min_samples=ensure_min_samples,
         input_name="y",
     )
@@ -242,31 +341,8 @@ def check_targets(y: Any, ensure_min_samples: int = 1) -> Any:
     return y
 
 
-def unlabelled(y: Any) -> np.ndarray | Tensor | None:
-    """Mask of the samples of which no output is known; None where there are none."""
-    if sparse.issparse(y) or (isinstance(y, np.ndarray) and y.dtype.kind != "f"):
-        return None
-    missing = y.isnan() if isinstance(y, Tensor) else np.isnan(y)
-    nothing_known = _columns(missing).all(1)
-    return nothing_known if nothing_known.any() else None
-
-
-def read_targets(y: Any, device: torch.device) -> Targets:
-    """Read targets that were checked."""
-    if sparse.issparse(y):
-        if device.type == "cpu":
-            return Targets(y, None, numeric=True)
-        y = y.toarray()  # as samples on an accelerator are
-    if isinstance(y, np.ndarray) and y.dtype.kind not in "biuf":
-        return Targets(as_tensor(_codes(_columns(y)), device), None, numeric=False)
-    if isinstance(y, np.ndarray) and y.dtype.kind != "b":
-        # torch compares no wide unsigned integers, and reads no foreign byte order.
-        y = y.astype(np.float64 if y.dtype.kind == "f" else np.int64, copy=False)
-    values = _columns(as_tensor(y, device))
-    missing = values.isnan() if values.is_floating_point() else None
-    if missing is None or not missing.any():
-        return Targets(values, None, numeric=True)
-    return Targets(values.nan_to_num(0.0), ~missing, numeric=True)
+def _extreme(some: Tensor | np.ndarray, others: Tensor | np.ndarray, which: str) -> Tensor | np.ndarray:
+    return getattr(torch if isinstance(some, Tensor) else np, which)(some, others)
 
 
 def _columns(y: Any) -> Any:
@@ -277,15 +353,21 @@ def _columns(y: Any) -> Any:
 def _codes(y: np.ndarray) -> np.ndarray:
     """Number of the class in each column, as integers from 0."""
     codes = np.empty(y.shape, dtype=np.int64)
-    try:
+    with _sorting():
         for column, classes in zip(codes.T, y.T, strict=True):
             column[:] = np.unique(classes, return_inverse=True)[1]
+    return codes
+
+
+@contextmanager
+def _sorting() -> Iterator[None]:
+    try:
+        yield
     except TypeError as error:
         raise ValueError(
             f"Unknown label type: y holds objects that are neither numbers nor classes that can be sorted ({error}). "
             "Pass classes as strings, or as numbers with NaN for what is missing."
         ) from error
-    return codes
 
 
 def less_mean(Y: Tensor, known: Tensor | None, mean: Tensor | None = None) -> Tensor:

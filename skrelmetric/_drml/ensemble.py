@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from skrelmetric._interop.torch import unit
 
-__all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "RelationalEnsemble"]
+__all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "PlainHead", "RelationalEnsemble"]
 
 _N_SWEEPS = 10  # over the branches, when prices are sought; the total error is then the least to four digits
 _TINY = 1e-12  # below which a sum of scores counts as none, as in the authors' code
@@ -78,7 +78,7 @@ ASSIGNMENTS = {
 
 
 class Ensemble(NamedTuple):
-    """What the ensemble makes of a batch.
+    """Features and embedding that the ensemble makes of a batch.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class RelationalEnsemble(nn.Module):
         Width D of the trunk features.
     n_components : int
         Width E of the embedding.
-    n_features : int
+    n_branches : int
         Number K of branches, which divides E.
     generator : torch.Generator
         Source of the weights.
@@ -169,7 +169,7 @@ class RelationalEnsemble(nn.Module):
         self,
         n_inputs: int,
         n_components: int,
-        n_features: int,
+        n_branches: int,
         generator: Generator,
         dtype: torch.dtype = torch.float32,
         *,
@@ -181,25 +181,30 @@ class RelationalEnsemble(nn.Module):
     ):
         super().__init__()
         for name, total, applies in (("components", n_components, True), ("inputs", n_inputs, split_features)):
-            if applies and total % n_features:
+            if applies and total % n_branches:
                 raise ValueError(
-                    f"{total} {name} cannot be shared out among {n_features} features. Pass a multiple of {n_features}."
+                    f"{total} {name} cannot be shared out among {n_branches} branches. Pass a multiple of {n_branches}."
                 )
         self.split_features = split_features
         self.read_as(stop_gradient, normalize_nodes, reconstruction, score)
-        width = n_components // n_features
-        seen = n_inputs // n_features if split_features else n_inputs
-        self.n_features, self.width = n_features, width
-        self.nodes = ParallelLinear(n_features, seen, width, generator, dtype)
-        self.senders = ParallelLinear(n_features, seen, width, generator, dtype)
-        self.receivers = ParallelLinear(n_features, seen, width, generator, dtype)
-        self.decoders = ParallelLinear(n_features, width, seen, generator, dtype)
+        width = n_components // n_branches
+        seen = n_inputs // n_branches if split_features else n_inputs
+        self.n_branches, self.width = n_branches, width
+        self.nodes = ParallelLinear(n_branches, seen, width, generator, dtype)
+        self.senders = ParallelLinear(n_branches, seen, width, generator, dtype)
+        self.receivers = ParallelLinear(n_branches, seen, width, generator, dtype)
+        self.decoders = ParallelLinear(n_branches, width, seen, generator, dtype)
         self.direction = nn.Parameter(_drawn((width,), sqrt(2), generator, dtype))
         self.offset = nn.Parameter(torch.zeros((), dtype=dtype))
         self.update = nn.utils.skip_init(nn.Linear, 2 * width, width, dtype=dtype)
         with torch.no_grad():
             self.update.weight.copy_(torch.eye(width, 2 * width))
             self.update.bias.zero_()
+
+    def embed(self, y: Tensor, output: str) -> Tensor:
+        """Embedding of trunk features of shape (B, D), or with the output "nodes" the nodes side by side."""
+        ensemble = self(y)
+        return ensemble.embedding if output == "embedding" else ensemble.nodes.flatten(1)
 
     def read_as(self, stop_gradient: bool, normalize_nodes: bool, reconstruction: str, score: str) -> None:
         """Read the method in another way; the weights stay."""
@@ -232,7 +237,25 @@ class RelationalEnsemble(nn.Module):
 
     def _seen(self, y: Tensor) -> Tensor:
         """What the branches see of trunk features: (B, D) for all, or (B, K, D / K)."""
-        return y.unflatten(1, (self.n_features, -1)) if self.split_features else y
+        return y.unflatten(1, (self.n_branches, -1)) if self.split_features else y
+
+
+class PlainHead(nn.Module):
+    """Nodes without relations: one affine map of the trunk features, drawn as the nodes of an ensemble are.
+
+    Parameters
+    ----------
+    n_inputs, n_components, n_branches, generator, dtype
+        As :class:`RelationalEnsemble` has them.
+    """
+
+    def __init__(self, n_inputs: int, n_components: int, n_branches: int, generator: Generator, dtype: torch.dtype):
+        super().__init__()
+        self.nodes = ParallelLinear(n_branches, n_inputs, n_components // n_branches, generator, dtype)
+
+    def embed(self, y: Tensor, output: str) -> Tensor:
+        """Nodes side by side, of shape (B, E), for trunk features of shape (B, D), whatever output is asked for."""
+        return self.nodes(y).flatten(1)
 
 
 def _parallel(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

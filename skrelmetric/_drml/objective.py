@@ -1,20 +1,19 @@
-"""What DRML minimises: discriminative losses of each branch and of the embedding, and the decoders' error."""
+"""Objective of DRML: discriminative losses of each branch and of the embedding, and the decoders' error."""
 
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor, nn
 
-from skrelmetric._drml.ensemble import ASSIGNMENTS, Ensemble, ParallelLinear, RelationalEnsemble
+from skrelmetric._drml.ensemble import ASSIGNMENTS, PlainHead, RelationalEnsemble
 from skrelmetric._drml.supervision import Supervision
 from skrelmetric.losses import Batch
 
-__all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "PlainHead", "Weights"]
+__all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "Weights"]
 
 
 class Weights(NamedTuple):
-    """What each loss weighs in the objective (DRML, Eq. 10).
+    """Weights of the losses in the objective (DRML, Eq. 10).
 
     Attributes
     ----------
@@ -112,7 +111,7 @@ class Discrimination(nn.Module):
         batch = self.supervision.batch(rows, uses=self.uses)
         # Where a sample trains one branch, these are B nodes for all branches together, in the order of the samples.
         samples, branches = assigned.nonzero(as_tuple=True)
-        n_branches = self.ensemble.n_features
+        n_branches = self.ensemble.n_branches
         own = (batch if len(samples) == len(y) else batch.of(samples)).divided(branches, n_branches)
         chosen = nodes.flatten(0, 1).index_select(0, samples * n_branches + branches)
         of_branches = self.branch_loss(chosen, own, generator)
@@ -125,25 +124,9 @@ class Discrimination(nn.Module):
         )
         return Losses(total, of_branches, reconstruction, of_embedding, assigned)
 
-
-class PlainHead(nn.Module):
-    """Nodes without relations: one affine map of the trunk features, drawn as the nodes of an ensemble are.
-
-    Parameters
-    ----------
-    n_inputs, n_components, n_features, generator, dtype
-        As :class:`skrelmetric._drml.ensemble.RelationalEnsemble` has them.
-    """
-
-    def __init__(self, n_inputs: int, n_components: int, n_features: int, generator: Generator, dtype: torch.dtype):
-        super().__init__()
-        self.nodes = ParallelLinear(n_features, n_inputs, n_components // n_features, generator, dtype)
-
-    def forward(self, y: Tensor) -> Ensemble:
-        """Nodes and their concatenation, for trunk features of shape (B, D)."""
-        nodes = self.nodes(y)
-        nothing = nodes.new_zeros((0,))
-        return Ensemble(nodes, nothing, nothing, nodes.flatten(1))
+    def total(self, y: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+        """Loss that is minimised."""
+        return self(y, rows, generator).total
 
 
 class PlainDiscrimination(nn.Module):
@@ -165,15 +148,13 @@ class PlainDiscrimination(nn.Module):
         uses: Collection[str] = ("pairs", "labels"),
     ):
         super().__init__()
-        self.ensemble, self.embedding_loss = head, embedding_loss
+        self.head, self.embedding_loss = head, embedding_loss
         self.supervision, self.uses = supervision, uses
 
-    def forward(self, y: Tensor, rows: Tensor, generator: Generator) -> Losses:
-        """Losses of trunk features of shape (B, D) of some training samples, of which all but one are 0."""
+    def total(self, y: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+        """Loss of trunk features of shape (B, D) of some training samples."""
         batch = self.supervision.batch(rows, uses=self.uses)
-        loss = self.embedding_loss(self.ensemble(y).embedding, batch, generator)
-        none, nothing = rows.new_zeros((len(rows), 0), dtype=torch.bool), loss.new_zeros(())
-        return Losses(loss, nothing, nothing, loss, none)
+        return self.embedding_loss(self.head.embed(y, "nodes"), batch, generator)
 
 
 class OwnLoss(nn.Module):

@@ -1,4 +1,4 @@
-"""What targets of any kind say to a loss of deep metric learning: which pairs are alike, and which labels apply."""
+"""Supervision of losses of deep metric learning by targets of any kind: similar pairs, and labels that apply."""
 
 from numbers import Real
 from typing import Any
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skrelmetric._data.targets import check_targets, read_targets
+from skrelmetric._data.samples import dense
+from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric.losses import Batch
 from skrelmetric.relations import Relation, make_relation, relation_name
 
@@ -15,7 +16,7 @@ __all__ = ["Supervision", "pair_relation"]
 
 # Relations up to the first threshold are similar pairs, those from the second on dissimilar ones.
 _THRESHOLDS = {"discrete": (0.0, 1.0), "jaccard": (0.5, 0.8)}
-_SHARES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest tenth, and the farther half
+_QUANTILES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest tenth, and the farther half
 _N_DRAWN = 2**16
 
 _AUTO = {"hamming": "jaccard"}  # which other relation than that of alignment pairs are told apart by
@@ -26,7 +27,7 @@ def pair_relation(y: Any, relation: Any, device: torch.device) -> Relation:
 
     Parameters
     ----------
-    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+    y : array-like, sparse matrix or Targets
         Targets.
     relation : str, callable or object
         See :func:`skrelmetric.relations.make_relation`.
@@ -37,12 +38,13 @@ def pair_relation(y: Any, relation: Any, device: torch.device) -> Relation:
     -------
     Relation
     """
-    return make_relation(y, _named(y, relation), device=device)
+    targets = read_targets(y, device)
+    return make_relation(targets, _named(targets, relation))
 
 
-def _named(y: Any, relation: Any) -> Any:
+def _named(targets: Targets, relation: Any) -> Any:
     if isinstance(relation, str) and relation == "auto":
-        kind = relation_name(y)
+        kind = relation_name(targets)
         return _AUTO.get(kind, kind)
     return relation
 
@@ -52,7 +54,7 @@ class Supervision:
 
     Parameters
     ----------
-    y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+    y : array-like, sparse matrix or Targets of shape (n_samples,) or (n_samples, n_outputs)
         Classes, a 0/1 label indicator, label distributions, or numbers. NaN where a value is missing.
     relation : str, callable or object, default="auto"
         What tells similar pairs from dissimilar ones; see :func:`skrelmetric.relations.make_relation`. "auto" is
@@ -80,13 +82,11 @@ class Supervision:
     """
 
     def __init__(self, y: Any, relation: Any = "auto", thresholds: Any = "auto", device: Any = "cpu"):
-        y = check_targets(y)
-        device = torch.device(device)
-        kind = relation_name(y)
-        self._targets = read_targets(y, device)
+        self._targets = read_targets(y, torch.device(device))
+        kind = relation_name(self._targets)
         self.classes = self._class_codes() if kind == "discrete" and self._targets.values.shape[1] == 1 else None
-        relation = _named(y, relation)
-        self._G = make_relation(y, relation, device=device)
+        relation = _named(self._targets, relation)
+        self._G = make_relation(self._targets, relation)
         self._kind = kind
         self.n_labels = int(self.classes.max()) + 1 if self.classes is not None else self._targets.values.shape[1]
         self.thresholds = self._thresholds(relation, thresholds)
@@ -162,7 +162,7 @@ class Supervision:
         return values
 
     def _class_codes(self) -> Tensor:
-        values, known = self._targets.dense()[:, 0], self._targets.known
+        values, known = dense(self._targets.values)[:, 0], self._targets.known
         if known is not None and not known.all():
             raise ValueError("y has samples without a class. Leave them out.")
         return values.unique(return_inverse=True)[1]
@@ -178,5 +178,5 @@ class Supervision:
         n, generator = self._G.n_samples, torch.Generator().manual_seed(0)
         i, j = torch.randint(n, (2, _N_DRAWN), generator=generator).to(self._G.device)
         relations = torch.cat([self._G.pairs(a, b) for a, b in zip(i.split(4096), j.split(4096), strict=True)])
-        near, far = relations[i != j].quantile(torch.tensor(_SHARES, dtype=relations.dtype, device=relations.device))
+        near, far = relations[i != j].quantile(torch.tensor(_QUANTILES, dtype=relations.dtype, device=relations.device))
         return float(near), float(far)

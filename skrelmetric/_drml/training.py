@@ -1,8 +1,7 @@
-"""What DRML trains: an encoder and losses on batches of samples, judged by neighbours or by retrieval."""
+"""Training of DRML: an encoder and losses on batches of samples, judged by neighbours or by retrieval."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,16 +9,17 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from skrelmetric._data.samples import Rows
-from skrelmetric._drml.ensemble import RelationalEnsemble
-from skrelmetric._drml.objective import Discrimination, PlainDiscrimination, PlainHead
-from skrelmetric._hraml.objective import relation_to_neighbours
+from skrelmetric._data.partitions import InMemory, Partitions
+from skrelmetric._data.samples import take
+from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
+from skrelmetric._drml.objective import Discrimination, PlainDiscrimination
 from skrelmetric._search.retrieval import retrieve
-from skrelmetric._training.encode import Part, drawing, dtype_of, embed, n_batches, sum_gradients
-from skrelmetric.distributed import Ranks
+from skrelmetric._training.encode import drawing, dtype_of, embed
+from skrelmetric._training.shards import features_at, sum_gradients, trained_parameters
+from skrelmetric._training.validation import Features, judged_places, relation_to_neighbours
 from skrelmetric.relations import Relation
 
-__all__ = ["Encoder", "SharedTraining", "Split", "Training", "embed_shared", "per_class", "shuffled"]
+__all__ = ["Chosen", "Encoder", "Training", "Validation"]
 
 
 class Encoder(nn.Module):
@@ -39,13 +39,11 @@ class Encoder(nn.Module):
 
     def __init__(self, trunk: nn.Module, head: RelationalEnsemble | PlainHead, output: str, normalize: bool):
         super().__init__()
-        self.trunk, self.output, self.normalize = trunk, output, normalize
-        self.head: RelationalEnsemble | PlainHead = head
+        self.trunk, self.head, self.output, self.normalize = trunk, head, output, normalize
 
     def forward(self, X: Tensor) -> Tensor:
         """Embeddings, of shape (n, n_components)."""
-        ensemble = self.head(self.trunk(X).to(dtype_of(self.head)))
-        Z = ensemble.embedding if self.output == "embedding" else ensemble.nodes.flatten(1)
+        Z = self.head.embed(self.trunk(X).to(dtype_of(self.head)), self.output)
         return functional.normalize(Z, dim=1) if self.normalize else Z
 
     @property
@@ -53,42 +51,88 @@ class Encoder(nn.Module):
         """Width of the embedding."""
         return self.head.nodes.bias.numel()
 
-    @property
-    def shape(self) -> tuple[bool, bool, int, int]:
-        """Whether there are relations and features are split, and the numbers of branches and of components."""
-        split = isinstance(self.head, RelationalEnsemble) and self.head.split_features
-        return isinstance(self.head, RelationalEnsemble), split, len(self.head.nodes.bias), self.n_components
+
+class Chosen(NamedTuple):
+    """Samples at some places of all partitions, of which there is one in the memory of each process.
+
+    Attributes
+    ----------
+    partitions : Partitions
+        Of Subset.
+    places : Tensor of int64 of shape (n_samples,)
+        Places among all samples.
+    """
+
+    partitions: Partitions
+    places: Tensor
+
+    def embed(self, encoder: Encoder) -> Tensor:
+        """Embeddings, the same in every process."""
+        dtype = dtype_of(encoder.head)
+        (own,) = self.partitions.local
+
+        def of_own(index: Tensor) -> Tensor:
+            return embed(encoder, own.some(index), dtype)
+
+        return features_at(self.partitions, self.places, of_own, encoder.n_components, dtype)
 
 
-class Split(NamedTuple):
-    """Samples to train on, and others to judge by."""
+class Validation(NamedTuple):
+    """Samples to judge an encoder by.
 
-    training: Part
-    validation: Part
-    truth: Relation | Tensor  # of the targets, or the classes where whole ones are held out
+    Attributes
+    ----------
+    training : Chosen
+        Training samples.
+    judged : Chosen
+        Validation samples.
+    truth : Relation or Tensor
+        Relation of all targets, or the classes of all samples where whole classes are held out.
+    of_training, of_judged : Tensor of int64
+        Places of the samples in it.
+    """
 
-    def judge(self, encoder: Encoder, embed: Callable[..., Tensor] = embed) -> float:
+    training: Chosen
+    judged: Chosen
+    truth: Relation | Tensor
+    of_training: Tensor
+    of_judged: Tensor
+
+    def __call__(self, encoder: Encoder) -> float:
         """How far the validation samples' neighbours are from what they should be, the lower the better."""
-        embedded = partial(embed, encoder, dtype=dtype_of(encoder.head))
         if isinstance(self.truth, Tensor):
-            found = retrieve(embedded(self.validation), self.truth[self.validation.places])
+            found = retrieve(self.judged.embed(encoder), self.truth[self.of_judged])
             return 1 - float(found.average_precision[found.n_positives > 0].mean())
-        return relation_to_neighbours(embedded(self.training), self.training, embedded, self.validation, self.truth)
+        some = judged_places(len(self.of_judged), self.of_judged.device)
+        judged = self._features(encoder, self.judged._replace(places=self.judged.places[some]), self.of_judged[some])
+        training = self._features(encoder, self.training, self.of_training)
+        return relation_to_neighbours(InMemory([training]), judged, self.truth)
+
+    def _features(self, encoder: Encoder, chosen: Chosen, of_truth: Tensor) -> Features:
+        assert isinstance(self.truth, Relation)
+        Z = chosen.embed(encoder)
+        weights = torch.full((len(Z),), 1 / len(Z), dtype=torch.float64, device=Z.device)
+        return Features(Z, weights, take(self.truth.rows, of_truth))
 
 
 class Training(nn.Module):
     """Encoder and losses over the epochs.
 
+    Head and losses see the features of a whole batch in every process, and so take the same steps; each process runs
+    the trunk on its own samples of it.
+
     Parameters
     ----------
     encoder : Encoder
-        What is trained.
+        Encoder to train.
     objective : Discrimination or PlainDiscrimination
         Losses of trunk features.
-    part : Part
+    samples : Chosen
         Training samples.
+    width : int
+        Number of trunk features.
     batches : callable
-        Gives the batches of an epoch, as rows of the part, from a source of randomness.
+        Gives the batches of an epoch, as rows of the training samples, from a source of randomness.
     mixed_precision : bool
         Whether the trunk computes in bfloat16 where that is safe.
     seed : int
@@ -99,23 +143,23 @@ class Training(nn.Module):
         self,
         encoder: Encoder,
         objective: Discrimination | PlainDiscrimination,
-        part: Part,
+        samples: Chosen,
+        width: int,
         batches: Callable[[np.random.Generator], Iterator[np.ndarray]],
         mixed_precision: bool,
         seed: int,
     ):
         super().__init__()
-        self.encoder, self.objective = encoder, objective
-        self.part, self.batches, self.mixed_precision, self.seed = part, batches, mixed_precision, seed
-        self.to(part.weights.device)
+        self.encoder, self.objective, self.samples, self.width = encoder, objective, samples, width
+        self.batches, self.mixed_precision, self.seed = batches, mixed_precision, seed
+        self.to(samples.places.device)
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
+    def groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters that can be trained, of the trunk, the head and the losses."""
-        trunk, head = (list(m.parameters()) for m in (self.encoder.trunk, self.encoder.head))
+        trunk, head = trained_parameters(self.encoder.trunk), trained_parameters(self.encoder.head)
         known = {id(p) for p in (*trunk, *head)}
-        of_losses = [p for p in self.parameters() if id(p) not in known]
-        named = {"trunk": trunk, "head": head, "loss": of_losses}
-        return {name: [p for p in parameters if p.requires_grad] for name, parameters in named.items()}
+        of_losses = [p for p in trained_parameters(self) if id(p) not in known]
+        return {"trunk": trunk, "head": head, "loss": of_losses}
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps."""
@@ -127,91 +171,24 @@ class Training(nn.Module):
         return float(np.mean(losses))
 
     def _step(self, rows: Tensor, generator: Generator, optimizer: Optimizer) -> float:
-        rows = rows.to(self.part.weights.device)
+        rows = rows.to(self.samples.places.device)
         optimizer.zero_grad()
         seed = int(torch.randint(2**31, (), generator=generator))
         with drawing(seed, rows.device):
-            total = self._backward(rows, generator)
+            total = self.objective.total(self._features(rows), rows, generator)
+            total.backward()
+        sum_gradients(self.encoder.trunk, self.samples.partitions.ranks)
         optimizer.step()
-        return total
-
-    def _backward(self, rows: Tensor, generator: Generator) -> float:
-        """Loss of a batch with its gradients."""
-        total = self.objective(self._features(self.part, rows), rows, generator).total
-        total.backward()
         return float(total.detach())
 
-    def _features(self, part: Part, rows: Tensor) -> Tensor:
-        """Trunk features of some samples."""
-        dtype = dtype_of(self.encoder.head)
-        x = part.read(rows, dtype)
-        with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
-            return self.encoder.trunk(x).to(dtype)
+    def _features(self, rows: Tensor) -> Tensor:
+        """Trunk features of some training samples."""
+        dtype, partitions = dtype_of(self.encoder.head), self.samples.partitions
+        (own,) = partitions.local
 
+        def of_own(index: Tensor) -> Tensor:
+            x = own.read(index, dtype)
+            with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
+                return self.encoder.trunk(x).to(dtype)
 
-class SharedTraining(Training):
-    """Training on the global batches of several processes, each of which runs the trunk on its own samples.
-
-    Head and losses see the features of the whole batch in every process, and so take the same steps.
-
-    Parameters
-    ----------
-    *args
-        Those of Training; rows of the part that are other processes' are -1.
-    ranks : Ranks
-        The processes.
-    width : int
-        Number of trunk features.
-    """
-
-    def __init__(self, *args: Any, ranks: Ranks, width: int):
-        super().__init__(*args)
-        self.ranks, self.width = ranks, width
-
-    def _backward(self, rows: Tensor, generator: Generator) -> float:
-        dtype, own, y = dtype_of(self.encoder.head), owned(self.part, rows), None
-        Y = torch.zeros((len(rows), self.width), dtype=dtype, device=rows.device)
-        if own.any():
-            y = self._features(self.part, rows[own])
-            Y[own] = y.detach()
-        Y = self.ranks.total([Y])[0].to(dtype).requires_grad_()
-        total = self.objective(Y, rows, generator).total
-        total.backward()
-        if y is not None and y.requires_grad and Y.grad is not None:
-            y.backward(Y.grad[own])
-        sum_gradients(self.encoder.trunk, self.ranks)
-        return float(total.detach())
-
-
-def owned(part: Part, some: slice | Tensor = slice(None)) -> Tensor:
-    """Mask of the samples of a part, or of some of them, that are this process's."""
-    assert part.rows is not None
-    return part.rows[some] >= 0
-
-
-def embed_shared(ranks: Ranks, X: Rows, encoder: Encoder, part: Part, dtype: torch.dtype) -> Tensor:
-    """Embeddings of all samples of a part, each from the process whose it is; those of other than X are everybody's."""
-    if part.X is not X:
-        return embed(encoder, part, dtype)
-    own = owned(part)
-    Z = torch.zeros((part.n_samples, encoder.n_components), dtype=dtype, device=part.weights.device)
-    if own.any():
-        Z[own] = embed(encoder, part.some(own.nonzero()[:, 0]), dtype)
-    return ranks.total([Z])[0].to(dtype)
-
-
-def shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Batches of nearly one size, in which each sample is once."""
-    yield from np.array_split(rng.permutation(n_samples), n_batches(n_samples, batch_size))
-
-
-def per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """As many batches as cover all samples once on average, of equally many samples of some classes each.
-
-    Classes of fewer samples give those that they have.
-    """
-    of_class = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
-    n_classes = min(len(of_class), max(1, batch_size // n_each))
-    for _ in range(-(-len(codes) // (n_classes * n_each))):
-        chosen = rng.choice(len(of_class), n_classes, replace=False)
-        yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])
+        return features_at(partitions, self.samples.places[rows], of_own, self.width, dtype)

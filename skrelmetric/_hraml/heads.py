@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from skrelmetric._alignment.loss import PairLoss
-from skrelmetric._alignment.problem import Parts, Whole
+from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import normal_equations, ridge
-from skrelmetric._data.samples import Samples
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.relations import Relation
 
 __all__ = ["Head", "LinearHead", "RidgeHead"]
 
@@ -18,7 +16,7 @@ _MAX_ITER, _TOL = 1000, 1e-6
 
 
 class Head(nn.Module, ABC):
-    """The distance of features, (z - z')' M (z - z') + offset, and where it comes from.
+    """Distance of features, (z - z')' M (z - z') + offset.
 
     Attributes
     ----------
@@ -34,14 +32,14 @@ class Head(nn.Module, ABC):
     M: Tensor
     offset: Tensor
 
-    def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
-        """Take the best distance of features of shape (n_samples, width), where there is an exact one."""
+    def solve(self, problem: Problem) -> None:
+        """Take the best distance of the features of a problem, where there is an exact one."""
 
-    def accept(self, loss: PairLoss) -> None:
+    def backward(self, loss: PairLoss) -> None:
         """Take the gradient of what is learned by gradients from a loss over all pairs."""
 
     def penalty(self, variance: float) -> tuple[float, float]:
-        """What the matrix adds to the loss of features of a total variance, and how it pulls at them.
+        """Penalty of the matrix in the loss of features of a total variance, and its pull at them.
 
         The derivative by the features of sample i is the pull times p_i times their deviation from the mean.
         """
@@ -52,7 +50,7 @@ class Head(nn.Module, ABC):
         """Factor L of the metric L' L that the embedding has, of shape (n_components, width), float64."""
 
     def layer(self, n_components: int, dtype: torch.dtype) -> nn.Linear:
-        """The embedding of features."""
+        """Embedding of features."""
         weight = self.factor(n_components)
         shape = weight.shape[1], weight.shape[0]
         layer = nn.utils.skip_init(nn.Linear, *shape, bias=False, device=weight.device, dtype=dtype)
@@ -62,7 +60,7 @@ class Head(nn.Module, ABC):
 
 
 class RidgeHead(Head):
-    """The exact solution of the alignment as the last layer: variable projection.
+    """Exact solution of the alignment as the last layer: variable projection.
 
     For given features the best symmetric M and offset are those of :func:`skrelmetric._alignment.ridge.ridge`, over all
     pairs. By the envelope theorem the gradient of the loss by the features is that at fixed M and offset, so
@@ -89,24 +87,20 @@ class RidgeHead(Head):
         super().__init__()
         self.alpha = alpha
 
-    def solve(self, features: Tensor, G: Relation, weights: Tensor) -> None:
-        self.align(Whole(Samples(features, weights), G))
-
-    def align(self, features: Parts) -> None:
-        """Take the best distance of features that come in parts."""
-        equations = normal_equations(features, self.alpha)
+    def solve(self, problem: Problem) -> None:
+        equations = normal_equations(problem, self.alpha)
         aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
         coordinates = equations.coordinates
-        axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=features.mean.device))
+        axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=problem.mean.device))
         self.M = axes.T @ aligned.M @ axes
         self.offset, self.residual = aligned.offset, aligned.residual
         self._penalty = self.alpha / 2 * float(aligned.M.square().sum())
         self._variance = coordinates.scale**2 * float(coordinates.variances.sum())
 
-    def average(self, other: "RidgeHead", share: float) -> None:
-        """Take a mean with another head, in which the other one has a share between 0 and 1."""
-        self.M = share * other.M + (1 - share) * self.M
-        self.offset = share * other.offset + (1 - share) * self.offset
+    def average(self, other: "RidgeHead", fraction: float) -> None:
+        """Take a mean with another head, which counts for a fraction of it."""
+        self.M = fraction * other.M + (1 - fraction) * self.M
+        self.offset = fraction * other.offset + (1 - fraction) * self.offset
 
     @property
     def converged(self) -> bool:
@@ -117,8 +111,8 @@ class RidgeHead(Head):
         # The penalty holds M in units of the mean variance of the features, and so grows with the square of that.
         if not self._variance:
             return 0.0, 0.0
-        share = variance / self._variance
-        return self._penalty * share**2, 4 * self._penalty * share / self._variance
+        ratio = variance / self._variance
+        return self._penalty * ratio**2, 4 * self._penalty * ratio / self._variance
 
     def factor(self, n_components: int) -> Tensor:
         strongest = with_positive_sign(psd_factor(self.M)[:n_components])
@@ -147,9 +141,8 @@ class LinearHead(Head):
         self.learn_scale = learn_scale
         self._identity: Tensor
         self.register_buffer("_identity", torch.eye(width, dtype=torch.float64, device=device), persistent=False)
-        self.log_scale, self.shift = (
-            nn.Parameter(torch.zeros((), dtype=dtype, device=device), requires_grad=learn_scale) for _ in "ab"
-        )
+        self.log_scale = nn.Parameter(torch.zeros((), dtype=dtype, device=device), requires_grad=learn_scale)
+        self.shift = nn.Parameter(torch.zeros((), dtype=dtype, device=device), requires_grad=learn_scale)
 
     @property
     def M(self) -> Tensor:  # type: ignore[override]
@@ -159,7 +152,7 @@ class LinearHead(Head):
     def offset(self) -> Tensor:  # type: ignore[override]
         return self.shift.to(torch.float64)
 
-    def accept(self, loss: PairLoss) -> None:
+    def backward(self, loss: PairLoss) -> None:
         if self.learn_scale:
             self.log_scale.grad = torch.full_like(self.log_scale, loss.by_scale)
             self.shift.grad = torch.full_like(self.shift, loss.by_offset)

@@ -1,8 +1,8 @@
-"""What HRAML trains: an encoder and a head on samples, with three ways to see their pairs."""
+"""Objective of HRAML: an encoder and a head on samples, with three ways to see their pairs."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,28 +10,34 @@ from sklearn.utils import gen_batches
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._alignment.loss import AllPairs, sampled_pairs
+from skrelmetric._alignment.loss import (
+    AllPairs,
+    Distance,
+    PairLoss,
+    PairSums,
+    RelationMoments,
+    pair_loss,
+    sampled_pairs,
+)
+from skrelmetric._alignment.problem import Problem, Related
+from skrelmetric._data.partitions import Partitions
+from skrelmetric._data.samples import Samples
+from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import Head
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric._search.device import TensorSearch
-from skrelmetric._training.encode import Part, dtype_of, embed, encode, n_batches, trained_parameters
-from skrelmetric.relations import Relation
+from skrelmetric._training.batches import shuffled
+from skrelmetric._training.encode import dtype_of, embed, encode
+from skrelmetric._training.shards import features_at, set_gradients, sum_gradients, trained_parameters
+from skrelmetric._training.subsets import Subsets
+from skrelmetric._training.validation import Features, judged_places, relation_to_neighbours
 
-__all__ = [
-    "N_JUDGED",
-    "N_NEIGHBORS",
-    "Alignment",
-    "AlignmentInMemory",
-    "Schedule",
-    "relation_to_neighbours",
-]
+__all__ = ["N_FOR_ORIGIN", "Objective", "Schedule"]
 
-N_NEIGHBORS = 10
-N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
+N_FOR_ORIGIN = 256  # samples whose mean feature is the origin of sums over several partitions
 
 
 class Schedule(NamedTuple):
-    """How an epoch goes through the pairs.
+    """Way of an epoch through the pairs.
 
     Attributes
     ----------
@@ -42,7 +48,7 @@ class Schedule(NamedTuple):
     chunk_size : int or None
         Most samples that the encoder takes at once; None is no limit.
     hard_fraction : float
-        Share of the drawn pairs of a step, those with the largest errors, that count.
+        Fraction of the drawn pairs of a step, those with the largest errors, that count.
     weight_decay : float
         Weight lambda of the squared weights and biases in the loss (HRAML, Eq. 5).
     mixed_precision : bool
@@ -60,12 +66,66 @@ class Schedule(NamedTuple):
     seed: int
 
     def chunks(self, n_samples: int) -> list[slice]:
-        """Which of some samples the encoder takes at once, one after the other."""
+        """Rows of samples that the encoder takes at once, one after the other."""
         return list(gen_batches(n_samples, min(self.chunk_size or n_samples, n_samples))) if n_samples else []
 
 
-class Alignment(nn.Module, ABC):
-    """Encoder and head, and the samples that they are aligned on, wherever these are.
+class _Pairs(NamedTuple):
+    """Samples of a partition in a step over all pairs."""
+
+    samples: Subset
+    pairs: AllPairs
+    features: Tensor | None = None  # where one pass of the encoder serves both the sums and their gradient, or is all
+
+
+class _Pass(NamedTuple):
+    """Passes of the encoder over the samples of a step; what it draws depends on the seed alone."""
+
+    encoder: nn.Module
+    schedule: Schedule
+    dtype: torch.dtype
+    seed: int
+
+    def once(self, some: _Pairs) -> _Pairs:
+        """Samples with their features, which are kept if the encoder takes them all at once."""
+        chunks = self.schedule.chunks(some.samples.n_samples)
+        return some._replace(features=self._encode(some.samples, chunks[0])) if len(chunks) == 1 else some
+
+    def chunks(self, some: _Pairs, *, grad: bool) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of samples and their features, chunk by chunk."""
+        if some.features is not None:
+            yield slice(0, len(some.features)), some.features
+            return
+        for chunk in self.schedule.chunks(some.samples.n_samples):
+            with torch.set_grad_enabled(grad):
+                features = self._encode(some.samples, chunk)
+            yield chunk, features
+
+    def sums(self, some: _Pairs, distance: Distance) -> PairSums:
+        """Sums of a partition."""
+        chunks = self.chunks(some, grad=False)
+        return some.pairs.sums(((chunk, z.detach()) for chunk, z in chunks), distance)
+
+    def gradients(self, some: _Pairs, distance: Distance, loss: PairLoss, pull: float) -> list[Tensor]:
+        """Derivatives of the loss by the parameters of the encoder, as far as they come from a partition."""
+        trained = trained_parameters(self.encoder)
+        gradients = [torch.zeros_like(p) for p in trained]
+        for chunk, z in self.chunks(some, grad=True):
+            by_features = some.pairs.gradient(chunk, z.detach(), distance, loss, pull)
+            if z.requires_grad:
+                # Nothing is written to the parameters, which partitions of other threads may read.
+                by_parameters = torch.autograd.grad(z, trained, by_features, allow_unused=True)
+                for total, gradient in zip(gradients, by_parameters, strict=True):
+                    total += 0 if gradient is None else gradient
+        return gradients
+
+    def _encode(self, samples: Subset, chunk: slice) -> Tensor:
+        seed = self.seed + samples.start + chunk.start
+        return encode(self.encoder, samples.read(chunk, self.dtype), self.dtype, seed, self.schedule.mixed_precision)
+
+
+class Objective(nn.Module):
+    """Alignment of an encoder and a head with the relation of training samples, wherever these are.
 
     Parameters
     ----------
@@ -73,63 +133,34 @@ class Alignment(nn.Module, ABC):
         Maps samples to features of shape (n, width).
     head : Head
         Distance of features.
-    G : Relation
-        Relation of the targets.
+    samples : Subsets
+        Training samples and their relation.
+    width : int
+        Number of features.
     n_components : int
         Dimension of the embedding that neighbours are searched in.
     schedule : Schedule
-        How an epoch goes.
+        Way of an epoch through the pairs. Batches and drawn pairs need the samples of each process in memory.
+    few : Tensor or None, default=None
+        A few samples, the same in every process and for every partition; samples in one partition need none.
     """
 
-    n_samples: int
-
-    def __init__(self, encoder: nn.Module, head: Head, G: Relation, n_components: int, schedule: Schedule):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: Head,
+        samples: Subsets,
+        width: int,
+        n_components: int,
+        schedule: Schedule,
+        few: Tensor | None = None,
+    ):
         super().__init__()
-        self.encoder, self.head, self.G = encoder, head, G
-        self.n_components, self.schedule, self.dtype = n_components, schedule, dtype_of(encoder)
-
-    @property
-    @abstractmethod
-    def weights(self) -> Tensor:
-        """Weight of each training sample, of shape (n_samples,)."""
-
-    @abstractmethod
-    def attend(self, samples: Any) -> None:
-        """Go on with other samples."""
-
-    @abstractmethod
-    def forget(self) -> None:
-        """The encoder has changed: features and the exact head are to be found again."""
-
-    @abstractmethod
-    def features(self) -> Any:
-        """Features of the training samples, for which an exact head is solved."""
-
-    @abstractmethod
-    def solve(self) -> None:
-        """Find the best head for the encoder as it is, where there is an exact one.
-
-        Raises
-        ------
-        FloatingPointError
-            If the features are not finite.
-        """
-
-    @abstractmethod
-    def neighbour_error(self, validation: Any) -> float:
-        """Mean relation of validation samples to their nearest training samples."""
-
-    @abstractmethod
-    def alignment_error(self, validation: Any) -> float:
-        """Alignment loss over all pairs of validation samples."""
-
-    @abstractmethod
-    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
-        """Loss over all pairs of a batch of samples, or of all, with its gradients."""
-
-    @abstractmethod
-    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
-        """Loss over drawn pairs, with its gradients."""
+        self.encoder, self.head, self.samples = encoder, head, samples
+        self.width, self.n_components, self.schedule, self.dtype = width, n_components, schedule, dtype_of(encoder)
+        self._few = None if few is None else few[:N_FOR_ORIGIN].to(samples.G.device)
+        self._features: Partitions | None = None
+        self._paired: tuple[Partitions, RelationMoments] | None = None
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps.
@@ -138,8 +169,7 @@ class Alignment(nn.Module, ABC):
         and its gradient are therefore those of the best head for each encoder.
         """
         rng = np.random.default_rng([self.schedule.seed, epoch])
-        if self.head.exact:
-            self.features()
+        self.solve()
         self.encoder.train()
         losses, sizes = [], []
         for batch in self._batches(rng):
@@ -153,25 +183,155 @@ class Alignment(nn.Module, ABC):
             losses.append(float(optimizer.step(closure)))
             sizes.append(len(batch[0]) if isinstance(batch, tuple) else 1 if batch is None else len(batch))
         self.encoder.eval()
-        self.forget()
+        self._features = None  # the encoder has changed
         return float(np.average(losses, weights=sizes))
+
+    def solve(self) -> None:
+        """Find the best head for the encoder as it is, where there is an exact one.
+
+        Raises
+        ------
+        FloatingPointError
+            If the features are not finite.
+        """
+        if self.head.exact:
+            self.features()
+
+    def attend(self, samples: Subsets) -> None:
+        """Go on with other samples."""
+        self.samples, self._features, self._paired = samples, None, None
+
+    def features(self) -> Partitions:
+        """Features of the training samples, for which an exact head is solved."""
+        if self._features is None:
+            encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+
+            def embedded(some: Related[Subset]) -> Features:
+                return Features(embed(encoder, some.samples, dtype, size, width), some.samples.weights, some.G.rows)
+
+            self._features = self.samples.partitions.map(embedded).persist()
+            self.head.solve(self._problem(self._features))
+        return self._features
+
+    def neighbour_error(self, validation: Subsets) -> float:
+        """Mean relation of validation samples to their nearest training samples."""
+        features, G = self.features(), self.samples.G
+        layer = self.head.layer(self.n_components, self.dtype)
+        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+
+        def embedded(some: Related[Subset], index: Tensor) -> Tensor:
+            return layer(embed(encoder, some.samples.some(index), dtype, size, width))
+
+        with torch.no_grad():
+            places = judged_places(validation.n_samples, G.device)
+            only = validation.partitions.only
+            Z = embedded(only, places) if only else validation.rows(places, embedded, layer.out_features)
+            judged = Features(Z, validation.weights(places), validation.relation_rows(places))
+            embeddings = features.map(lambda some: some._replace(Z=layer(some.Z)))
+            return relation_to_neighbours(embeddings, judged, G)
+
+    def alignment_error(self, validation: Subsets) -> float:
+        """Alignment loss over all pairs of validation samples."""
+        self.solve()
+        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+        partitions, moments = _paired(validation)
+
+        def embedded(some: _Pairs) -> _Pairs:
+            return some._replace(features=embed(encoder, some.samples, dtype, size, width))
+
+        sums, distance = self._sums(partitions.map(embedded), _Pass(encoder, self.schedule, dtype, 0))
+        return pair_loss(sums, distance, validation.G, moments).value
+
+    def _problem(self, features: Partitions) -> Problem:
+        only: Features | None = features.only
+        if only is not None:
+            return Problem.of(Samples(only.Z, only.weights), self.samples.partitions.only.G)
+        G, origin = self.samples.G, self._origin()
+        (deviation,) = features.total(lambda some: [some.weights @ (some.Z.to(torch.float64) - origin)])
+        mean = origin + deviation
+
+        def related(some: Features) -> Related[Samples]:
+            return Related(Samples(some.Z, some.weights, mean), lambda: G.over(some.rows))
+
+        shape = self.samples.n_samples, self.width
+        return Problem(features.map(related), shape, mean, self.dtype, False, G)
+
+    def _origin(self) -> Tensor:
+        """Mean feature of a few samples, the same for all partitions."""
+        assert self._few is not None
+        training = self.encoder.training
+        self.encoder.eval()
+        with torch.no_grad():
+            few = self._few.to(self.dtype) if self._few.is_floating_point() else self._few
+            origin = self.encoder(few).to(torch.float64).mean(0)
+        self.encoder.train(training)
+        return origin
 
     def _batches(self, rng: np.random.Generator) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
         """Samples of each step: all, a batch, or pairs."""
-        n, size, device = self.n_samples, self.schedule.batch_size, self.G.device
+        n, size, device = self.samples.n_samples, self.schedule.batch_size, self.samples.G.device
         if self.schedule.n_pairs is not None:
-            p = self.weights.cpu().numpy()
+            p = self.samples.weights(torch.arange(n, device=device)).cpu().numpy()
             pairs = as_tensor(rng.choice(n, size=(2, self.schedule.n_pairs), p=p / p.sum()), device)
             yield from zip(*(ends.split(size or len(ends)) for ends in pairs), strict=True)
         elif size is None or size >= n:
             yield None
         else:
-            yield from as_tensor(rng.permutation(n), device).tensor_split(n_batches(n, size))
+            yield from (as_tensor(batch, device).sort().values for batch in shuffled(n, size, rng))
 
     def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
-        """Loss of a step with its gradients."""
+        """Loss of a step, with its gradients."""
         value = self._backward_sampled(*batch, seed) if isinstance(batch, tuple) else self._backward_all(batch, seed)
         return value + self._decay()
+
+    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
+        """Loss over all pairs of a batch of samples, or of all, with its gradients."""
+        if self._paired is None:
+            self._paired = _paired(self.samples)
+        (partitions, moments), samples = self._paired, self.samples
+        if batch is not None:
+            samples = samples.batch(batch)
+            partitions, moments = _paired(samples, moments.mean_square)
+        encoder = _Pass(self.encoder, self.schedule, self.dtype, seed)
+        if partitions.in_memory:
+            partitions = partitions.map(encoder.once)
+        sums, distance = self._sums(partitions, encoder)
+        loss = pair_loss(sums, distance, samples.G, moments)
+        penalty, pull = self.head.penalty(loss.variance)
+        set_gradients(self.encoder, partitions.total(lambda some: encoder.gradients(some, distance, loss, pull)))
+        self.head.backward(loss)
+        return loss.value + penalty
+
+    def _sums(self, partitions: Partitions, encoder: _Pass) -> tuple[PairSums, Distance]:
+        """Sums over all partitions, and the distance under which they are taken."""
+        M, offset = self.head.M.detach(), float(self.head.offset.detach())
+        only: _Pairs | None = partitions.only
+        if only is None:
+            distance = Distance(M, offset, self._origin())
+            return PairSums(*partitions.total(lambda some: encoder.sums(some, distance))), distance
+        chunks = ((chunk, z.detach()) for chunk, z in encoder.chunks(only, grad=False))
+        first = next(chunks)
+        distance = Distance(M, offset, first[1].mean(0).to(torch.float64))
+        return only.pairs.sums(chain([first], chunks), distance), distance
+
+    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
+        """Loss over drawn pairs, with its gradients."""
+        places, where = torch.cat([i, j]).unique(return_inverse=True)
+        (own,) = self.samples.partitions.local
+
+        def encode_own(index: Tensor) -> Tensor:
+            x = own.samples.read(index, self.dtype)
+            seed_of_own = seed + own.samples.start
+            return encode(self.encoder, x, self.dtype, seed_of_own, self.schedule.mixed_precision)
+
+        samples = self.samples.partitions.map(lambda some: some.samples)
+        ends = features_at(samples, places, encode_own, self.width, self.dtype).to(torch.float64)[where]
+        relations = self.samples.relation(places).pairs(*where.split(len(i)))
+        total, value = self._sampled_loss(ends, relations)
+        if total.requires_grad:
+            total.backward()
+        sum_gradients(self.encoder, samples.ranks)
+        return value
 
     def _sampled_loss(self, ends: Tensor, relations: Tensor) -> tuple[Tensor, float]:
         """Loss of drawn pairs, whose first ends come before the second ones: what is descended, and its value."""
@@ -185,9 +345,7 @@ class Alignment(nn.Module, ABC):
         return loss + pull / 2 * centred.square().sum() / len(ends), float(loss.detach()) + penalty
 
     def _decay(self) -> float:
-        if not self.schedule.weight_decay:
-            return 0.0
-        trained = [p.square().sum() for p in trained_parameters(self.encoder)]
+        trained = [p.square().sum() for p in trained_parameters(self.encoder)] if self.schedule.weight_decay else []
         if not trained:
             return 0.0
         penalty = self.schedule.weight_decay * torch.stack(trained).sum()
@@ -195,153 +353,11 @@ class Alignment(nn.Module, ABC):
         return float(penalty.detach())
 
 
-class AlignmentInMemory(Alignment):
-    """Encoder and head, and samples in memory that they are aligned on.
+def _paired(samples: Subsets, mean_square: float | None = None) -> tuple[Partitions, RelationMoments]:
+    """Partitions of some samples in a loss over all pairs, and the moments of their relation."""
+    moments = samples.moments(mean_square)
 
-    Parameters
-    ----------
-    encoder : nn.Module
-        Maps samples to features of shape (n, width).
-    head : Head
-        Distance of features.
-    part : Part
-        Training samples.
-    G : Relation
-        Relation of all targets, of which the training samples are a part.
-    n_components : int
-        Dimension of the embedding that neighbours are searched in.
-    schedule : Schedule
-        How an epoch goes.
-    """
+    def paired(some: Related[Subset]) -> _Pairs:
+        return _Pairs(some.samples, AllPairs(some.G, some.samples.weights, moments))
 
-    _pairs: AllPairs | None
-    _features: Tensor | None
-    _validation: tuple[Part, AllPairs] | None
-
-    def __init__(self, encoder: nn.Module, head: Head, part: Part, G: Relation, n_components: int, schedule: Schedule):
-        super().__init__(encoder, head, G, n_components, schedule)
-        self._validation = None
-        self.attend(part)
-
-    @property
-    def weights(self) -> Tensor:
-        return self.part.weights
-
-    def attend(self, samples: Part) -> None:
-        self.part, self.n_samples = samples, samples.n_samples
-        everything = torch.arange(self.G.n_samples, device=samples.places.device)
-        self.G_train = self.G if torch.equal(samples.places, everything) else self.G[samples.places]
-        self._pairs = None
-        self.forget()
-
-    def forget(self) -> None:
-        self._features = None
-
-    def features(self) -> Tensor:
-        if self._features is None:
-            self._features = self._embed(self.part)
-            self.head.solve(self._features, self.G_train, self.part.weights)
-        return self._features
-
-    def solve(self) -> None:
-        if self.head.exact:
-            self.features()
-        else:
-            self._embed(self.part.some(torch.arange(2, device=self.part.places.device)))
-
-    def _embed(self, part: Part) -> Tensor:
-        return embed(self.encoder, part, self.dtype, self.schedule.chunk_size)
-
-    def _all_pairs(self) -> AllPairs:
-        if self._pairs is None:
-            self._pairs = AllPairs(self.G_train, self.part.weights)
-        return self._pairs
-
-    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
-        pairs = self._all_pairs()
-        if batch is not None:
-            weights = self.part.weights[batch]
-            pairs = AllPairs(self.G_train[batch], weights / weights.sum(), pairs.mean_square)
-        chunks = self.schedule.chunks(len(pairs.weights))
-        sums = pairs.of(self.head.M.detach(), float(self.head.offset.detach()))
-
-        def features(chunk: slice) -> Tensor:
-            return self._encode(chunk if batch is None else batch[chunk], seed + chunk.start)
-
-        if len(chunks) == 1:  # one pass serves both
-            kept = features(chunks[0])
-            sums.add(kept.detach(), chunks[0])
-        else:
-            with torch.no_grad():
-                for chunk in chunks:
-                    sums.add(features(chunk), chunk)
-        loss = sums.loss()
-        penalty, pull = self.head.penalty(sums.variance)
-        for chunk in chunks:
-            z = kept if len(chunks) == 1 else features(chunk)
-            gradient = sums.gradient(z.detach(), chunk)
-            if pull:
-                gradient += pull * pairs.weights[chunk, None] * (z.detach() - sums.mean)
-            if z.requires_grad:  # the encoder may be frozen, and the head be trained alone
-                z.backward(gradient)
-        self.head.accept(loss)
-        return loss.value + penalty
-
-    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
-        samples, where = torch.cat([i, j]).unique(return_inverse=True)
-        ends = self._encode(samples, seed).to(torch.float64)[where]
-        total, value = self._sampled_loss(ends, self.G_train.pairs(i, j))
-        if total.requires_grad:
-            total.backward()
-        return value
-
-    def _encode(self, some: slice | Tensor, seed: int) -> Tensor:
-        """Features of some training samples; what the encoder draws depends on the seed alone."""
-        return encode(self.encoder, self.part.read(some, self.dtype), self.dtype, seed, self.schedule.mixed_precision)
-
-    def neighbour_error(self, validation: Part) -> float:
-        features = self.features()
-        layer = self.head.layer(self.n_components, self.dtype)
-        with torch.no_grad():
-            return relation_to_neighbours(
-                layer(features), self.part, lambda judged: layer(self._embed(judged)), validation, self.G
-            )
-
-    def alignment_error(self, validation: Part) -> float:
-        self.solve()
-        if self._validation is None or self._validation[0] is not validation:  # every epoch is judged on the same
-            self._validation = validation, AllPairs(self.G[validation.places], validation.weights)
-        sums = self._validation[1].of(self.head.M.detach(), float(self.head.offset.detach()))
-        sums.add(self._embed(validation), slice(0, validation.n_samples))
-        return sums.loss().value
-
-
-def relation_to_neighbours(
-    embedding: Tensor, part: Part, embed_others: Callable[[Part], Tensor], validation: Part, G: Relation
-) -> float:
-    """Mean relation of validation samples to their nearest neighbours among the samples of a part.
-
-    Parameters
-    ----------
-    embedding : Tensor of shape (n_samples, n_components)
-        Where the samples of the part are.
-    part : Part
-        Samples among which neighbours are searched.
-    embed_others : callable
-        Gives the same for validation samples.
-    validation : Part
-        Validation samples, of which 2,000 at most are judged.
-    G : Relation
-        Relation of all targets.
-
-    Returns
-    -------
-    float
-        Weighted mean over the samples judged.
-    """
-    n, step = validation.n_samples, -(-validation.n_samples // N_JUDGED)
-    judged = validation.some(torch.arange(0, n, step, device=validation.places.device))
-    k = min(N_NEIGHBORS, part.n_samples)
-    nearest = TensorSearch(embedding).nearest(embed_others(judged), k)
-    relations = G.pairs(judged.places.repeat_interleave(k), part.places[nearest.reshape(-1)]).reshape(-1, k)
-    return float(judged.weights @ relations.mean(1))
+    return samples.partitions.map(paired), moments

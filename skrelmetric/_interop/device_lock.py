@@ -47,7 +47,7 @@ else:
 
 
 @contextmanager
-def exclusive(device: "torch.device") -> Iterator[None]:
+def exclusive(device: "torch.device") -> Iterator["torch.device"]:
     """Hold an accelerator for one fit; nothing is held on the CPU.
 
     The lock is that of the physical device, whatever each process calls it, among all processes of one user that share
@@ -60,8 +60,8 @@ def exclusive(device: "torch.device") -> Iterator[None]:
 
     Yields
     ------
-    None
-        While the lock is held.
+    torch.device
+        The same, while the lock is held.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def exclusive(device: "torch.device") -> Iterator[None]:
     """
     path, me = _lock_path(device), (os.getpid(), get_ident())
     if path is None or _HOLDERS.get(path) == me:
-        yield
+        yield device
         return
     # A link that somebody laid into the shared folder must not lead to another file.
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -80,7 +80,7 @@ def exclusive(device: "torch.device") -> Iterator[None]:
         _take(file, device)
         _HOLDERS[path] = me
         try:
-            yield
+            yield device
         finally:
             del _HOLDERS[path]
             os.ftruncate(file, 0)

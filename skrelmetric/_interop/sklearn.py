@@ -1,5 +1,7 @@
 """The seam to scikit-learn: its names without a promise of stability, and the formats of targets it deals in."""
 
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,6 @@ except ImportError:  # scikit-learn before 1.9 has no callbacks
 
 __all__ = [
     "CallbackSupportMixin",
-    "EpochCallbacks",
     "HasMethods",
     "Interval",
     "LabelScorer",
@@ -48,61 +49,11 @@ __all__ = [
     "label_columns",
     "positive_columns",
     "stays_on_device",
+    "warn_caller",
     "with_callbacks",
 ]
 
-
-class EpochCallbacks:
-    """scikit-learn's callbacks of an estimator, told of every epoch; does nothing where there are none.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator in its `fit`.
-    n_epochs : int
-        Most epochs.
-    X, y : object
-        What it is fitted to.
-    """
-
-    def __init__(self, estimator, n_epochs, X, y):
-        self.estimator, self.n_epochs, self.data = estimator, n_epochs, {"X": X, "y": y}
-        self.context: Any = None
-        self.epoch: Any = None
-        if getattr(estimator, "_skl_callbacks", None) and hasattr(estimator, "_init_callback_context"):
-            self.context = estimator._init_callback_context(max_subtasks=n_epochs)
-            self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
-            self.n_begun = 0
-            self._begin()
-
-    def _begin(self):
-        self.epoch = None
-        if self.n_begun < self.n_epochs:
-            self.epoch = self.context.subcontext(task_name="epoch")
-            self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-            self.n_begun += 1
-
-    def epoch_ended(self, fitted):
-        """Call the hooks after an epoch; ``fitted()`` has the attributes of the estimator as it is now.
-
-        Returns
-        -------
-        bool
-            Whether a callback asks to stop.
-        """
-        if self.epoch is None:
-            return False
-        stop = self.epoch.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted, **self.data)
-        self._begin()
-        return bool(stop)
-
-    def fit_ended(self, fitted):
-        """Call the hooks at the end of the fit."""
-        if self.context is None:
-            return
-        if self.epoch is not None:
-            self.epoch.call_on_fit_task_end(estimator=self.estimator)  # an epoch that was not needed
-        self.context.call_on_fit_task_end(estimator=self.estimator, reconstruction_attributes=fitted, **self.data)
+_NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
 
 
 class LabelScorer(_Scorer):
@@ -151,6 +102,14 @@ def check_not_ragged(y):
             "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
             "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
         )
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn of the line that called the package, past the frames of the package and of scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_CALLERS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def stays_on_device(X: Any) -> bool:

@@ -1,134 +1,24 @@
-"""The training loop: epochs, early stopping with the best weights, checkpoints."""
+"""Training loop: epochs, and early stopping with the best weights."""
 
-import io
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from math import isfinite
-from pathlib import Path
-from typing import Any
 
-import cloudpickle
-import joblib
-import numpy as np
 import torch
-from scipy import sparse
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from skrelmetric._interop.arrays import as_host
+from skrelmetric._training.checkpoint import Checkpoint, History
 
-__all__ = ["OPTIMIZERS", "Checkpoint", "History", "as_bytes", "check_loss", "fingerprint", "progress_bar", "train"]
+__all__ = ["OPTIMIZERS", "check_loss", "train"]
 
-OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter], float], Optimizer]] = {
-    "adam": lambda parameters, learning_rate: torch.optim.Adam(parameters, lr=learning_rate),
-    "sgd": lambda parameters, learning_rate: torch.optim.SGD(parameters, lr=learning_rate),
-    "lbfgs": lambda parameters, learning_rate: torch.optim.LBFGS(
-        parameters, lr=learning_rate, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    ),
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "lbfgs": partial(torch.optim.LBFGS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"),
 }
-"""Optimisers by name, of parameters and a learning rate; L-BFGS makes up to 20 steps an epoch."""
-
-
-@dataclass
-class History:
-    """What happened so far.
-
-    Attributes
-    ----------
-    losses : list of float
-        Training loss of each epoch.
-    scores : list of float
-        Criterion before training and after each epoch, the lower the better; empty without one.
-    best_epoch : int
-        Epoch after which the criterion was best; 0 is before training. The last one without a criterion.
-    best_state : dict or None
-        The weights then.
-    idle : int
-        Epochs since the last improvement.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    best_state: dict[str, Tensor] | None = None
-    idle: int = 0
-
-    @property
-    def n_epochs(self) -> int:
-        """Number of epochs done."""
-        return len(self.losses)
-
-    def judge(self, score: float, module: nn.Module) -> None:
-        """Take in the criterion after the last epoch."""
-        self.scores.append(score)
-        if self.best_state is None or not score >= self.scores[self.best_epoch]:
-            self.best_epoch, self.best_state = self.n_epochs, deepcopy(module.state_dict())
-
-    def settle(self, tol: float) -> None:
-        """Count an epoch as idle unless it improved on all before by a share of `tol`."""
-        values = self.scores or self.losses
-        *before, last = values
-        self.idle = 0 if not before or last < min(before) - tol * abs(min(before)) else self.idle + 1
-
-
-class Checkpoint:
-    """State of a training in a file, which is replaced at once or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its folder is made if need be.
-
-    Raises
-    ------
-    ValueError
-        If there can be no such folder.
-    """
-
-    def __init__(self, path: Path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"checkpoint={str(path.parent)!r} cannot be a folder ({error}). Name another.") from error
-        self.path = path
-
-    def load(self, module: nn.Module, optimizer: Optimizer) -> History:
-        """State of the training that was interrupted; a new one if there is no file.
-
-        Raises
-        ------
-        ValueError
-            If the file cannot be read.
-        """
-        if not self.path.exists():
-            return History()
-        device = next((p.device for p in module.parameters()), torch.device("cpu"))
-        try:
-            saved = torch.load(self.path, map_location=device, weights_only=True)
-            module.load_state_dict(saved["module"])
-            optimizer.load_state_dict(saved["optimizer"])
-            return History(**saved["history"])
-        except Exception as error:
-            raise ValueError(
-                f"The checkpoint {self.path} cannot be read ({type(error).__name__}). "
-                "Delete it to start anew, or name another folder."
-            ) from error
-
-    def save(self, module: nn.Module, optimizer: Optimizer, history: History) -> None:
-        """Replace the file by the state after an epoch."""
-        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "history": vars(history)}
-        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                torch.save(state, file)
-            os.replace(partial, self.path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+"""Optimisers by name, of parameters or groups of them; L-BFGS makes up to 20 steps an epoch."""
 
 
 def train(
@@ -148,7 +38,7 @@ def train(
     Parameters
     ----------
     module : nn.Module
-        All that is trained; it ends with the best weights, or with the last ones without a criterion.
+        Module that is trained; it ends with the best weights, or with the last ones without a criterion.
     optimizer : Optimizer
         Optimiser of its parameters.
     run_epoch : callable
@@ -187,7 +77,7 @@ def train(
             history.judge(criterion(), module)
         else:
             history.best_epoch = history.n_epochs
-        history.settle(tol)
+        history.count_idle(tol)
         if checkpoint:
             checkpoint.save(module, optimizer, history)
         if after_epoch(history):
@@ -209,76 +99,3 @@ def check_loss(loss: float, epoch: int) -> None:
         raise FloatingPointError(
             f"The loss became {loss} in epoch {epoch}. Lower learning_rate, or scale features and targets."
         )
-
-
-def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:
-    """Name of a fit: the same for the same parameters and data, in any process.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is a function that has no name of its own.
-    """
-    named = {name: _identity(name, value) for name, value in params.items()}
-    return joblib.hash((named, [_on_host(array) for array in data]))
-
-
-def _on_host(array: Any) -> Any:
-    """The numbers of an array of any kind, which a hash of it may depend on."""
-    if sparse.issparse(array):
-        return array.data, array.indices, array.indptr, array.shape
-    array = array.cpu().numpy() if isinstance(array, Tensor) else as_host(array)
-    return np.asarray(array) if isinstance(array, np.ndarray) else array
-
-
-def _identity(name: str, value: Any) -> Any:
-    """What of a parameter can be compared between processes."""
-    if isinstance(value, nn.Module):
-        state = {name: _on_host(tensor) for name, tensor in value.state_dict().items()}
-        frozen = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
-        return [_parts(name, part) for name, part in value.named_modules()], state, frozen
-    qualified = getattr(value, "__qualname__", None)
-    if qualified is None:
-        return value
-    if "<" in qualified:
-        raise ValueError(
-            f"{name} is {qualified}, of which a checkpoint cannot tell whether it is still the same. "
-            "Pass a function of a module, or checkpoint=None."
-        )
-    of_object = _identity(name, value.__self__) if hasattr(value, "__self__") else None
-    return f"{value.__module__}.{qualified}", of_object
-
-
-def _parts(name: str, module: nn.Module) -> tuple:
-    """Name, class and plain attributes of a part of a module, but for whether it is in training mode."""
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    plain = {key: v for key, v in vars(module).items() if isinstance(v, int | float | str | tuple | None)}
-    return name, kind, module.extra_repr(), {key: repr(v) for key, v in plain.items() if key != "training"}
-
-
-def as_bytes(value: Any) -> bytes:
-    """Modules and tensors as bytes, with their classes where a file could not name these."""
-    buffer = io.BytesIO()
-    torch.save(value, buffer, pickle_module=cloudpickle)  # which takes classes of a notebook along
-    return buffer.getvalue()
-
-
-@contextmanager
-def progress_bar(n_epochs: int, verbose: bool) -> Iterator[Callable[[History], None]]:
-    """What to call after each epoch, to show how far a training is."""
-    if not verbose:
-        yield lambda history: None
-        return
-    try:
-        from rich.progress import Progress
-    except ImportError as error:
-        raise ImportError("verbose=True needs rich: pip install 'skrelmetric[progress]'.") from error
-    with Progress() as progress:
-        bar = progress.add_task("Epochs", total=n_epochs)
-
-        def advance(history: History) -> None:
-            score = f", criterion {history.scores[-1]:.4g}" if history.scores else ""
-            description = f"Epoch {history.n_epochs}, loss {history.losses[-1]:.4g}{score}"
-            progress.update(bar, completed=history.n_epochs, description=description)
-
-        yield advance

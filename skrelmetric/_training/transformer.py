@@ -1,7 +1,9 @@
-"""What transformers of torch modules share: how samples come in, and how the modules leave the process."""
+"""Transformers of torch modules: how they read, train, embed, and leave the process."""
 
 import io
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,22 @@ from warnings import catch_warnings, simplefilter
 import joblib
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from skrelmetric._data.checks import check_supervision
-from skrelmetric._data.samples import Rows
+from skrelmetric._data.read import Data, read
+from skrelmetric._data.samples import stored
+from skrelmetric._data.subset import Subset
 from skrelmetric._interop.dask import is_dask, map_rows
 from skrelmetric._interop.sklearn import CallbackSupportMixin, check_same_namespace
 from skrelmetric._interop.torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
-from skrelmetric._training.encode import Part, alike, counted_part, dtype_of, embed, stored
-from skrelmetric._training.loop import as_bytes, fingerprint
-from skrelmetric.distributed import Ranks
+from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
+from skrelmetric._training.checkpoint import Checkpoint, History, as_bytes, fingerprint
+from skrelmetric._training.encode import dtype_of, embed
+from skrelmetric._training.loop import train
 
 __all__ = ["ModuleTransformer"]
 
@@ -61,15 +65,10 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
             example = self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))
             return map_rows(self.transform, X, self._n_features_out, example.dtype)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
-        X = self._validated(X, reset=False)
-        rows = stored(X)
-        device = next(self.encoder_.parameters()).device  # of the last layer at least
-        embedding = embed(self.encoder_, alike(rows, device), dtype_of(self.encoder_))
-        if isinstance(rows, Tensor) and rows.is_floating_point():
-            embedding = embedding.to(rows.dtype)
-        elif sparse.issparse(rows):
-            embedding = embedding.to(as_tensor(rows.data[:0]).dtype)
-        return like(embedding, X)
+        X = validate_data(self, X, reset=False, **self._options(X))
+        samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
+        embedding = embed(self.encoder_, samples, dtype_of(self.encoder_))
+        return like(embedding.to(samples.dtype) if samples.dtype.is_floating_point else embedding, X)
 
     def export_onnx(self, path: str | Path) -> None:
         """Write the map from samples to their embedding as an ONNX model, for any number of samples.
@@ -106,35 +105,26 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                 external_data=False,
             )
 
-    def _validated(self, X: Any, *, reset: bool) -> Any:
-        return validate_data(self, X, reset=reset, ensure_min_samples=2 if reset else 1, **self._kinds(X))
+    def _read(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Data:
+        """Samples of a fit, as :func:`skrelmetric._data.read.read` takes its options."""
+        return read(self, X, y, sample_weight, options=self._options, **options)
 
-    def _validation_set(self, X_val: Any, y_val: Any, training: Part) -> tuple[Part, Any]:
-        """Validation samples, whose places follow those of the training samples, and their targets."""
-        self._check_validation_set(X_val, y_val)
-        X_val = self._validated(X_val, reset=False)
-        device = training.weights.device
-        validation, y_val = counted_part(X_val, check_supervision(self, X_val, y_val), None, device)
-        return validation._replace(places=validation.places + training.n_samples), y_val
-
-    def _check_validation_set(self, X_val: Any, y_val: Any) -> None:
+    def _read_validation(self, X_val: Any, y_val: Any, data: Data) -> list[Data]:
+        """Validation samples that were passed beside those of a fit, the same in every process."""
+        if X_val is None and y_val is None:
+            return []
         if X_val is None or y_val is None:
             raise ValueError("Pass both X_val and y_val, or neither.")
         if not self.early_stopping:
             raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
-
-    def _check_same_validation_set(self, X_val: Any, y_val: Any, ranks: Ranks) -> None:
-        if len(set(ranks.gathered(joblib.hash((X_val, y_val))))) > 1:
+        if len(set(data.partitions.ranks.gathered(joblib.hash((X_val, y_val))))) > 1:
             raise ValueError(
                 "X_val or y_val differ between processes. Within shards(), pass the same whole ones in each."
             )
+        return [self._read(X_val, y_val, device=data.device, reset=False, streams=False)]
 
-    def _rows(self, X: Any) -> Rows:
-        """Samples of a part, of which there may be none, checked."""
-        return stored(check_array(X, ensure_min_samples=0, input_name="X", **self._kinds(X)))
-
-    def _kinds(self, X: Any) -> dict[str, Any]:
-        """Which samples are taken: those of a module may have any shape, and be whole numbers."""
+    def _options(self, X: Any) -> dict[str, Any]:
+        """Kinds of samples that are taken, as options of ``check_array``: those of a module have any shape."""
         module = isinstance(getattr(self, self._module_parameter), nn.Module)
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
         return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
@@ -155,27 +145,66 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                 f"{tuple(self._example.shape[1:])} before. Pass warm_start=False to begin anew."
             )
 
-    def _copied_module(self) -> nn.Module:
-        """Copy of the user's module, to be trained."""
-        name, module = self._module_parameter, getattr(self, self._module_parameter)
-        if dtype_of(module) not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"The {name} has parameters of {dtype_of(module)}, but float32 or float64 is needed. "
-                f"Use {name}.float(), and mixed_precision=True for bfloat16."
-            )
-        copy = deepcopy(module)
-        copy.register_forward_pre_hook(_on_copies)  # what works in place would change the user's samples
-        return copy
+    def _begin(self, data: Data, X_val: Any, y_val: Any) -> tuple[int, Checkpoint | None]:
+        """Seed of a fit, the same in every process, and its checkpoint if there is one."""
+        if self.checkpoint is None:
+            return data.partitions.ranks.agreed(self._seed()), None
+        samples = data.partitions.only
+        key = self._fingerprint(samples.X, samples.rows, samples.targets.y, samples.weights, X_val, y_val)
+        # Without a seed of the user's, the fit of a checkpoint has one of its own.
+        seed = int(key[:7], 16) if self.random_state is None else self._seed()
+        return seed, Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")
 
-    def _seed(self, key: str | None) -> int:
-        if key is not None and self.random_state is None:
-            return int(key[:7], 16)  # so that the fit of a checkpoint has one seed
+    def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fingerprint(self, *data: Any) -> str:
-        """What tells this fit from any other, but for where it runs."""
+        """Name that tells this fit from any other, but for where it runs."""
         elsewhere = {"checkpoint", "device", "verbose"}
         return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
+
+    def _train(
+        self,
+        trainer: Any,
+        optimizer: Optimizer | None,
+        criterion: Callable[[], float] | None,
+        checkpoint: Checkpoint | None,
+        callbacks: EpochCallbacks,
+        fitted: Callable[[], dict[str, Any]],
+    ) -> None:
+        """Train what has an optimiser, and keep how that went.
+
+        Parameters
+        ----------
+        trainer : nn.Module
+            Module whose ``run_epoch(epoch, optimizer)`` returns the loss of an epoch.
+        optimizer : Optimizer or None
+            Optimiser of its parameters; None trains nothing.
+        criterion : callable or None
+            Judges the module as it is, the lower the better.
+        checkpoint : Checkpoint or None
+            Where the state is kept.
+        callbacks : EpochCallbacks
+            What is told of every epoch.
+        fitted : callable
+            Gives the attributes of the estimator as they are now.
+        """
+        history = History()
+        if optimizer is not None:
+            with progress_bar(callbacks.n_epochs, self.verbose) as advance:
+                history = train(
+                    trainer,
+                    optimizer,
+                    partial(trainer.run_epoch, optimizer=optimizer),
+                    max_epochs=callbacks.n_epochs,
+                    criterion=criterion,
+                    tol=self.tol,
+                    patience=self.n_iter_no_change,
+                    checkpoint=checkpoint,
+                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+                )
+        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
+        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
 
     def __getstate__(self):
         state = super().__getstate__().copy()
@@ -186,7 +215,8 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         state = dict(state)
         modules = io.BytesIO(state.pop("_modules_as_bytes"))
         super().__setstate__(state)
-        self.__dict__.update(torch.load(modules, map_location=_where_possible, weights_only=False))
+        for name, value in torch.load(modules, map_location=_where_possible, weights_only=False).items():
+            setattr(self, name, value)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -197,10 +227,6 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         tags.target_tags.two_d_labels = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _on_copies(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(each.clone() for each in inputs)
 
 
 def _where_possible(storage: Any, location: str) -> Any:

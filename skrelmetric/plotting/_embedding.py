@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
-from skrelmetric._data.targets import check_targets
+from skrelmetric._data.targets import read_targets
 from skrelmetric.plotting._axes import (
     GREY,
     PALETTE,
@@ -94,7 +94,7 @@ def plot_embedding(
     """
     component_names = list(getattr(X, "columns", []))
     label_names = getattr(Y, "columns", None) if label_names is None else label_names
-    X, Y = samples(X), check_targets(Y)
+    X, Y = samples(X), read_targets(Y).y
     check_consistent_length(X, Y)
     generator = check_random_state(random_state)
     drawn = np.arange(len(X))

@@ -1,4 +1,4 @@
-"""What g(y_i, y_j) may be: the names, and the operator that each makes of a target."""
+"""Names of relations, and the operator that each makes of a target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from scipy import sparse
 from torch import Tensor
 
 from skrelmetric._data.samples import Rows, scaled
-from skrelmetric._data.targets import Targets, TargetSurvey, check_targets, read_targets
+from skrelmetric._data.targets import Columns, Targets, TargetSummary, read_targets
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
 from skrelmetric.relations._reals import AbsoluteDifference
 
-__all__ = ["PAIRWISE", "Jeffreys", "make_relation", "relation_name", "rule_of"]
+__all__ = ["PAIRWISE", "Jeffreys", "Rule", "make_relation", "relation_name", "rule_of"]
 
 
 def make_relation(
-    y: ArrayLike,
+    y: "ArrayLike | Targets",
     relation: "str | Callable[[Any, Any], Any] | Relation | Jeffreys" = "auto",
     *,
     device: str | torch.device | None = None,
@@ -81,20 +81,16 @@ def make_relation(
             [2., 0., 2.],
             [0., 2., 0.]], dtype=torch.float64)
     """
-    y = check_targets(y)
-    if device is None:
-        device = y.device if isinstance(y, Tensor) else "cpu"
-    device = torch.device(device)
-    if hasattr(relation, "bind") and not isinstance(relation, type):
-        return relation.bind(y, device)
-    if callable(relation) and not isinstance(relation, type):
-        return _of_callable(y, relation, device)
     targets = read_targets(y, device)
-    name, rule = rule_of(relation, targets)
-    return rule.of(targets, name)
+    if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
+        return relation.bind(targets.y, targets.device)
+    if callable(relation) and not isinstance(relation, type):
+        return _of_callable(targets, relation)
+    _, rule = rule_of(relation, targets.summary)
+    return rule.of(targets, targets.summary)
 
 
-def relation_name(y: ArrayLike) -> str:
+def relation_name(y: "ArrayLike | Targets") -> str:
     """Relation that "auto" stands for.
 
     Parameters
@@ -112,21 +108,26 @@ def relation_name(y: ArrayLike) -> str:
     ValueError
         If `y` is no target.
     """
-    return _relation_of(read_targets(check_targets(y), torch.device("cpu")))
+    return _auto(read_targets(y, "cpu").summary)
 
 
-def rule_of(relation: Any, targets: Targets | TargetSurvey) -> tuple[str, "_Rule"]:
-    """Name of a relation, and how it reads targets.
+def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
+    """Name of a relation, "auto" resolved, and its rule, for targets that suit it.
 
     Raises
     ------
     ValueError
-        If it is not known.
+        If it is not known, or the targets do not suit it.
     """
-    if isinstance(relation, Jeffreys):
-        return "jeffreys", relation.rule()
+    name, rule = ("jeffreys", relation.rule()) if isinstance(relation, Jeffreys) else _named(relation, summary)
+    if rule.check:
+        rule.check(summary, name)
+    return name, rule
+
+
+def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
     if isinstance(relation, str) and relation == "auto":
-        relation = _relation_of(targets)
+        relation = _auto(summary)
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
@@ -138,88 +139,95 @@ def rule_of(relation: Any, targets: Targets | TargetSurvey) -> tuple[str, "_Rule
     return relation, _RELATIONS[relation]
 
 
-def _relation_of(targets: Targets | TargetSurvey) -> str:
-    """What "auto" means, as scikit-learn's ``type_of_target`` tells targets apart."""
-    if not targets.numeric:
+def _auto(summary: TargetSummary) -> str:
+    """Relation that "auto" stands for, as scikit-learn's ``type_of_target`` tells targets apart."""
+    if not summary.numeric:
         return "discrete"
-    if targets.n_outputs > 1 and targets.indicator:
+    if summary.n_outputs > 1 and summary.indicator:
         return "hamming"
-    return "discrete" if targets.whole else "l1"
+    return "discrete" if summary.whole else "l1"
 
 
-class _Rule(NamedTuple):
-    """How a relation reads targets, and the operator that it makes of them."""
+class Rule(NamedTuple):
+    """Rule by which a relation makes an operator of targets.
 
-    check: Callable[[Targets, str], None] | None
-    operator: Callable[[Targets], Relation]
-    by_output: bool = True  # a sum over outputs, to which one that never differs adds nothing
+    Attributes
+    ----------
+    check : callable or None
+        Raises ValueError for targets that do not suit the relation.
+    operator : callable
+        Makes the operator of columns of targets.
+    by_output : bool, default=True
+        Whether the relation is a sum over outputs, to which one that never differs adds nothing.
+    """
 
-    def of(self, targets: Targets, name: str) -> Relation:
-        if self.check:
-            self.check(targets, name)
-        differing = targets.differing()
+    check: Callable[[TargetSummary, str], None] | None
+    operator: Callable[[Columns], Relation]
+    by_output: bool = True
+
+    def of(self, targets: Targets, summary: TargetSummary) -> Relation:
+        """Operator over targets that suit the relation."""
+        differing = summary.differing
         # Leaving out what adds nothing makes nothing exact: where no output differs, the relation is 0.
-        if self.by_output or not differing.any():
-            targets = targets.take(differing)
-        return self.operator(targets)
+        kept = differing if self.by_output or not differing.any() else torch.ones_like(differing)
+        return self.operator(targets.columns(summary, kept))
 
 
-def _check_numeric(targets: Targets, name: str) -> None:
-    if not targets.numeric:
+def _check_numeric(summary: TargetSummary, name: str) -> None:
+    if not summary.numeric:
         raise ValueError(
             f"relation={name!r} compares numbers, but y holds strings. Use relation='discrete' for classes."
         )
 
 
-def _check_nonnegative(targets: Targets, name: str) -> None:
-    _check_numeric(targets, name)
-    values = targets.entries()
-    if (values < 0).any():
+def _check_nonnegative(summary: TargetSummary, name: str) -> None:
+    _check_numeric(summary, name)
+    if summary.least < 0:
         raise ValueError(
-            f"relation={name!r} compares distributions or counts, but y holds {float(values.min()):g}. "
+            f"relation={name!r} compares distributions or counts, but y holds {summary.least:g}. "
             "Use relation='l1' or 'sqeuclidean' for numbers of any sign."
         )
 
 
-def _check_indicator(targets: Targets, name: str) -> None:
-    _check_numeric(targets, name)
-    values = targets.entries()
-    unexpected = (values != 0) & (values != 1)
-    if unexpected.any():
+def _check_indicator(summary: TargetSummary, name: str) -> None:
+    _check_numeric(summary, name)
+    if not summary.indicator:
+        low, high = summary.least, summary.largest
+        unfitting = low if low < 0 else high if high > 1 else summary.fraction
         raise ValueError(
-            f"relation={name!r} compares label sets as 0/1 indicators, but y holds {values[unexpected][0].item():g}. "
+            f"relation={name!r} compares label sets as 0/1 indicators, but y holds {unfitting:g}. "
             "Use relation='discrete' for classes or 'l1' for numbers."
         )
 
 
-def _class_difference(targets: Targets) -> Relation:
-    values = targets.dense()
+def _class_difference(columns: Columns) -> Relation:
+    values = columns.dense()
     codes = torch.empty(values.shape, dtype=torch.int64, device=values.device)
     for j, column in enumerate(values.T):
         codes[:, j] = column.unique(return_inverse=True)[1]
-    return ClassDifference(codes if targets.known is None else torch.where(targets.known, codes, -1))
+    return ClassDifference(codes if columns.known is None else torch.where(columns.known, codes, -1))
 
 
-def _absolute_difference(targets: Targets) -> Relation:
-    return AbsoluteDifference(targets.dense().to(torch.float64), targets.known)
+def _absolute_difference(columns: Columns) -> Relation:
+    return AbsoluteDifference(columns.dense().to(torch.float64), columns.known)
 
 
-def _squared_difference(targets: Targets) -> Relation:
-    return _product_of_differences(targets.less_mean(), known=targets.known)
+def _squared_difference(columns: Columns) -> Relation:
+    return _product_of_differences(columns.less_mean(), known=columns.known)
 
 
-def _hamming(targets: Targets) -> Relation:
-    return _product_of_differences(targets.numbers(), known=targets.known)
+def _hamming(columns: Columns) -> Relation:
+    return _product_of_differences(columns.numbers(), known=columns.known)
 
 
-def _hellinger(targets: Targets) -> Relation:
-    return _product_of_differences((targets.numbers() / 2).sqrt(), known=targets.known)
+def _hellinger(columns: Columns) -> Relation:
+    return _product_of_differences((columns.numbers() / 2).sqrt(), known=columns.known)
 
 
-def _cosine(targets: Targets) -> Relation:
-    Y = targets.numbers()
-    if targets.known is not None:
-        return _pairwise_with_missing(targets, _cosine_distance)
+def _cosine(columns: Columns) -> Relation:
+    Y = columns.numbers()
+    if columns.known is not None:
+        return _pairwise_with_missing(columns, _cosine_distance)
     if isinstance(Y, Tensor):
         norm = Y.norm(dim=1, keepdim=True)
         units = torch.hstack([Y / torch.where(norm > 0, norm, 1.0), (norm == 0).to(Y.dtype)])
@@ -230,8 +238,8 @@ def _cosine(targets: Targets) -> Relation:
     return _product_of_differences(units / 2**0.5)
 
 
-def _jaccard(targets: Targets) -> Relation:
-    return _pairwise_with_missing(targets, _jaccard_distance)
+def _jaccard(columns: Columns) -> Relation:
+    return _pairwise_with_missing(columns, _jaccard_distance)
 
 
 @dataclass(frozen=True)
@@ -276,15 +284,15 @@ class Jeffreys:
         ValueError
             If `y` is negative anywhere, or `eps` is not between 0 and 1.
         """
-        return self.rule().of(read_targets(check_targets(y), torch.device(device)), "jeffreys")
+        return make_relation(read_targets(y, device), self)
 
-    def rule(self) -> "_Rule":
-        """How targets are read.
+    def rule(self) -> Rule:
+        """Rule by which the relation makes an operator of targets.
 
         Returns
         -------
         object
-            What makes an operator of targets that were read.
+            Check of a summary of targets, and maker of operators.
 
         Raises
         ------
@@ -293,14 +301,14 @@ class Jeffreys:
         """
         if not (isinstance(self.eps, Real) and 0 < self.eps < 1):
             raise ValueError(f"eps={self.eps!r} must be between 0 and 1: it bounds the relation where a value is 0.")
-        return _Rule(_check_nonnegative, self._operator)
+        return Rule(_check_nonnegative, self._operator)
 
-    def _operator(self, targets: Targets) -> Relation:
+    def _operator(self, columns: Columns) -> Relation:
         # Differences are free of a shift, and shifted by their value at 0 both factors are 0 where y is.
-        if isinstance(targets.values, Tensor):
-            Y = targets.numbers().clamp(min=self.eps)
-            return _product_of_differences(Y - self.eps, (Y / self.eps).log(), targets.known)
-        Y = targets.values
+        if isinstance(columns.values, Tensor):
+            Y = columns.numbers().clamp(min=self.eps)
+            return _product_of_differences(Y - self.eps, (Y / self.eps).log(), columns.known)
+        Y = columns.values
         raised = np.maximum(Y.data, self.eps)
         parts = raised - self.eps, np.log(raised / self.eps)
         U, V = (sparse.csr_array((part, Y.indices, Y.indptr), Y.shape) for part in parts)
@@ -308,14 +316,14 @@ class Jeffreys:
 
 
 _RELATIONS = {
-    "hamming": _Rule(_check_indicator, _hamming),
-    "l1": _Rule(_check_numeric, _absolute_difference),
-    "sqeuclidean": _Rule(_check_numeric, _squared_difference),
-    "discrete": _Rule(None, _class_difference),
-    "hellinger": _Rule(_check_nonnegative, _hellinger),
-    "cosine": _Rule(_check_numeric, _cosine, by_output=False),
-    "jeffreys": _Rule(_check_nonnegative, Jeffreys()._operator),
-    "jaccard": _Rule(_check_indicator, _jaccard, by_output=False),
+    "hamming": Rule(_check_indicator, _hamming),
+    "l1": Rule(_check_numeric, _absolute_difference),
+    "sqeuclidean": Rule(_check_numeric, _squared_difference),
+    "discrete": Rule(None, _class_difference),
+    "hellinger": Rule(_check_nonnegative, _hellinger),
+    "cosine": Rule(_check_numeric, _cosine, by_output=False),
+    "jeffreys": Rule(_check_nonnegative, Jeffreys()._operator),
+    "jaccard": Rule(_check_indicator, _jaccard, by_output=False),
 }
 
 
@@ -348,23 +356,25 @@ def _product_of_differences(U: Rows, V: Rows | None = None, known: Tensor | None
     return Factored(factor, partner.to(device), scale.to(device))
 
 
-def _of_callable(y: Any, g: Callable[[Any, Any], Any], device: torch.device) -> Pairwise:
+def _of_callable(targets: Targets, g: Callable[[Any, Any], Any]) -> Pairwise:
+    y, device = targets.y, targets.device
     if sparse.issparse(y):
         y = y.toarray()
     if isinstance(y, Tensor):
-        targets, codes = y.unique(dim=0, return_inverse=True)
-    elif y.dtype.kind == "O":  # such targets cannot be told apart by sorting
-        targets, codes = y, np.arange(len(y))
+        distinct, codes = y.unique(dim=0, return_inverse=True)
+        return Pairwise(distinct, codes.to(device), g)
+    if y.dtype.kind == "O":  # such targets cannot be told apart by sorting
+        distinct, codes = y, np.arange(len(y))
     else:
-        targets, codes = np.unique(y, axis=0, return_inverse=True)
-    return Pairwise(targets, codes.to(device) if isinstance(codes, Tensor) else as_tensor(codes.reshape(-1), device), g)
+        distinct, codes = np.unique(y, axis=0, return_inverse=True)
+    return Pairwise(distinct, as_tensor(codes.reshape(-1), device), g)
 
 
-def _pairwise_with_missing(targets: Targets, g: Callable[[Tensor, Tensor], Tensor]) -> Pairwise:
+def _pairwise_with_missing(columns: Columns, g: Callable[[Tensor, Tensor], Tensor]) -> Pairwise:
     """Relation by blocks of a function that takes NaN for what is missing."""
-    values = targets.dense().to(torch.float64)
-    if targets.known is not None:
-        values = torch.where(targets.known, values, torch.nan)
+    values = columns.dense().to(torch.float64)
+    if columns.known is not None:
+        values = torch.where(columns.known, values, torch.nan)
     if not values.shape[1]:  # no output tells samples apart
         return Pairwise(values[:1], torch.zeros(len(values), dtype=torch.int64, device=values.device), g)
     distinct, codes = values.unique(dim=0, return_inverse=True)

@@ -53,7 +53,7 @@ class Relation(ABC):
     @property
     @abstractmethod
     def rows(self) -> Rows:
-        """What is known of each sample, one row a sample: together with the core it is the relation."""
+        """Rows of the samples, one each: together with the core they are the relation."""
 
     @abstractmethod
     def over(self, rows: Rows) -> Self:
@@ -281,6 +281,8 @@ class Pairwise(Relation):
         Which of them each sample has.
     g : callable
         ``g(targets[a], targets[b])`` is the array of relations of shape (a, b).
+    shared : bool, default=False
+        Whether other partitions of the samples sum by the same targets, all of which some of the samples then keep.
 
     Notes
     -----
@@ -288,8 +290,8 @@ class Pairwise(Relation):
     distinct targets, which are often far fewer than the samples: label sets repeat.
     """
 
-    def __init__(self, targets: Any, codes: Tensor, g: Callable[[Any, Any], Any]):
-        self.targets, self.codes, self.g = targets, codes, g
+    def __init__(self, targets: Any, codes: Tensor, g: Callable[[Any, Any], Any], shared: bool = False):
+        self.targets, self.codes, self.g, self.shared = targets, codes, g, shared
         self.n_samples, self.device = len(codes), codes.device
         rows = slice(get_chunk_n_rows(8 * len(targets), max_n_rows=100))
         some = self._between(rows, rows)
@@ -300,6 +302,8 @@ class Pairwise(Relation):
             )
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
+        if self.shared:
+            return self.over(self.rows[rows])
         distinct, codes = self.codes[rows].unique(return_inverse=True)
         some = self.over(codes[:, None])
         some.targets = self.targets[self._index(distinct)]

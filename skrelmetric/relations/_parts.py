@@ -1,19 +1,16 @@
-"""One relation of samples whose targets come in parts."""
+"""Relation of samples in several partitions."""
 
-from collections.abc import Callable
-from copy import copy
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
-from torch import Tensor
 
-from skrelmetric._data.partitions import Collection
-from skrelmetric._data.targets import TargetSurvey, read_part
+from skrelmetric._data.partitions import Partitions
+from skrelmetric._data.targets import Targets, TargetSummary
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric.relations._named import PAIRWISE, rule_of
+from skrelmetric.relations._named import PAIRWISE, Rule, rule_of
 from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation
 from skrelmetric.relations._reals import LevelDifference, Levels
 
@@ -24,112 +21,100 @@ Vocabulary = list[Any]
 
 
 class RelationInParts:
-    """What makes an operator of each part of the targets, so that the parts add up to one relation.
+    """Relation of samples in several partitions, which makes an operator of the targets of each.
 
-    Products with a relation are sums over samples and a core that all parts have in common; see
-    :class:`~skrelmetric.relations.Relation`. Relations that factor need nothing but the survey. The others sum by
-    distinct targets, which have to be known first: `distinct` gives those of a part, `union` those of two parts, and
-    `knowing` the relation that knows them all.
+    Products with a relation are sums over samples and a core that all partitions have in common; see
+    :class:`~skrelmetric.relations.Relation`. Relations that factor need nothing but the summary of all targets. The
+    others sum by distinct targets, which have to be collected first.
 
     Parameters
     ----------
     relation : str, callable or object
         As :func:`skrelmetric.relations.make_relation` takes it, but for operators of given samples.
-    survey : TargetSurvey
-        What is known of all targets.
+    summary : TargetSummary
+        Summary of all targets.
     device : torch.device
         Where the operators' tensors live.
+    partitions : sequence of Partitions, default=()
+        Partitions whose distinct targets are collected where they are needed.
 
     Raises
     ------
     ValueError
-        If the relation is unknown, or an operator that is bound to samples.
+        If the relation is unknown, an operator that is bound to samples, or does not suit the targets.
     """
 
-    def __init__(self, relation: Any, survey: TargetSurvey, device: torch.device):
+    def __init__(
+        self, relation: Any, summary: TargetSummary, device: torch.device, partitions: Sequence[Partitions] = ()
+    ):
         if isinstance(relation, Relation):
             raise ValueError(
                 f"relation={relation!r} is an operator over given samples, but these come in parts. "
                 "Pass a name, a callable g(Y_a, Y_b) or Jeffreys(eps)."
             )
-        self.survey, self.device = survey, device
+        self.summary, self.device = summary, device
         self.name: str
-        self._rule, self._g = None, None
+        self._rule: Rule | None = None
+        g = None
         if callable(relation) and not isinstance(relation, type):
-            self.name, self._g = "callable", relation
+            self.name, g = "callable", relation
         else:
-            self.name, self._rule = rule_of(relation, survey)
-        by_rows = self._g is not None or self.name == "jaccard" or (self.name == "cosine" and survey.missing)
-        self._words: _Words | None = _ROWS if by_rows else {"l1": _LEVELS, "discrete": _VALUES}.get(self.name)
-        self._vocabulary: Vocabulary = []
-        self._prototype: Any = None
+            self.name, self._rule = rule_of(relation, summary)
+        by_rows = g is not None or self.name == "jaccard" or (self.name == "cosine" and summary.missing)
+        self._words = _ROWS if by_rows else {"l1": _LEVELS, "discrete": _VALUES}.get(self.name)
+        if self._words is not None:
+            distinct, union = self._words.distinct, self._words.union
+            of_each = [each.fold(lambda subset: distinct(subset.targets.host_rows()), union) for each in partitions]
+            self._vocabulary: Vocabulary = reduce(union, of_each) if of_each else distinct(self._none().host_rows())
+            self._prototype = self._operator(g)
 
-    @classmethod
-    def across(cls, relation: Any, survey: TargetSurvey | None, device: torch.device, *collections: Collection) -> Self:
-        """The relation of all samples of some collections, with the distinct targets that it needs to know."""
-        assert survey is not None
-        relations = cls(relation, survey, device)
-        if relations.sums_by_target:
-            distinct = (
-                collection.fold(lambda part: relations.distinct(part.y), relations.union) for collection in collections
-            )
-            relations = relations.knowing(reduce(relations.union, distinct))
-        return relations
-
-    @property
-    def sums_by_target(self) -> bool:
-        """Whether distinct targets have to be known."""
-        return self._words is not None
-
-    def distinct(self, y: Any) -> Vocabulary:
-        """Distinct targets of some that were checked."""
-        if self._rule is not None and self._rule.check:
-            self._rule.check(read_part(y, self.survey, torch.device("cpu")), self.name)
-        assert self._words is not None
-        return self._words.distinct(_as_rows(y))
-
-    def union(self, some: Vocabulary, others: Vocabulary) -> Vocabulary:
-        """Distinct targets of both."""
-        assert self._words is not None
-        return self._words.union(some, others)
-
-    def knowing(self, vocabulary: Vocabulary) -> Self:
-        """The relation, for these distinct targets."""
-        assert self._words is not None
-        known = copy(self)
-        device, q = self.device, len(vocabulary)
+    def _operator(self, g: Callable[[Any, Any], Any] | None) -> Relation:
+        """Operator over no samples, which knows the distinct targets."""
+        device, vocabulary, summary = self.device, self._vocabulary, self.summary
+        q = len(vocabulary)
         if self._words is _LEVELS:
-            mask = torch.ones((0, q), dtype=torch.bool, device=device) if self.survey.missing else None
-            nothing = torch.zeros((0, q), dtype=torch.float64, device=device)
-            known._prototype = LevelDifference(nothing, mask, vocabulary)
-        elif self._words is _VALUES:
+            mask = torch.ones((0, q), dtype=torch.bool, device=device) if summary.missing else None
+            return LevelDifference(torch.zeros((0, q), dtype=torch.float64, device=device), mask, vocabulary)
+        if self._words is _VALUES:
             codes = torch.zeros((0, q), dtype=torch.int64, device=device)
-            known._prototype = ClassDifference(codes, [len(column) for column in vocabulary])
-        else:
-            targets, g = self._targets(vocabulary[0])
-            known._prototype = Pairwise(targets, torch.zeros(0, dtype=torch.int64, device=device), g)
-        known._vocabulary = vocabulary
-        return known
+            return ClassDifference(codes, [len(column) for column in vocabulary])
+        (rows,), codes = vocabulary, torch.zeros(0, dtype=torch.int64, device=device)
+        if g is not None:
+            return Pairwise(rows.reshape(len(rows), *summary.outputs), codes, g, shared=True)
+        return Pairwise(as_tensor(rows.astype(np.float64), device), codes, PAIRWISE[self.name], shared=True)
 
-    def of(self, y: Any) -> Relation:
-        """Operator over the samples of some targets that were checked."""
+    def of(self, targets: Targets) -> Relation:
+        """Operator over the samples of some targets.
+
+        Parameters
+        ----------
+        targets : Targets
+            Targets of a partition.
+
+        Returns
+        -------
+        Relation
+        """
         if self._words is None:
             assert self._rule is not None
-            return self._rule.of(read_part(y, self.survey, self.device), self.name)
-        return self._prototype.over(as_tensor(self._words.rows(self._vocabulary, _as_rows(y)), self.device))
+            return self._rule.of(targets, self.summary)
+        return self._prototype.over(as_tensor(self._words.rows(self._vocabulary, targets.host_rows()), self.device))
 
-    def nothing(self) -> Relation:
-        """Operator over no samples, whose core is that of all."""
-        return self.of(np.zeros((0, *self.survey.outputs), dtype=np.float64 if self.survey.numeric else "U1"))
+    def empty(self) -> Relation:
+        """Operator over no samples, whose core is that of all.
 
-    def _targets(self, rows: np.ndarray) -> tuple[Any, Callable[[Any, Any], Any]]:
-        if self._g is not None:
-            return rows.reshape(len(rows), *self.survey.outputs), self._g
-        return as_tensor(rows.astype(np.float64), self.device), PAIRWISE[self.name]
+        Returns
+        -------
+        Relation
+        """
+        return self.of(self._none())
+
+    def _none(self) -> Targets:
+        return Targets(np.zeros((0, *self.summary.outputs), dtype=self.summary.dtype), self.device)
 
 
 class _Words(NamedTuple):
-    """How distinct targets are told and united, and what the operator that knows them knows of each sample."""
+    """Functions that find distinct targets, unite them, and give each sample its row of the operator over them."""
 
     distinct: Callable[[np.ndarray], Vocabulary]
     union: Callable[[Vocabulary, Vocabulary], Vocabulary]
@@ -180,15 +165,3 @@ _VALUES = _Words(
     _codes_of_values,
 )
 _ROWS = _Words(lambda rows: [_as_words(rows)], _union_of_rows, _codes_of_rows)
-
-
-def _as_rows(y: Any) -> np.ndarray:
-    """Targets on the host, one row a sample, missing ones and zeros written in one way."""
-    if sparse.issparse(y):
-        y = y.toarray()
-    elif isinstance(y, Tensor):
-        y = y.cpu().numpy()
-    y = y[:, None] if y.ndim == 1 else y
-    if y.dtype.kind == "O":
-        y = y.astype(str)
-    return np.where(np.isnan(y), np.nan, y + 0.0) if y.dtype.kind == "f" else y
