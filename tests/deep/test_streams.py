@@ -90,7 +90,10 @@ def test_chunks_after_a_fit(samples, parameters):
 
 def test_lbfgs_goes_on_after_a_pickle(samples):
     metric = HRAMLTransformer(**LINEAR, optimizer="lbfgs", max_epochs=1).fit(*samples)
-    pickle.loads(pickle.dumps(metric)).partial_fit(*samples)
+    copy = pickle.loads(pickle.dumps(metric)).partial_fit(*samples)
+    np.testing.assert_array_equal(copy.transform(samples[0]), metric.partial_fit(*samples).transform(samples[0]))
+    assert copy.loss_curve_ == metric.loss_curve_
+    assert copy.loss_curve_[1] < copy.loss_curve_[0]
 
 
 @pytest.mark.parametrize("parameters", [{}, {**MLP, **SHORT, "batch_size": 20, "chunk_size": 6}])

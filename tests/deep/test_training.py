@@ -70,19 +70,31 @@ def test_divergence_is_an_error(samples):
 
 def test_finite_losses_beyond_float32(samples):
     X = samples[0]
-    HRAMLTransformer(**MLP, **SHORT, relation="sqeuclidean").fit(X, X[:, 0] * 1e10)
+    one, scaled = (HRAMLTransformer(**MLP, **SHORT, relation="sqeuclidean").fit(X, X[:, 0] * c) for c in (1, 1e10))
+    assert scaled.loss_curve_[0] > torch.finfo(torch.float32).max
+    np.testing.assert_allclose(scaled.loss_curve_, 1e40 * np.array(one.loss_curve_), rtol=1e-6)
+    assert_same_distances(scaled.transform(X) / 1e10, one.transform(X))
 
 
 def test_learned_scale_of_a_frozen_encoder(samples):
+    X, Y = samples
     encoder = nn.Linear(4, 3).requires_grad_(False)
-    HRAMLTransformer(encoder=encoder, head="linear", learn_scale=True, **SHORT).fit(*samples)
+    metric = HRAMLTransformer(encoder=encoder, head="linear", learn_scale=True, **SHORT, **WHOLE).fit(X, Y)
+    assert metric.loss_curve_[0] > metric.loss_curve_[1] > metric.loss_curve_[2]
+    assert metric.offset_ != 0
+    features = encoder(torch.from_numpy(X).float()).numpy()
+    ratios = pdist(metric.transform(X)) / pdist(features)
+    assert abs(ratios[0] - 1) > 1e-4
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-3)  # the encoder is as it was, but for one scale
 
 
-def test_decay_of_a_frozen_encoder(samples):
+def test_what_is_frozen_does_not_decay(samples):
+    X, Y = samples
     encoder = nn.Linear(4, 3).requires_grad_(False)
-    HRAMLTransformer(encoder=encoder, head="linear", learn_scale=True, **SHORT, weight_decay=0.1, pairs=50).fit(
-        *samples
-    )
+    common = {"encoder": encoder, "head": "linear", "learn_scale": True, "pairs": 50, "random_state": 0}
+    plain, decayed = (HRAMLTransformer(**common, **SHORT, **WHOLE, weight_decay=d).fit(X, Y) for d in (0.0, 0.1))
+    assert decayed.loss_curve_ == plain.loss_curve_
+    np.testing.assert_array_equal(decayed.transform(X), plain.transform(X))
 
 
 # Randomness
