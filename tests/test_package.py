@@ -67,13 +67,15 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_import_leaves_torch_alone_until_a_torch_estimator_is_touched():
+def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_alone():
     code = """
 import sys, skrelmetric
 from skrelmetric import MLkNN, AAKNN, MultilabelVotingClassifier, MultioutputVotingRegressor, metrics, scorers, datasets
 assert "torch" not in sys.modules
 skrelmetric.RAMLLinear
 assert "torch" in sys.modules
+import skrelmetric.plotting
+assert "matplotlib" not in sys.modules
 """
     result = run(code)
     assert result.returncode == 0, result.stderr

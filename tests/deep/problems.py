@@ -57,12 +57,17 @@ def assert_same_distances(Z, expected, rtol=1e-5):
     np.testing.assert_allclose(pdist(Z), pdist(expected), rtol=0, atol=rtol * pdist(expected).max())
 
 
-def interrupt(monkeypatch, epoch):
+def keyboard_interrupt():
+    raise KeyboardInterrupt
+
+
+def interrupt(monkeypatch, epoch, how=keyboard_interrupt):
+    """Let every fit end before an epoch."""
     run_epoch = AlignmentInMemory.run_epoch
 
     def interrupted(self, number, optimizer):
         if number == epoch:
-            raise KeyboardInterrupt
+            how()
         return run_epoch(self, number, optimizer)
 
     monkeypatch.setattr(AlignmentInMemory, "run_epoch", interrupted)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from copy import deepcopy
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from skrelmetric import HRAMLTransformer
 from tests.deep.problems import LINEAR, MLP, SHORT, interrupt
+from tests.ranks import started
 
 RESUMED = {
     "ridge": MLP,
@@ -50,35 +50,27 @@ def test_interrupted_fits_resume_to_the_same_end(samples, tmp_path, name, stoppi
         np.testing.assert_array_equal(resumed.transform(X), plain.transform(X))
 
 
+def fit_that_kills_itself(metric, interrupt, *samples):
+    interrupt(pytest.MonkeyPatch(), 3, how=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    metric.fit(*samples)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_killed_fits_resume(tmp_path):
-    script = """
-import os, signal, sys
-import numpy as np
-from skrelmetric import HRAMLTransformer
-from skrelmetric.objectives import AlignmentInMemory
-
-run_epoch = AlignmentInMemory.run_epoch
-
-def killed(self, number, optimizer):
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return run_epoch(self, number, optimizer)
-
-AlignmentInMemory.run_epoch = killed
-X = np.sin(np.arange(120.0)).reshape(40, 3)
-HRAMLTransformer(encoder="mlp", max_epochs=6, n_iter_no_change=6, checkpoint=sys.argv[1]).fit(X, X[:, 0] > 0)
-"""
-    killed = subprocess.run([sys.executable, "-c", script, tmp_path], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert killed.returncode == -signal.SIGKILL
+def test_killed_fits_resume(samples, tmp_path):
+    X, Y = samples
+    metric = HRAMLTransformer(encoder="mlp", max_epochs=6, n_iter_no_change=6, checkpoint=tmp_path)
+    killed = started(fit_that_kills_itself, metric, interrupt, X, Y)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     (file,) = tmp_path.iterdir()
     assert len(torch.load(file, weights_only=True)["history"]["losses"]) == 3
-    X = np.sin(np.arange(120.0)).reshape(40, 3)
-    metric = HRAMLTransformer(encoder="mlp", max_epochs=6, n_iter_no_change=6, checkpoint=tmp_path).fit(X, X[:, 0] > 0)
+    interrupted = file.read_bytes()
+    metric.fit(X, Y)
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.read_bytes() != interrupted
     (tmp_path / "other").mkdir()
-    through = clone(metric).set_params(checkpoint=tmp_path / "other").fit(X, X[:, 0] > 0)
+    through = clone(metric).set_params(checkpoint=tmp_path / "other").fit(X, Y)
     np.testing.assert_allclose(metric.transform(X), through.transform(X), atol=1e-9)  # threads may differ
-    assert file.exists()
 
 
 def test_lbfgs_of_two_dtypes_resumes(samples, tmp_path):

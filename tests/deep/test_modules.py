@@ -147,7 +147,7 @@ def test_a_grid_search_over_encoders(samples):
     torch.manual_seed(0)
     encoders = ["laplacian", Tanh(width=8), nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Tanh())]
     model = make_pipeline(HRAMLTransformer(**SHORT, random_state=0), KNeighborsClassifier())
-    search = GridSearchCV(model, {"hramltransformer__encoder": encoders}, n_jobs=2, cv=2, error_score="raise")
+    search = GridSearchCV(model, {"hramltransformer__encoder": encoders}, cv=2, error_score="raise")
     search.fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_[0]
