@@ -372,6 +372,13 @@ def test_modules_are_told_apart_by_their_classes_attributes_and_weights():
     assert fingerprint({"loss": nn.Sequential(module)}, []) != name
 
 
+def test_memory_maps_are_named_by_their_numbers(tmp_path, rng):
+    X = rng.standard_normal((5, 2))
+    np.save(tmp_path / "X.npy", X)
+    assert fingerprint({}, [np.load(tmp_path / "X.npy", mmap_mode="r")]) == fingerprint({}, [X])
+    assert fingerprint({}, [X + 1]) != fingerprint({}, [X])
+
+
 def test_methods_are_told_apart_by_their_objects():
     torch.manual_seed(0)
     module = Counting(0.5)

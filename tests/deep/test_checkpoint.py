@@ -128,18 +128,18 @@ def test_unlike_fits_have_unlike_checkpoints(samples, tmp_path):
         assert n_files(frozen, np.where(np.arange(len(X)) == left_out, 0.0, 1.0)) == count
 
 
-def test_fingerprints_tell_modules_and_relations_apart(samples):
-    assert HRAMLTransformer(encoder=Scaled(1.0))._fingerprint(*samples) != HRAMLTransformer(
-        encoder=Scaled(3.0)
-    )._fingerprint(*samples)
+def test_modules_are_told_apart_by_their_attributes(samples, tmp_path):
+    for factor in (1.0, 3.0, 1.0):
+        HRAMLTransformer(encoder=Scaled(factor), **SHORT, checkpoint=tmp_path, random_state=0).fit(*samples)
+    assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_memory_maps_have_the_key_of_their_samples(samples, tmp_path):
-    X, _ = samples
+def test_memory_maps_have_the_file_of_their_samples(samples, tmp_path):
+    X, Y = samples
     np.save(tmp_path / "X.npy", X)
-    assert HRAMLTransformer()._fingerprint(
-        np.load(tmp_path / "X.npy", mmap_mode="r")
-    ) == HRAMLTransformer()._fingerprint(X)
+    for array in (X, np.load(tmp_path / "X.npy", mmap_mode="r")):
+        HRAMLTransformer(**LINEAR, **SHORT, checkpoint=tmp_path / "folder").fit(array, Y)
+    assert len([*(tmp_path / "folder").iterdir()]) == 1
 
 
 def test_functions_without_a_name_have_no_checkpoint(samples, tmp_path):
