@@ -1,4 +1,4 @@
-"""What tests need to run a function in several real processes, as torchrun starts them."""
+"""What tests need to run a function in another real process, or in several, as torchrun starts them."""
 
 import multiprocessing
 import os
@@ -12,8 +12,15 @@ from functools import partial
 import cloudpickle
 import torch
 
-CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 CONTEXT.set_forkserver_preload(["skrelmetric.deep", "skrelmetric.drml", "skrelmetric.linear"])
+
+
+def started(function, *args):
+    """A process that runs a function of a test module; it has torch and the estimators already, which take seconds."""
+    process = CONTEXT.Process(target=_ByValue(function, *args))
+    process.start()
+    return process
 
 
 def in_ranks(size, function, *args, timeout=60.0):

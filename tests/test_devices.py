@@ -253,9 +253,12 @@ def test_pipelines_stay_on_the_accelerator(dtype, host_targets, cuda, dispatch, 
 @pytest.mark.parametrize("psd", ["project", "constrained"])
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_every_relation_and_path(relation, psd, shape, cuda, dispatch, rng):
-    for dtype, weighted, missing in zip(
-        2 * FLOATS, [False, True, True, False], [False, False, True, True], strict=True
-    ):
+    # Any two of dtype, weights and missing labels meet, and with every relation, path and shape, in half of the cases.
+    half = (RELATIONS.index(relation) + (psd == "project") + [*SHAPES].index(shape)) % 2
+    for dtype, weighted, missing in [
+        [(torch.float64, False, False), (torch.float64, True, True)],
+        [(torch.float32, True, False), (torch.float32, False, True)],
+    ][half]:
         X, Y, D = samples(rng, *SHAPES[shape], dtype)
         y = target_of(relation, Y, D).astype(float)
         y[:3, 0] = y[3] = np.nan if missing else 0.0

@@ -387,7 +387,7 @@ def test_bad_weights(samples, weights, message):
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_missing_labels_leave_pairs_to_what_is_known(samples, relation, rng):
-    X, Y = samples[0][:30], samples[1][:30]
+    X, Y = samples[0][:20], samples[1][:20]
     Y = np.where(rng.random(Y.shape) < 0.3, np.nan, Y)
     Y[:5] = np.nan  # nothing known: as if they were not there
     metric = RAMLLinear(relation=relation, alpha=0.5, tol=1e-10).fit(X, Y)

@@ -56,7 +56,7 @@ def labels_and_scores(draw, proper=False):
     return Y, np.array(draw(cells(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))))  # coarse, so that ties abound
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(labels_and_scores())
 def test_defaults_agree_with_scikit_learn(case):
     Y, scores = case
@@ -68,7 +68,7 @@ def test_defaults_agree_with_scikit_learn(case):
     assert metrics.hamming_loss(Y, scores) == pytest.approx(sklearn.metrics.hamming_loss(Y, scores >= 0.5))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(labels_and_scores(proper=True), st.booleans())
 def test_preset_reproduces_lamda(case, with_degenerate):
     Y, scores = case

@@ -21,7 +21,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_import_leaves_torch_alone_until_a_torch_estimator_is_touched():
+def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_alone():
     code = """
 import sys, skrelmetric
 from skrelmetric import MLkNN, AAKNN, MultilabelVotingClassifier, MultioutputVotingRegressor, metrics, scorers, datasets

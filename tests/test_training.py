@@ -1,8 +1,8 @@
 import os
+import runpy
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 
 from skrelmetric._training.checkpoint import Checkpoint, fingerprint
 from skrelmetric._training.loop import OPTIMIZERS, train
+from tests.ranks import started
 
 N_EPOCHS = 8
 RATES = {"adam": 0.3, "sgd": 0.4, "lbfgs": 1.0}
@@ -166,6 +167,10 @@ def regression(optimizer="adam", checkpoint=None, *, max_epochs=N_EPOCHS, judged
     return module.state_dict(), optimizer.state_dict(), vars(history)
 
 
+def slow_regression(checkpoint):
+    regression("adam", checkpoint, max_epochs=100, before_epoch=lambda epoch: time.sleep(0.05))
+
+
 def interrupt_at(last):
     def before_epoch(epoch):
         if epoch == last:
@@ -318,14 +323,15 @@ class TestCheckpoint:
         assert not (path.parent / "harm").exists()
 
     def test_a_killed_process_is_resumed(self, path):
-        with subprocess.Popen([sys.executable, __file__, str(path)]) as process:
-            try:
-                while not path.exists() or len(saved(path)["history"]["losses"]) < 5:
-                    assert process.poll() is None
-                    time.sleep(0.01)
-            finally:
-                process.kill()
-        assert process.returncode != 0
+        process = started(slow_regression, path)
+        try:
+            while not path.exists() or len(saved(path)["history"]["losses"]) < 5:
+                assert process.is_alive()
+                time.sleep(0.01)
+        finally:
+            process.kill()
+        process.join()
+        assert process.exitcode != 0
         n_done = len(saved(path)["history"]["losses"])
         assert 5 <= n_done < 100
         epochs = []
@@ -340,10 +346,6 @@ class Malicious:
 
     def __reduce__(self):
         return os.mkdir, (str(self.harm),)
-
-
-if __name__ == "__main__":
-    regression("adam", Path(sys.argv[1]), max_epochs=100, before_epoch=lambda epoch: time.sleep(0.05))
 
 
 class Counting(nn.Module):
@@ -371,6 +373,13 @@ def test_modules_are_told_apart_by_their_classes_attributes_and_weights():
     assert fingerprint({"loss": nn.Sequential(module)}, []) != name
 
 
+def test_memory_maps_are_named_by_their_numbers(tmp_path, rng):
+    X = rng.standard_normal((5, 2))
+    np.save(tmp_path / "X.npy", X)
+    assert fingerprint({}, [np.load(tmp_path / "X.npy", mmap_mode="r")]) == fingerprint({}, [X])
+    assert fingerprint({}, [X + 1]) != fingerprint({}, [X])
+
+
 def test_methods_are_told_apart_by_their_objects():
     torch.manual_seed(0)
     module = Counting(0.5)
@@ -380,12 +389,15 @@ def test_methods_are_told_apart_by_their_objects():
     assert fingerprint({"loss": module.loss}, []) != name
 
 
-def test_a_class_of_a_script_has_one_name_in_every_process(tmp_path):
+def test_a_class_of_a_script_has_one_name_in_every_process(tmp_path, capsys):
     script = tmp_path / "script.py"
     script.write_text(
         "import torch\nfrom skrelmetric._training.checkpoint import fingerprint\n"
         "class Own(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
         "print(fingerprint({'trunk': Own()}, []))\n"
     )
-    names = {subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout for _ in "ab"}
-    assert len(names) == 1
+    elsewhere = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=elsewhere, check=False)
+    assert done.returncode == 0, done.stderr
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out == done.stdout
