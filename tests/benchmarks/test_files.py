@@ -118,7 +118,7 @@ def test_own_file_gives_what_the_data_set_gives(tmp_path):
     path, out = tmp_path / "mine.csv", tmp_path / "r.jsonl"
     load_emotions(as_frame=True).frame.to_csv(path, index=False)
     common = ["--methods", "MLkNN", "RAMLLinear + MLkNN", "--folds", "2", "--repeats", "1", "--out", str(out)]
-    assert main(["--data", str(path), "--labels", "6", *common, "--jobs", "2"]) == 0
+    assert main(["--data", str(path), "--labels", "6", *common, "--jobs", "1"]) == 0
     assert main(["--datasets", "emotions", *common, "--jobs", "1"]) == 0
     scores = {}
     for record in map(json.loads, out.read_text().splitlines()):
