@@ -186,7 +186,7 @@ def _accelerator(options: Namespace, console: Console) -> int:
         console.print(table)
     others = [f"{each['path']} in {each['arithmetic']}" for each in measured if not each["agrees"]]
     for other in others:
-        _complain(console, f"Another result than in float64 on the CPU: {other}.")
+        _complain(console, f"Other values than in float64 on the CPU: {other}.")
     return int(bool(others))
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from iterstrat.ml_stratifiers import (
@@ -85,7 +85,7 @@ class Settings(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A method on a fold of a data set."""
+    """Method on a fold of a data set."""
 
     source: Source
     method: str
@@ -107,7 +107,7 @@ class Cell(NamedTuple):
         if not (self.settings.search and method.grid):
             return model
         folds = _INNER[self.source.task](INNER_FOLDS, shuffle=True, random_state=self.seed)
-        return GridSearchCV(model, method.grid, scoring=task.scorers[task.searched], cv=folds)
+        return GridSearchCV(model, method.grid, scoring=cast(Mapping, task.scorers)[task.searched], cv=folds)
 
     def _method(self) -> Method:
         method = TASKS[self.source.task].methods[self.method]

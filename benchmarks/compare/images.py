@@ -5,7 +5,6 @@ plain losses on training classes held out.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from skrelmetric import DRMLTransformer
 from skrelmetric.metrics import pair_f1, retrieval_report
 
 LOSSES = {"TSH": "triplet", "MDW": "margin", "ProxyAnchor": "proxy_anchor", "CosFace": "cosface"}
-"""The losses of the DRML paper by its names: triplets with semi-hard mining, margin with distance-weighted sampling."""
+"""Losses of the DRML paper by its names: triplets with semi-hard mining, margin with distance-weighted sampling."""
 
 _BUDGET = {
     "batch_size": 80,
@@ -37,7 +36,7 @@ _STEPS = ("batch_size", "learning_rate", "trunk_learning_rate", "loss_learning_r
 _PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _STEPS}
 _CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _STEPS}
 
-_ABLATIONS: dict[str, dict[str, Any]] = {
+_ABLATIONS: dict[str, dict[str, object]] = {
     "without J_ensem": {"ensemble_weight": 0.0},
     "without J_recon": {"reconstruction_weight": 0.0},
     "without J_emb": {"embedding_weight": 0.0},
@@ -79,7 +78,7 @@ def flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
 
 
-def _trained(loss: str, **options: Any) -> Callable[[int], BaseEstimator]:
+def _trained(loss: str, **options: object) -> Callable[[int], BaseEstimator]:
     def method(seed: int) -> BaseEstimator:
         return DRMLTransformer(128, trunk=conv_trunk(seed), loss=loss, random_state=seed, **{**_BUDGET, **options})
 

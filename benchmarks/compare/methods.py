@@ -1,8 +1,8 @@
-"""What is compared on tables: metrics behind one neighbour predictor, and what needs no metric."""
+"""Methods for tables: metrics behind one neighbour predictor, and predictors that need no metric."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -33,7 +33,7 @@ from skrelmetric.encoders import Laplacian, Tanh
 Grid = dict[str, list]
 
 TIERS = ("quick", "paper", "full", "request")
-"""How much a comparison has: each tier has those before it."""
+"""Extents of a comparison: each tier has those before it."""
 
 
 class Method(NamedTuple):
@@ -57,7 +57,7 @@ def for_sparse(method: Method) -> Method:
 class _Metric(NamedTuple):
     """Steps of a pipeline between scaling and prediction, for a seed."""
 
-    steps: Callable[[int], dict[str, Any]]
+    steps: Callable[[int], dict[str, BaseEstimator]]
     grid: Grid = {}
     tier: str = "full"
 
@@ -85,12 +85,12 @@ def _features(features: Callable[[int], BaseEstimator], grid: Grid) -> _Metric:
     )
 
 
-def _union(seed: int) -> dict[str, Any]:
+def _union(seed: int) -> dict[str, BaseEstimator]:
     """Sum of the linear and the nonlinear squared distance."""
     return {"metric": FeatureUnion([("linear", RAMLLinear()), ("nonlinear", HRAMLTransformer(random_state=seed))])}
 
 
-def _published(seed: int) -> dict[str, Any]:
+def _published(seed: int) -> dict[str, BaseEstimator]:
     """HRAML as published: a perceptron under the relation loss, trained by gradients on drawn pairs."""
     metric = HRAMLTransformer(
         32,
@@ -106,8 +106,8 @@ def _published(seed: int) -> dict[str, Any]:
     return {"metric": metric}
 
 
-def _trained(seed: int) -> dict[str, Any]:
-    """A perceptron trained under the exact head."""
+def _trained(seed: int) -> dict[str, BaseEstimator]:
+    """Perceptron trained under the exact head."""
     return {"metric": HRAMLTransformer(encoder="mlp", random_state=seed)}
 
 
@@ -161,7 +161,7 @@ METRICS: dict[str, _Metric] = {
 """Metrics by name; the first is none. The same for every kind of target."""
 
 
-def _pipeline(predictor: BaseEstimator, steps: dict[str, Any]) -> Pipeline:
+def _pipeline(predictor: BaseEstimator, steps: dict[str, BaseEstimator]) -> Pipeline:
     return Pipeline([("scale", StandardScaler()), *steps.items(), ("predictor", predictor)])
 
 
@@ -222,7 +222,7 @@ _LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
 
 
 def classifiers() -> dict[str, Method]:
-    """What a practitioner would pick where targets are classes or label sets, without any metric."""
+    """Methods that a practitioner would pick where targets are classes or label sets, without any metric."""
     return {
         "ExtraTrees": _no_metric(lambda seed: ExtraTreesClassifier(300, random_state=seed), _LEAVES, {}),
         "HistGradientBoosting": _no_metric(

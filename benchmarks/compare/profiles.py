@@ -1,4 +1,4 @@
-"""What is compared on which data sets, and how, where the command line does not say otherwise."""
+"""Profiles: data sets, methods and settings where the command line does not say otherwise."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from benchmarks.data.sources import BUNDLED, DATASETS, Source, load
 
 
 class Profile(NamedTuple):
-    """What is compared, and how.
+    """Data sets, methods and settings of a comparison.
 
     Attributes
     ----------

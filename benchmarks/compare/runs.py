@@ -47,7 +47,7 @@ def run_cell(cell: Cell, with_memory: bool = False) -> Record:
                 record |= _measured(cell, with_memory)
         except _OutOfTime:
             record["error"] = f"stopped after {cell.settings.timeout:g} s"
-        except Exception as error:  # a method that fails is a result, and the others go on
+        except Exception as error:  # a failure is recorded, and the others go on
             record["error"] = f"{type(error).__name__}: {error}"
     return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
 
@@ -175,7 +175,7 @@ def _alone(cell: Cell, with_memory: bool = False) -> Record:
 
 @contextmanager
 def _cluster(n_jobs: int, scheduler: str | None, patience: float) -> Iterator[int]:
-    """A Dask cluster, here or elsewhere, and how many of its threads there are to work."""
+    """Dask cluster, here or elsewhere, and how many of its threads there are to work."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What lets methods for classes or numbers meet label sets and distributions."""
+"""Adapters by which methods for classes or numbers meet label sets and distributions."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone

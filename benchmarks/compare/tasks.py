@@ -1,7 +1,8 @@
-"""What is compared for each kind of target: criteria, and methods."""
+"""Tasks: criteria and methods for each kind of target."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import make_scorer, matthews_corrcoef
@@ -14,7 +15,7 @@ from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, MULTILABEL_SCORERS
 
 
 class Criterion(NamedTuple):
-    """A column of the table: its title, its scorer's name, and the sign that turns the score into the criterion."""
+    """Column of the table: its title, its scorer's name, and the sign that turns the score into the criterion."""
 
     title: str
     scorer: str
@@ -22,7 +23,7 @@ class Criterion(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a kind of target is measured by.
+    """Criteria and methods for a kind of target.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class Task(NamedTuple):
         Rows of the table.
     """
 
-    scorers: Any
+    scorers: Mapping[str, str | Callable] | Callable
     criteria: tuple[Criterion, ...]
     searched: str | None
     predictor: str

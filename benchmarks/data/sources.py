@@ -103,7 +103,7 @@ def _own(path: str, labels: tuple[str, ...] | int | None) -> DataSet:
 
 @cache
 def digest(source: Source) -> str:
-    """What tells the data of a source from that of any other, whatever it is called."""
+    """Digest that tells the data of a source from that of any other, whatever it is called."""
     X, Y, _ = load(source)
     return sha256(b"".join([X.tobytes(), Y.tobytes(), repr((X.shape, Y.shape, Y.dtype)).encode()])).hexdigest()[:16]
 

@@ -79,7 +79,7 @@ class DMLEig(ClassMetric):
 
 
 class Solution(NamedTuple):
-    """A matrix of trace 1 and how far it may be from the optimum."""
+    """Matrix of trace 1 and how far it may be from the optimum."""
 
     S: np.ndarray  # of shape (d, d)
     gap: float

@@ -82,7 +82,7 @@ class LMNN(ClassMetric):
 
 
 class LargeMargin(NamedTuple):
-    """A factor and its loss."""
+    """Factor and its loss."""
 
     L: np.ndarray  # of shape (d, d)
     loss: float

@@ -2,7 +2,7 @@
 
 Alignment keeps samples as they come, multiplies float32 rows in float32, and adds up in float64 what is small: d x d
 matrices, and sums of chunks. The same code is measured here with float64 and with float32 in all places, on the same
-samples, against its own result in float64 on the CPU.
+samples, against its own values in float64 on the CPU.
 """
 
 import warnings
@@ -77,8 +77,8 @@ class Float32(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         args = [torch.float32 if each is torch.float64 else each for each in args]
         kwargs = {name: torch.float32 if each is torch.float64 else each for name, each in (kwargs or {}).items()}
-        result = (Tensor.float if func is Tensor.double else func)(*args, **kwargs)
-        return result.float() if isinstance(result, Tensor) and result.dtype == torch.float64 else result
+        made = (Tensor.float if func is Tensor.double else func)(*args, **kwargs)
+        return made.float() if isinstance(made, Tensor) and made.dtype == torch.float64 else made
 
 
 @contextmanager
@@ -104,7 +104,7 @@ class Arithmetic(NamedTuple):
     within : callable
         Makes the context in which everything is computed.
     bound : float or None
-        Relative error beyond which a result does not agree with that of the CPU; None promises nothing.
+        Relative error beyond which a value does not agree with that of the CPU; None promises nothing.
     """
 
     name: str
@@ -128,12 +128,12 @@ def arithmetics(device: torch.device) -> list[Arithmetic]:
 
 
 class Work(NamedTuple):
-    """Results of a computation, and the part of it that is timed.
+    """Values of a computation, and the part of it that is timed.
 
     Attributes
     ----------
     values : dict of str to Tensor
-        Results by name.
+        Values by name.
     again : callable
         Does once more the part that is timed.
     rows : Tensor
@@ -238,7 +238,7 @@ WORKS: dict[str, Callable[[Problem], Work]] = {
 class Precision(TypedDict):
     """Precision and time of a work in an arithmetic, as a line of JSON.
 
-    `errors` are relative to float64 on the CPU, in the norm of each result, and `agrees` says whether they are within
+    `errors` are relative to float64 on the CPU, in the norm of each value, and `agrees` says whether they are within
     bounds; `seconds` is a median, and `ratio` that to X' X for the same rows.
     """
 

@@ -36,7 +36,7 @@ def measure() -> Iterator[Measurement]:
 def relational_step(
     loss: str, batch_size: int, name: str, trunk: nn.Module, shape: tuple[int, ...], n_batches: int = 4
 ) -> Measurement:
-    """A step of DRML against one of its plain loss: same trunk, samples and batches."""
+    """Step of DRML against one of its plain loss: same trunk, samples and batches."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((batch_size * n_batches, *shape)).astype(np.float32)
     y = rng.integers(0, _N_CLASSES, len(X))

@@ -119,7 +119,7 @@ def test_accuracy_is_in_the_order_of_precision(tmp_path, capsys):
         assert record["gigabytes_per_second"] > 0
 
 
-def test_another_result_than_on_the_cpu_is_said(monkeypatch, tmp_path, capsys):
+def test_other_values_than_on_the_cpu_are_said(monkeypatch, tmp_path, capsys):
     def odd(problem):
         value = torch.tensor(2.0 if problem.X.dtype == torch.float32 else 1.0)
         return Work({"value": value}, lambda: None, problem.X, n_reads=1)
@@ -131,7 +131,7 @@ def test_another_result_than_on_the_cpu_is_said(monkeypatch, tmp_path, capsys):
     sizes = ["--n-samples", "10", "--n-features", "2", "--n-labels", "2", "--width", "2", "--repeats", "1"]
     assert main(["--profile", "accelerator", "--device", "cpu", *sizes, "--out", str(tmp_path / "r.jsonl")]) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Another result than in float64 on the CPU: odd in float32, float64 sums." in printed
+    assert "Other values than in float64 on the CPU: odd in float32, float64 sums." in printed
 
 
 @pytest.mark.parametrize("device", ["nowhere"] + ["cuda"] * (not torch.cuda.is_available()))

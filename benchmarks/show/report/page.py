@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import joblib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -43,7 +43,7 @@ class Ranks(NamedTuple):
 
 
 class Chapter(NamedTuple):
-    """A task: its data sets, each with a picture or none, and what holds across them."""
+    """Task: its data sets, each with a picture or none, and what holds across them."""
 
     task: str
     sections: tuple[tuple[Section, Picture | None], ...]
@@ -191,7 +191,7 @@ def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _sentence(words: Any) -> str:
+def _sentence(words: object) -> str:
     """Words with a capital at the beginning."""
     text = str(words)
     return text[:1].upper() + text[1:]

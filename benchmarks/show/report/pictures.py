@@ -90,7 +90,7 @@ def _plain_decades(ax: Axes) -> None:
 
 
 class TooLargeError(ValueError):
-    """A data set of which no picture can be made in a few seconds."""
+    """Data set of which no picture can be made in a few seconds."""
 
 
 def illustrations(source: Source, record: Record, name: str) -> list[Picture]:

@@ -19,7 +19,7 @@ PAPER_FOLDS = {"multilabel": OFFICIAL, "label distribution": 10}
 
 
 class Entry(NamedTuple):
-    """A cell of a table: mean and standard deviation over folds, None of the latter where there is one fold."""
+    """Cell of a table: mean and standard deviation over folds, None of the latter where there is one fold."""
 
     mean: float
     sd: float | None
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row of a table; entries and seconds are None where every fold failed, usage where it was not recorded."""
+    """Row of a table; entries and seconds are None where every fold failed, usage where it was not recorded."""
 
     method: str
     entries: tuple[Entry | None, ...]
@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """A method in a plot of dots: places in percent of the width, from low to high value."""
+    """Method in a plot of dots: places in percent of the width, from low to high value."""
 
     method: str
     entry: Entry
@@ -59,7 +59,7 @@ class Plot(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An error of a method, and on how many folds it came up."""
+    """Error of a method, and on how many folds it came up."""
 
     method: str
     error: str
@@ -157,7 +157,7 @@ def _entry(values: np.ndarray, best: float, paper: float | None) -> Entry | None
 
 
 def _protocol(records: list[Record]) -> str:
-    """How the data set was split, in words, as far as records say."""
+    """Protocol by which the data set was split, in words, as far as records say."""
     folds, repeats = {record.get("folds") for record in records}, {record.get("repeat", 0) for record in records}
     words = []
     if folds == {OFFICIAL}:
