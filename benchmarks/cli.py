@@ -3,24 +3,25 @@
 import shlex
 import subprocess
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TypeVar, cast
 
-import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import results
-from benchmarks.datasets import DATASETS, Source, own_source
-from benchmarks.experiment import HELD_OUT, OFFICIAL, Cell, Record, Settings, cells, run, versions
-from benchmarks.profiles import PROFILES
-from benchmarks.table import comparison_tables, grid_table, speed_table, usage_tables
-from benchmarks.tasks import TASKS
+from benchmarks.compare.cells import Cell, Settings, cells, done, shown, versions
+from benchmarks.compare.profiles import PROFILES
+from benchmarks.compare.records import Record, keep, mend, read
+from benchmarks.compare.runs import run
+from benchmarks.compare.tasks import TASKS
+from benchmarks.data.sources import DATASETS, Source, own_source
+from benchmarks.options import parsed
 
-_SPEED = "speed"
-_METHODS = list(dict.fromkeys(method for task in TASKS.values() for method in task.methods))
+_Measured = TypeVar("_Measured", bound=Mapping[str, object])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,23 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 if a cell failed, 2 if nothing could be run, 130 if interrupted.
+        Exit status: 0, 1 if a cell failed or a device computes otherwise than the CPU, 2 if nothing could be run,
+        130 if interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.labels and not options.data:
-        parser.error("--labels names columns of --data, which is missing")
-    if options.scheduler and options.backend != "dask":
-        parser.error("--scheduler needs --backend dask")
-    if options.timeout and options.backend == "dask":
-        parser.error("--timeout has no effect on Dask's workers: leave one of the two out")
-    if options.alone is None:
-        options.alone = options.profile != _SPEED and PROFILES[options.profile].alone
-    if options.alone and (options.backend == "dask" or options.jobs not in (None, 1)):
-        parser.error("with --alone nothing else runs: leave --jobs and --backend out, or pass --no-alone")
-    options.jobs = 1 if options.alone else options.jobs or joblib.cpu_count()
+    options = parsed(arguments)
     console = Console(markup=False)  # names of files and methods are words
     if options.grids:
+        from benchmarks.show.tables import grid_table
+
         console.print(grid_table(TASKS))
         return 0
     try:
@@ -55,17 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
             if file.is_dir():
                 raise IsADirectoryError(f"{file} is a folder")
     except OSError as error:
-        _complain(console, f"Cannot write results: {error}. Name another file with --out or --report.")
+        _complain(console, f"Cannot write records: {error}. Name another file with --out or --report.")
         return 2
     try:
         if not options.no_run:
-            results.mend(options.out)
-        if options.profile == _SPEED:
-            return _speed(options, console)
-        return _compare(options, console)
+            mend(options.out)
+        return _MEASURES.get(options.profile, _compare)(options, console)
     except (ImportError, OSError, ValueError) as error:
         _complain(console, str(error))
         return 2
+
+
+# Comparisons
 
 
 def _compare(options: Namespace, console: Console) -> int:
@@ -73,20 +66,20 @@ def _compare(options: Namespace, console: Console) -> int:
     if not comparison:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
-    held = [] if options.anew else results.read(options.out)
+    held = [] if options.anew else read(options.out)
     if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
         held = [record for record in held if record.get("alone")]
     none: list[Cell] = []
-    records, missing = (results.shown(comparison, held), none) if options.no_run else results.done(comparison, held)
+    records, missing = (shown(comparison, held), none) if options.no_run else done(comparison, held)
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
     n_found, interrupted = len(records), False
+    circumstances: Record = {"jobs": options.jobs, "alone": options.alone}
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
             new = run(missing, options.jobs, options.backend, options.scheduler, options.alone)
-            circumstances = {"jobs": options.jobs, "alone": options.alone}
-            for record in results.keep((record | circumstances for record in new), options.out):
+            for record in keep((record | circumstances for record in new), options.out):
                 records.append(record)
                 progress.advance(bar)
     except KeyboardInterrupt:
@@ -115,27 +108,20 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
     return comparison
 
 
-def _show(records: list[Record], options: Namespace, console: Console) -> None:
-    """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
-    from benchmarks.ranking import ranking_tables
-
-    compared = comparison_tables(records, paper=options.profile == "paper")
-    for table in [*compared, *usage_tables(records), *ranking_tables(records)]:
-        console.print(table)
-    for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
-        _complain(console, f"Failed: {error}")
-    if options.report:
-        from benchmarks.report import write_report
-
-        write_report(records, options.report, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
-        console.print(f"Report written to {options.report}")
-
-
 def _sources(options: Namespace) -> list[Source]:
     """Named data sets, and files of one's own; those of the profile where neither is asked for."""
     own = [own_source(path, _labels(options.labels)) for path in options.data or []]
     named = options.datasets or ([] if own else PROFILES[options.profile].datasets)
     return [DATASETS[name] for name in dict.fromkeys(named)] + own
+
+
+def _labels(words: list[str] | None) -> tuple[str, ...] | int | None:
+    """Names of target columns, or their number."""
+    if words is None:
+        return None
+    if len(words) == 1 and words[0].removeprefix("-").isdecimal():
+        return int(words[0])
+    return tuple(words)
 
 
 def _methods(source: Source, options: Namespace) -> list[str]:
@@ -149,20 +135,84 @@ def _settings(source: Source, options: Namespace) -> Settings:
     return of_profile._replace(**{name: value for name, value in said.items() if value is not None})
 
 
-def _speed(options: Namespace, console: Console) -> int:
-    from benchmarks.speed import measure  # reads memory as only Linux tells it
+def _show(records: list[Record], options: Namespace, console: Console) -> None:
+    """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
+    from benchmarks.show.tables import comparison_tables, ranking_tables, usage_tables
 
-    before = {record["path"]: record for record in results.read(options.out) if "path" in record}
-    origin = {"commit": _commit(), "date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions()}
-    with console.status("Measuring"):
-        records = list(results.keep((record | origin for record in measure()), options.out))
-    console.print(speed_table(records, before))
+    compared = comparison_tables(records, paper=options.profile == "paper")
+    for table in [*compared, *usage_tables(records), *ranking_tables(records)]:
+        console.print(table)
+    for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
+        _complain(console, f"Failed: {error}")
+    if options.report:
+        from benchmarks.show.report.page import write_report
+
+        write_report(records, options.report, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
+        console.print(f"Report written to {options.report}")
+
+
+# Measurements
+
+
+def _speed(options: Namespace, console: Console) -> int:
+    from benchmarks.speed import hot_paths
+    from benchmarks.speed.tables import speed_table
+    from benchmarks.speed.timing import Measurement
+
+    earlier = [measured for measured in cast(list[Measurement], read(options.out)) if "path" in measured]
+    before = {measured["path"]: measured for measured in earlier if measured.get("profile", "speed") == "speed"}
+    console.print(speed_table(_kept(hot_paths.measure(), options, console), before))
     return 0
 
 
-def _commit() -> str | None:
-    """Commit of the checkout that this is, with a sign if it has changes; None outside of one."""
-    described = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+def _scale(options: Namespace, console: Console) -> int:
+    from benchmarks.speed import scale
+    from benchmarks.speed.tables import scale_table
+
+    sizes = _given(options, {"n_samples": "n", "n_features": "d", "repeats": "repeats"})
+    console.print(scale_table(_kept(scale.measure(**sizes), options, console)))
+    return 0
+
+
+def _accelerator(options: Namespace, console: Console) -> int:
+    from benchmarks.speed.accelerator import Problem, device_named, measure
+    from benchmarks.speed.tables import precision_tables
+
+    device = device_named(options.device)
+    sizes = ("n_samples", "n_features", "n_labels", "width")
+    problem = Problem.drawn(**_given(options, dict(zip(sizes, sizes, strict=True))))
+    measured = _kept(measure(problem, device, **_given(options, {"repeats": "repeats"})), options, console)
+    for table in precision_tables(measured):
+        console.print(table)
+    others = [f"{each['path']} in {each['arithmetic']}" for each in measured if not each["agrees"]]
+    for other in others:
+        _complain(console, f"Other values than in float64 on the CPU: {other}.")
+    return int(bool(others))
+
+
+_MEASURES = {"speed": _speed, "scale": _scale, "accelerator": _accelerator}
+
+
+def _given(options: Namespace, names: Mapping[str, str]) -> dict[str, int]:
+    """Options that are given, by the names of the parameters that take them."""
+    return {names[name]: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _kept(measured: Iterable[_Measured], options: Namespace, console: Console) -> list[_Measured]:
+    """Measurements, each appended to the file of records as soon as it is there, with where and when it was made."""
+    origin = {
+        "profile": options.profile,
+        "commit": commit(Path(__file__).parent),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    with console.status("Measuring"):
+        return list(keep((cast(_Measured, {**each, **origin}) for each in measured), options.out))
+
+
+def commit(folder: Path) -> str | None:
+    """Commit of the checkout that a folder is in, with a sign if it has changes; None outside of one."""
+    described = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -176,119 +226,3 @@ def _complain(console: Console, message: str) -> None:
 def _progress(console: Console) -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     return Progress(*columns, console=console, disable=not console.is_terminal and not sys.stderr.isatty())
-
-
-def _folds(text: str) -> int | str:
-    if text in (OFFICIAL, HELD_OUT):
-        return text
-    if not text.isdecimal() or int(text) < 2:
-        raise ArgumentTypeError(f"{text!r} is neither a number of folds from 2 on nor {OFFICIAL!r} or {HELD_OUT!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
-
-
-def _labels(words: list[str] | None) -> tuple[str, ...] | int | None:
-    """Names of target columns, or their number."""
-    if words is None:
-        return None
-    if len(words) == 1 and words[0].removeprefix("-").isdecimal():
-        return int(words[0])
-    return tuple(words)
-
-
-def _parser() -> ArgumentParser:
-    methods = "\n".join(f"  {title}: {', '.join(task.methods)}" for title, task in TASKS.items())
-    parser = ArgumentParser(
-        prog="python -m benchmarks",
-        description="Compare metrics by the neighbours they give, on the same folds. Scaling, and the choice of\n"
-        "hyper-parameters where there is a search, stay within each training part. Metrics that need classes get\n"
-        "each label set, or each strongest label, as a class, and at most 4000 samples and 100 principal components.\n"
-        "What --out already holds is not run again.",
-        epilog=f"methods by task:\n{methods}",
-        formatter_class=RawDescriptionHelpFormatter,
-    )
-    what = parser.add_argument_group("what to compare")
-    what.add_argument(
-        "--profile",
-        choices=[*PROFILES, _SPEED],
-        default="default",
-        help="; ".join(f"{name}: {', '.join(profile.datasets)}" for name, profile in PROFILES.items())
-        + "; speed: hot paths against floors and peers (default: default)",
-    )
-    what.add_argument(
-        "--datasets",
-        nargs="+",
-        choices=DATASETS,
-        metavar="NAME",
-        help=f"from {', '.join(DATASETS)} (default: those of the profile)",
-    )
-    what.add_argument(
-        "--data", nargs="+", metavar="FILE", help="files of your own, .arff, .csv or .parquet, with the same --labels"
-    )
-    what.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="LABEL",
-        help="target columns of --data, which hold classes, 0 and 1, or distributions: their names, or one number, "
-        "N for the last N and -N for the first N columns",
-    )
-    what.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: those of the profile")
-    what.add_argument("--grids", action="store_true", help="print all methods and what their search chooses from")
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--folds",
-        type=_folds,
-        metavar="N",
-        help=f"number of folds, {OFFICIAL!r} for the official split, or {HELD_OUT!r} for a third held out at random "
-        "(default: as the profile has it)",
-    )
-    how.add_argument("--repeats", type=_positive, metavar="N", help="repeats of the folds, with other seeds")
-    how.add_argument("--seed", type=_whole, help="seed of folds and methods (default: 0)")
-    how.add_argument(
-        "--search",
-        action=BooleanOptionalAction,
-        help="choose hyper-parameters by cross-validation within each training part (default: as the profile has it)",
-    )
-    how.add_argument(
-        "--timeout",
-        type=_positive,
-        metavar="SECONDS",
-        help="give up a fold of a method after this time, as soon as it leaves compiled code",
-    )
-    how.add_argument(
-        "--jobs",
-        type=_positive,
-        metavar="N",
-        help="parallel processes (default: the number of cores)",
-    )
-    how.add_argument(
-        "--alone",
-        action=BooleanOptionalAction,
-        help="run one fold of a method after another, each in a process of its own, and record its memory where the "
-        "system tells it (default: as the profile has it)",
-    )
-    how.add_argument("--backend", choices=("loky", "dask"), default="loky", help="what runs them (default: loky)")
-    how.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster (default: one on this machine)")
-    where = parser.add_argument_group("results")
-    where.add_argument(
-        "--out",
-        type=Path,
-        default=Path("results.jsonl"),
-        metavar="FILE",
-        help="file of JSON lines to take up and append to (default: results.jsonl)",
-    )
-    where.add_argument("--anew", action="store_true", help="run again what the file holds")
-    where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
-    where.add_argument("--report", type=Path, metavar="FILE", help="write a page of HTML with tables and pictures")
-    return parser

@@ -458,8 +458,8 @@ class HRAMLTransformer(ModuleTransformer):
         if given or not self._n_epochs or not self.early_stopping:
             return [whole, *given]
         fewest = 2 if self.criterion == "loss" else 1
-        drawn = {"least": 1, "fewest": fewest, "seed": seed, "unit": "samples"}
-        places = hold_out(whole.n_samples, self.validation_fraction, **drawn)
+        n, fraction = whole.n_samples, self.validation_fraction
+        places = hold_out(n, fraction, least=1, fewest=fewest, seed=seed, unit="samples")
         return [whole.among(some.to(whole.G.device)) for some in places]
 
     def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:

@@ -379,7 +379,7 @@ class DRMLTransformer(ModuleTransformer):
             training, validation = self._split(data, given, seed)
             encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
             trainer = self._trainer(encoder, width, training, data.targets, seed)
-            criterion = None if validation is None else partial(validation, encoder)
+            criterion = None if validation is None else partial(validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
             fitted = partial(self._fitted, encoder, example, data)
             self._train(trainer, self._new_optimizer(trainer), criterion, checkpoint, callbacks, fitted)
@@ -460,9 +460,8 @@ class DRMLTransformer(ModuleTransformer):
 
     def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> list[Tensor]:
         """Places of training and validation samples, given the classes where whole ones are held out."""
-        classes = isinstance(truth, Tensor)
-        units = truth if classes else torch.arange(n_samples, device=truth.device)
-        fewest = 2 if classes else 1
+        units = truth if isinstance(truth, Tensor) else torch.arange(n_samples, device=truth.device)
+        fewest = 2 if isinstance(truth, Tensor) else 1
         drawn = hold_out(
             int(units.max()) + 1, self.validation_fraction, least=fewest, fewest=fewest, seed=seed, unit=self.hold_out
         )
@@ -521,7 +520,7 @@ class DRMLTransformer(ModuleTransformer):
         return Training(encoder, objective, samples, width, batches, self.mixed_precision, seed)
 
     def _objective(self, encoder: Encoder, supervision: Supervision, seed: int) -> Discrimination | PlainDiscrimination:
-        generator, dtype = torch.Generator().manual_seed(seed + 1), dtype_of(encoder.head)
+        generator, head, dtype = torch.Generator().manual_seed(seed + 1), encoder.head, dtype_of(encoder.head)
         of_branches, of_embedding = (
             LOSSES[loss] if isinstance(loss, str) else loss
             for loss in (self.loss, self.loss if self.embedding_loss is None else self.embedding_loss)
@@ -535,11 +534,11 @@ class DRMLTransformer(ModuleTransformer):
         losses = (of_branches, of_embedding) if self.relational else (of_embedding,)
         uses = {use for loss in losses for use in getattr(loss, "uses", {"targets"})}
         embedding_loss = build(of_embedding, self.n_components, 1)
-        if not self.relational:
-            return PlainDiscrimination(encoder.head, embedding_loss, supervision, uses)
+        if isinstance(head, PlainHead):
+            return PlainDiscrimination(head, embedding_loss, supervision, uses)
         weights = Weights(self.ensemble_weight, self.reconstruction_weight, self.embedding_weight)
         branch_loss = build(of_branches, self.n_components // self._n_branches, self._n_branches)
-        return Discrimination(encoder.head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
+        return Discrimination(head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
 
     def _batches(self, n_samples: int, supervision: Supervision) -> Callable[[np.random.Generator], Iterator]:
         if self.samples_per_class is None:

@@ -231,8 +231,17 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
             self._check_parameters(X, ranks)
-            given = {"device": device, "ranks": ranks, "streams": not self._needs_all, "with_mean": True}
-            data = read(self, X, y, sample_weight, options=_options, **given)
+            data = read(
+                self,
+                X,
+                y,
+                sample_weight,
+                options=_options,
+                device=device,
+                ranks=ranks,
+                streams=not self._needs_all,
+                with_mean=True,
+            )
             self._check_n_components()
             coordinates, aligned = self._align(problem(data, self.relation))
             factor = psd_factor(aligned.M)

@@ -1,4 +1,4 @@
-"""What all linear metrics learned from classes share: what they accept, and how they transform."""
+"""Linear metrics learned from classes: the checks and the transform that all share."""
 
 from abc import abstractmethod
 from typing import Self
@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._interop.sklearn import fit_context
+from benchmarks.rivals._sklearn import fit_context
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 
 
 class ClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Estimator that learns a Mahalanobis distance from the class of each sample."""
+    """Mahalanobis distance that is learned from the class of each sample."""
 
     components_: np.ndarray
 

@@ -1,4 +1,4 @@
-"""The loss of large margin nearest neighbours."""
+"""Loss of large margin nearest neighbours."""
 
 import numpy as np
 from scipy import sparse

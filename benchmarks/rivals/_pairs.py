@@ -1,4 +1,4 @@
-"""Pairs of samples of one class and of two classes: drawn at random, or nearest."""
+"""Pairs of samples, of one class, of two classes or any: drawn at random, or nearest."""
 
 from typing import NamedTuple
 
@@ -49,6 +49,25 @@ def draw_pairs(classes: np.ndarray, n_pairs: int, random_state: np.random.Random
     similar = Pairs(order[i], order[start[i] + earlier])
     i, earlier = _draw(start, n_pairs, random_state)
     return similar, Pairs(order[i], order[earlier])
+
+
+def any_pairs(n_samples: int, n_pairs: int, random_state: np.random.RandomState) -> Pairs:
+    """Pairs of any two samples, or of a sample and itself, drawn uniformly without replacement.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of samples n.
+    n_pairs : int
+        Number of pairs, or all n (n + 1) / 2 where they are fewer.
+    random_state : RandomState
+        Source of randomness.
+
+    Returns
+    -------
+    Pairs
+    """
+    return Pairs(*_draw(np.arange(1, n_samples + 1), n_pairs, random_state))
 
 
 def _draw(counts: np.ndarray, n_pairs: int, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

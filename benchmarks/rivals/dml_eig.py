@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._interop.sklearn import Interval
+from benchmarks.rivals._sklearn import Interval
 
 
 class DMLEig(ClassMetric):
@@ -79,7 +79,7 @@ class DMLEig(ClassMetric):
 
 
 class Solution(NamedTuple):
-    """A matrix of trace 1 and how far it may be from the optimum."""
+    """Matrix of trace 1 and how far it may be from the optimum."""
 
     S: np.ndarray  # of shape (d, d)
     gap: float

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import nearest
-from skrelmetric._interop.sklearn import Interval
+from benchmarks.rivals._sklearn import Interval
 
 
 class DoubletSVM(ClassMetric):

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._interop.sklearn import Interval
+from benchmarks.rivals._sklearn import Interval
 
 
 class GMML(ClassMetric):

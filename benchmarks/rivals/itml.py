@@ -8,9 +8,8 @@ from scipy.linalg.blas import dsymv, dsyr
 from sklearn.utils import check_random_state
 
 from benchmarks.rivals._linear import ClassMetric
-from benchmarks.rivals._pairs import draw_pairs
-from skrelmetric._alignment.sampled_pairs import sample_pairs
-from skrelmetric._interop.sklearn import Interval
+from benchmarks.rivals._pairs import any_pairs, draw_pairs
+from benchmarks.rivals._sklearn import Interval
 
 _N_FOR_BOUNDS = 20_000  # pairs that tell the distribution of distances
 
@@ -83,7 +82,7 @@ class ITML(ClassMetric):
 
 
 class Projected(NamedTuple):
-    """A metric after projections onto constraints."""
+    """Metric after projections onto constraints."""
 
     M: np.ndarray  # of shape (d, d)
     slack: np.ndarray  # bound of each pair as relaxed, of shape (n_pairs,)
@@ -99,8 +98,8 @@ def distance_bounds(X: np.ndarray, random_state: np.random.RandomState) -> tuple
     ValueError
         If none differ.
     """
-    i, j = sample_pairs(len(X), _N_FOR_BOUNDS, random_state)
-    distances = np.square(X[i] - X[j]).sum(axis=1)
+    differences = any_pairs(len(X), _N_FOR_BOUNDS, random_state).differences(X)
+    distances = np.square(differences).sum(axis=1)
     if not distances.any():
         raise ValueError("All samples are equal, but ITML needs distances above 0. Pass features that vary.")
     lowest, highest = np.percentile(distances[distances > 0], [5, 95])

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from benchmarks.rivals._linear import ClassMetric
 from benchmarks.rivals._margin_loss import margin_loss
 from benchmarks.rivals._pairs import Pairs, nearest
-from skrelmetric._interop.sklearn import Interval
+from benchmarks.rivals._sklearn import Interval
 
 _BETWEEN_SEARCHES = 20  # steps of L-BFGS before impostors are searched for again
 _LIFT = 1e-3  # of eigenvalues of the metric, which are 1 at first
@@ -82,7 +82,7 @@ class LMNN(ClassMetric):
 
 
 class LargeMargin(NamedTuple):
-    """A factor and its loss."""
+    """Factor and its loss."""
 
     L: np.ndarray  # of shape (d, d)
     loss: float

@@ -98,7 +98,7 @@ class Validation(NamedTuple):
     of_training: Tensor
     of_judged: Tensor
 
-    def __call__(self, encoder: Encoder) -> float:
+    def error(self, encoder: Encoder) -> float:
         """How far the validation samples' neighbours are from what they should be, the lower the better."""
         if isinstance(self.truth, Tensor):
             found = retrieve(self.judged.embed(encoder), self.truth[self.of_judged])

@@ -10,9 +10,9 @@ from scipy.spatial.distance import cdist
 from sklearn import config_context
 
 from skrelmetric import AAKNN, MLkNN
-from skrelmetric._search.host import NeighbourSearch
-from skrelmetric._search.device import TensorSearch
 from skrelmetric._interop.torch import resolve_device
+from skrelmetric._search.device import TensorSearch
+from skrelmetric._search.host import NeighbourSearch
 from tests.neighbors.problems import continuous, first_neighbours, label_sets, tied
 from tests.test_devices import Accelerator
 

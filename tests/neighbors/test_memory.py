@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skrelmetric import AAKNN, MLkNN
-from skrelmetric._search.host import NeighbourSearch
 from skrelmetric._search.device import TensorSearch
+from skrelmetric._search.host import NeighbourSearch
 from tests.neighbors.problems import continuous, first_neighbours, label_sets, tied
 
 MIB = 2**20

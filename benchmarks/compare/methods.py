@@ -1,0 +1,253 @@
+"""Methods for tables: metrics behind one neighbour predictor, and predictors that need no metric."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, SplineTransformer, StandardScaler
+from sklearn.svm import SVC, SVR
+
+from benchmarks.compare.images import LOSSES
+from benchmarks.compare.targets import MaximumEntropy, OnClasses, positive_parts
+from benchmarks.rivals import GMML, ITML, LMNN, DMLEig, DoubletSVM
+from skrelmetric import DRMLTransformer, HRAMLTransformer, RAMLLinear
+from skrelmetric.encoders import Laplacian, Tanh
+
+Grid = dict[str, list]
+
+TIERS = ("quick", "paper", "full", "request")
+"""Extents of a comparison: each tier has those before it."""
+
+
+class Method(NamedTuple):
+    """Row of a table: what is fitted for a seed, the grid of its search, and the least tier that has it."""
+
+    build: Callable[[int], BaseEstimator]
+    grid: Grid = {}
+    tier: str = "full"
+
+
+def for_sparse(method: Method) -> Method:
+    """The method with scaling that leaves zeros where they are: distances do not depend on the mean."""
+
+    def build(seed: int) -> BaseEstimator:
+        model = method.build(seed)
+        return model.set_params(scale=StandardScaler(with_mean=False)) if "scale" in model.get_params() else model
+
+    return method._replace(build=build, grid=method.grid | _SPARSE_SCALE if "scale" in method.grid else method.grid)
+
+
+class _Metric(NamedTuple):
+    """Steps of a pipeline between scaling and prediction, for a seed."""
+
+    steps: Callable[[int], dict[str, BaseEstimator]]
+    grid: Grid = {}
+    tier: str = "full"
+
+
+_SCALE: Grid = {"scale": [StandardScaler(), MinMaxScaler()]}
+_SPARSE_SCALE: Grid = {"scale": [StandardScaler(with_mean=False), MaxAbsScaler()]}
+_ALPHA: Grid = {"metric__alpha": [0.3, 1.0, 3.0, 10.0]}
+
+
+def _rival(metric: Callable[[int], BaseEstimator], grid: Grid | None = None, tier: str = "full") -> _Metric:
+    grid = {f"metric__metric__{parameter}": values for parameter, values in (grid or {}).items()}
+    return _Metric(lambda seed: {"metric": OnClasses(metric(seed), random_state=seed)}, grid, tier)
+
+
+def _raml(tier: str = "full", **options) -> _Metric:
+    return _Metric(lambda seed: {"metric": RAMLLinear(**options, random_state=seed)}, _ALPHA, tier)
+
+
+def _features(features: Callable[[int], BaseEstimator], grid: Grid) -> _Metric:
+    """Fixed features before the linear metric: HRAML in two lines of scikit-learn."""
+    return _Metric(
+        lambda seed: {"features": features(seed), "metric": RAMLLinear(alpha=3.0)},
+        {"metric__alpha": [1.0, 3.0, 10.0], **grid},
+        "quick",
+    )
+
+
+def _union(seed: int) -> dict[str, BaseEstimator]:
+    """Sum of the linear and the nonlinear squared distance."""
+    return {"metric": FeatureUnion([("linear", RAMLLinear()), ("nonlinear", HRAMLTransformer(random_state=seed))])}
+
+
+def _published(seed: int) -> dict[str, BaseEstimator]:
+    """HRAML as published: a perceptron under the relation loss, trained by gradients on drawn pairs."""
+    metric = HRAMLTransformer(
+        32,
+        encoder="mlp",
+        head="linear",
+        learn_scale=True,
+        pairs=5000,
+        batch_size=32,
+        hard_fraction=0.5,
+        optimizer="sgd",
+        random_state=seed,
+    )
+    return {"metric": metric}
+
+
+def _trained(seed: int) -> dict[str, BaseEstimator]:
+    """Perceptron trained under the exact head."""
+    return {"metric": HRAMLTransformer(encoder="mlp", random_state=seed)}
+
+
+def _drml(loss: str, relational: bool) -> _Metric:
+    return _Metric(
+        lambda seed: {"metric": DRMLTransformer(64, loss=loss, relational=relational, random_state=seed)},
+        {"metric__learning_rate": [1e-4, 1e-3]},
+    )
+
+
+METRICS: dict[str, _Metric] = {
+    "": _Metric(lambda seed: {}, tier="quick"),
+    "PCA": _Metric(lambda seed: {"metric": PCA(0.95, random_state=seed)}, {"metric__n_components": [0.8, 0.9, 0.95]}),
+    "LDA": _rival(
+        lambda seed: LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.1),
+        {"shrinkage": [0.1, 0.3, 0.9]},
+    ),
+    "NCA": _rival(lambda seed: NeighborhoodComponentsAnalysis(random_state=seed), tier="quick"),
+    "ITML": _rival(lambda seed: ITML(random_state=seed), {"gamma": [0.1, 1.0, 10.0]}),
+    "LMNN": _rival(lambda seed: LMNN(), {"n_neighbors": [1, 3]}),
+    "DML-eig": _rival(lambda seed: DMLEig(random_state=seed), {"mu": [1e-3, 1e-2, 1e-1]}),
+    "Doublet-SVM": _rival(lambda seed: DoubletSVM(random_state=seed), {"C": [0.1, 1.0, 10.0]}),
+    "GMML": _rival(lambda seed: GMML(random_state=seed), {"t": [0.1, 0.3, 0.5, 0.7]}),
+    **{f"{prefix}{name}": _drml(loss, bool(prefix)) for name, loss in LOSSES.items() for prefix in ("", "DRML-")},
+    "RAML-SVR": _raml("paper", solver="svr"),
+    "RAML-KRR": _raml("quick", solver="krr"),
+    "RAMLLinear constrained": _raml("quick", psd="constrained"),
+    "RAMLLinear": _raml("quick"),
+    "Splines + RAMLLinear": _features(
+        lambda seed: SplineTransformer(n_knots=5, degree=1), {"features__n_knots": [3, 5]}
+    ),
+    "Nystroem + RAMLLinear": _features(
+        lambda seed: Nystroem(kernel="laplacian", n_components=256, random_state=seed), {}
+    ),
+    "HRAML as published": _Metric(_published, tier="paper"),
+    "HRAML trained": _Metric(_trained, tier="request"),
+    "HRAML": _Metric(
+        lambda seed: {"metric": HRAMLTransformer(random_state=seed)},
+        {
+            "metric__encoder": [Laplacian(gamma=0.5), Laplacian(gamma=1.0), Tanh()],
+            "metric__alpha": [1.0, 3.0, 10.0],
+        },
+        "quick",
+    ),
+    "RAMLLinear & HRAML": _Metric(
+        _union,
+        {"metric__linear__alpha": [1.0, 3.0], "metric__nonlinear__encoder": [Laplacian(gamma=0.5), Tanh()]},
+        "paper",
+    ),
+}
+"""Metrics by name; the first is none. The same for every kind of target."""
+
+
+def _pipeline(predictor: BaseEstimator, steps: dict[str, BaseEstimator]) -> Pipeline:
+    return Pipeline([("scale", StandardScaler()), *steps.items(), ("predictor", predictor)])
+
+
+def behind(
+    predictor: BaseEstimator, name: str, n_neighbors: list[int], voting: Callable[[list], BaseEstimator]
+) -> dict[str, Method]:
+    """The predictor behind each of the metrics.
+
+    Parameters
+    ----------
+    predictor : estimator
+        Nearest-neighbour predictor.
+    name : str
+        What it is called.
+    n_neighbors : list of int
+        Numbers of neighbours that the search chooses from.
+    voting : callable
+        Makes an estimator that averages what (name, estimator) members predict.
+
+    Returns
+    -------
+    dict of str to Method
+        A row for each metric, and one for the vote of the predictor behind three of them with each number of
+        neighbours.
+    """
+    of_all = _SCALE | {"predictor__n_neighbors": n_neighbors}
+
+    def method(metric: _Metric) -> Method:
+        def build(seed: int) -> Pipeline:
+            return _pipeline(clone(predictor), metric.steps(seed))
+
+        return Method(build, of_all | metric.grid, metric.tier)
+
+    def vote(seed: int) -> Pipeline:
+        numbers = [(f"of_{k}", clone(predictor).set_params(n_neighbors=k)) for k in n_neighbors]
+        metrics = {
+            "linear": RAMLLinear(),
+            "kernel": HRAMLTransformer(random_state=seed),
+            "tanh": HRAMLTransformer(encoder="tanh", random_state=seed),
+        }
+        members = {
+            each: Pipeline([("metric", metric), ("predictor", voting(numbers))]) for each, metric in metrics.items()
+        }
+        return _pipeline(voting(list(members.items())), {})
+
+    rows = {f"{metric} + {name}" if metric else name: method(steps) for metric, steps in METRICS.items()}
+    return rows | {f"Vote of metrics + {name}": Method(vote, _SCALE, "paper")}
+
+
+def _no_metric(predictor: Callable[[int], BaseEstimator], grid: Mapping[str, list], scales: Grid = _SCALE) -> Method:
+    return Method(
+        lambda seed: _pipeline(predictor(seed), {}),
+        {**scales, **{f"predictor__{parameter}": values for parameter, values in grid.items()}},
+    )
+
+
+_LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
+
+
+def classifiers() -> dict[str, Method]:
+    """Methods that a practitioner would pick where targets are classes or label sets, without any metric."""
+    return {
+        "ExtraTrees": _no_metric(lambda seed: ExtraTreesClassifier(300, random_state=seed), _LEAVES, {}),
+        "HistGradientBoosting": _no_metric(
+            lambda seed: OneVsRestClassifier(HistGradientBoostingClassifier(random_state=seed)), {}, {}
+        ),
+        "Logistic regression": _no_metric(
+            lambda seed: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
+            {"estimator__C": [0.01, 0.1, 1.0, 10.0]},
+        ),
+        "RBF-SVM": _no_metric(lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}),
+    }
+
+
+def regressors() -> dict[str, Method]:
+    """The like where targets are label distributions: regressors whose predictions are made distributions."""
+    shares = partial(TransformedTargetRegressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
+    trees = {f"regressor__{parameter}": values for parameter, values in _LEAVES.items()}
+    return {
+        "ExtraTrees": _no_metric(lambda seed: shares(ExtraTreesRegressor(300, random_state=seed)), trees, {}),
+        "HistGradientBoosting": _no_metric(
+            lambda seed: shares(MultiOutputRegressor(HistGradientBoostingRegressor(random_state=seed))), {}, {}
+        ),
+        "Softmax regression": _no_metric(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}),
+        "RBF-SVM": _no_metric(
+            lambda seed: shares(MultiOutputRegressor(SVR(epsilon=0.01))),
+            {"regressor__estimator__C": [0.03, 0.1, 0.3, 1.0]},
+        ),
+    }

@@ -1,0 +1,192 @@
+"""Runs of cells: one after another, in processes beside each other, or on a Dask cluster."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from multiprocessing import active_children, get_context
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import joblib
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GridSearchCV
+
+from benchmarks.compare.cells import Cell, plain
+from benchmarks.compare.memory import watched
+from benchmarks.compare.records import Record
+from benchmarks.compare.tasks import TASKS
+from benchmarks.data.sources import load
+
+
+def run_cell(cell: Cell, with_memory: bool = False) -> Record:
+    """Fit a method on the training part and score it on the test part.
+
+    Parameters
+    ----------
+    cell : Cell
+        Cell to run.
+    with_memory : bool, default=False
+        Whether to record the memory of this process, which should then have run nothing else.
+
+    Returns
+    -------
+    dict
+        Record of the cell, ready for JSON. A failure is recorded under ``"error"`` and has no scores.
+    """
+    record = cell.identity()
+    # A cell keeps to one worker: a cluster would otherwise hand its searches on, and no time could be compared.
+    with joblib.parallel_config("sequential"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with _time_limit(cell.settings.timeout):
+                record |= _measured(cell, with_memory)
+        except _OutOfTime:
+            record["error"] = f"stopped after {cell.settings.timeout:g} s"
+        except Exception as error:  # a failure is recorded, and the others go on
+            record["error"] = f"{type(error).__name__}: {error}"
+    return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
+
+
+def _measured(cell: Cell, with_memory: bool) -> Record:
+    X, Y, _ = load(cell.source)
+    task, model = TASKS[cell.source.task], cell.model()
+    with watched() as memory:
+        with TemporaryDirectory() as folder:
+            if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
+                model.estimator.set_params(memory=folder)
+            start = perf_counter()
+            model.fit(X[cell.train], Y[cell.train])
+            fitted = perf_counter()
+        scores = check_scoring(model, task.scorers)(model, X[cell.test], Y[cell.test])
+        scored = perf_counter()
+    values = {criterion.title: criterion.sign * float(scores[criterion.scorer]) for criterion in task.criteria}
+    undefined = [title for title, value in values.items() if not np.isfinite(value)]
+    if undefined:
+        raise ValueError(f"{', '.join(undefined)} came out as no number.")
+    measured: Record = {"fit_seconds": fitted - start, "score_seconds": scored - fitted, "scores": values}
+    if with_memory and memory:
+        measured["memory_mib"] = memory
+    if not isinstance(model, GridSearchCV):
+        return measured
+    chosen = {name: plain(value) for name, value in model.best_params_.items()}
+    return measured | {"fit_seconds": model.refit_time_, "search_seconds": fitted - start, "chosen": chosen}
+
+
+class _OutOfTime(BaseException):
+    """No Exception, which a search would take for the failure of one setting and go on."""
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Stop what runs for too long, where the system and the thread can be told to."""
+    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise _OutOfTime
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def run(
+    comparison: list[Cell],
+    n_jobs: int,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    alone: bool = False,
+    patience: float = 10.0,
+) -> Iterator[Record]:
+    """Records of all cells, as they are done.
+
+    Parameters
+    ----------
+    comparison : list of Cell
+        Cells to run.
+    n_jobs : int
+        Processes on this machine.
+    backend : {"loky", "dask"}, default="loky"
+        Backend of joblib that starts them.
+    scheduler : str or None, default=None
+        Address of a running Dask cluster, whose workers must have this package and find the same files; None starts
+        `n_jobs` workers here.
+    alone : bool, default=False
+        Whether cells run one after another instead, each in a process of its own, whose memory is recorded.
+    patience : float, default=10.0
+        Seconds that a scheduler has to answer.
+
+    Raises
+    ------
+    ImportError
+        If Dask is asked for and not installed.
+    OSError
+        If the scheduler cannot be reached.
+    """
+
+    def place_in_table(cell: Cell) -> int:
+        return list(TASKS[cell.source.task].methods).index(cell.method)
+
+    # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
+    plain_last = sorted(comparison, key=place_in_table, reverse=True)
+    if alone:
+        yield from (_alone(cell, with_memory=True) for cell in plain_last)
+        return
+    workers = _cluster(n_jobs, scheduler, patience) if backend == "dask" else nullcontext(n_jobs)
+    with workers as n_workers, joblib.parallel_config(backend, n_jobs=n_workers):
+        left = dict(enumerate(plain_last))
+        records = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+            joblib.delayed(_placed)(place, cell) for place, cell in enumerate(plain_last)
+        )
+        try:
+            for place, record in records:
+                del left[place]
+                yield record
+        except BrokenExecutor:
+            yield from map(_alone, left.values())
+
+
+def _placed(place: int, cell: Cell) -> tuple[int, Record]:
+    return place, run_cell(cell)
+
+
+def _alone(cell: Cell, with_memory: bool = False) -> Record:
+    """Record of a cell that is run in a process of its own, whose death is then a failure of this cell alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        try:
+            return process.submit(run_cell, cell, with_memory).result()
+        except BrokenExecutor:
+            return cell.identity() | {"error": "its process was killed, perhaps for want of memory", "warnings": []}
+        except KeyboardInterrupt:  # which that process need not have heard of
+            for child in active_children():
+                child.terminate()
+            raise
+
+
+@contextmanager
+def _cluster(n_jobs: int, scheduler: str | None, patience: float) -> Iterator[int]:
+    """Dask cluster, here or elsewhere, and how many of its threads there are to work."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ImportError("--backend dask needs Dask: pip install 'skrelmetric[dask]'") from error
+    if scheduler is not None:
+        with Client(scheduler, timeout=patience) as client:
+            n_threads = sum(client.nthreads().values())
+            if not n_threads:
+                raise OSError(f"The cluster at {scheduler} has no workers. Start some: dask worker {scheduler}")
+            yield n_threads
+    else:
+        local = LocalCluster(n_workers=n_jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR)
+        with local as cluster, Client(cluster):
+            yield n_jobs

@@ -1,0 +1,197 @@
+"""Page of HTML on a comparison: one file that shows everything without a network."""
+
+import os
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmarks.compare.records import Record
+from benchmarks.compare.tasks import TASKS
+from benchmarks.data.sources import DATASETS
+from benchmarks.show.ranking import Ranking, rankings
+from benchmarks.show.report import appendix, findings
+from benchmarks.show.report.pictures import (
+    Picture,
+    TooLargeError,
+    critical_difference,
+    illustrations,
+    quality_against_time,
+)
+from benchmarks.show.report.sections import Section, section, usable
+from benchmarks.show.results import USAGE, Result, results
+
+_FOLDER = Path(__file__).parent
+
+
+class Ranks(NamedTuple):
+    """Ranks over the data sets of a task: each row has a method, its average rank, its ranks and its p-values."""
+
+    datasets: tuple[str, ...]
+    best: str
+    rows: tuple[tuple[str, float, tuple[float, ...], tuple[float | None, ...]], ...]
+    friedman: float
+    left_out: tuple[str, ...]
+    picture: Picture
+
+
+class Chapter(NamedTuple):
+    """Task: its data sets, each with a picture or none, and what holds across them."""
+
+    task: str
+    sections: tuple[tuple[Section, Picture | None], ...]
+    ranks: Ranks | None
+    illustrated: str
+    illustrations: tuple[Picture, ...]
+    why_not: str
+
+
+def write_report(records: Iterable[Record], path: Path, command: str) -> None:
+    """Write a page of HTML on records, in place of one that may be there, at once or not at all.
+
+    Parameters
+    ----------
+    records : iterable of dict
+        As :func:`benchmarks.compare.runs.run_cell` makes them.
+    path : Path
+        File to write.
+    command : str
+        Command that repeats the comparison.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    page = render(records, command)
+    path = Path(path)
+    descriptor, beside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _umask() -> int:
+    """Bits that new files do not get; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def render(records: Iterable[Record], command: str) -> str:
+    """Page of HTML on records; see :func:`write_report`."""
+    given = list(records)
+    records = usable(given)
+    compared = results(records)
+    ranked = [ranking for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": _seconds, "p_value": _p_value, "sentence": _sentence}
+    return environment.get_template("page.html").render(
+        chapters=[_chapter(k, task, compared, ranked, records) for k, task in enumerate(_tasks(compared))],
+        overall=[(each.task, _ranks(each, f"overall-{k}")) for k, each in enumerate(ranked) if each.task not in TASKS],
+        findings=findings.findings(compared, ranked, records),
+        methods=list(dict.fromkeys(row.method for table in compared for row in table.rows)),
+        n_datasets=len(compared),
+        n_records=len(records),
+        n_failed=sum("scores" not in record for record in records),
+        n_unusable=len(given) - len(records),
+        searches=appendix.searches(records),
+        caught=appendix.caught(records),
+        versions=appendix.versions(records),
+        seeds=sorted({record["seed"] for record in records if "seed" in record}),
+        command=command,
+        n_cores=joblib.cpu_count(),
+        usage=list(USAGE),
+        date=datetime.now().astimezone(),
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_digest=b64encode(sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _tasks(compared: Iterable[Result]) -> list[str]:
+    found = {table.task for table in compared}
+    return [task for task in TASKS if task in found]
+
+
+def _chapter(number: int, task: str, compared: list[Result], ranked: list[Ranking], records: list[Record]) -> Chapter:
+    sections = [section(table, records) for table in compared if table.task == task]
+    pictures = [_of_time(section, f"time-{number}-{k}") for k, section in enumerate(sections)]
+    return Chapter(
+        task,
+        tuple(zip(sections, pictures, strict=True)),
+        next((_ranks(each, f"ranks-{number}") for each in ranked if each.task == task), None),
+        *_illustrated([section.name for section in sections], task, records, f"samples-{number}"),
+    )
+
+
+def _of_time(section: Section, name: str) -> Picture | None:
+    if sum(line.seconds is not None for line in section.lines) < 2:
+        return None
+    column = section.headline
+    return quality_against_time(section.lines, section.task, section.criteria[column], column, name)
+
+
+def _ranks(ranking: Ranking, name: str) -> Ranks:
+    average = ranking.average
+    best = str(average.index[0])
+    wilcoxon = ranking.against(best)
+    tests = (wilcoxon["p"], wilcoxon["holm"], ranking.nemenyi[best])
+    rows = [
+        (method, rank, tuple(ranking.ranks[method]), tuple(None if method == best else p[method] for p in tests))
+        for method, rank in average.items()
+    ]
+    picture = critical_difference(ranking, name)
+    return Ranks(tuple(ranking.ranks.index), best, tuple(rows), ranking.friedman, ranking.left_out, picture)
+
+
+def _illustrated(names: list[str], task: str, records: list[Record], name: str) -> tuple[str, tuple[Picture, ...], str]:
+    """Name of the first data set that pictures can be made of, these pictures, and else why there are none."""
+    if task == "retrieval":
+        return "", (), "Trainings on images take too long for pictures in passing."
+    why_not = ""
+    for dataset in names:
+        if dataset not in DATASETS:
+            why_not = why_not or f"{dataset} is a file of one's own, which records do not hold."
+            continue
+        first = min((r for r in records if r["dataset"] == dataset), key=lambda r: r.get("seed", 0))
+        try:
+            return dataset, tuple(illustrations(DATASETS[dataset], first, name)), ""
+        except TooLargeError as error:
+            why_not = f"{error}."
+        except Exception as error:  # whatever keeps pictures from being drawn, the tables are worth a page
+            why_not = why_not or f"{dataset} could not be drawn: {error}"
+    return "", (), why_not
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:,.2f}" if seconds >= 0.005 else "< 0.01"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _sentence(words: object) -> str:
+    """Words with a capital at the beginning."""
+    text = str(words)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,155 @@
+"""Results: means over folds, by data set and method."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.compare.cells import OFFICIAL
+from benchmarks.compare.records import Record
+from benchmarks.compare.tasks import TASKS, Criterion
+from benchmarks.data.sources import DATASETS
+
+
+class Usage(NamedTuple):
+    """Time and memory of a method that ran alone, in a process of its own.
+
+    Attributes
+    ----------
+    score_seconds : float
+        Median time of predictions and their criteria.
+    before_mib, peak_mib : float
+        Resident memory of the process with the data loaded, before the fit, and at most until the scores were there;
+        of several folds the one with the highest peak.
+    """
+
+    score_seconds: float
+    before_mib: float
+    peak_mib: float
+
+    def cells(self) -> list[str]:
+        """Its numbers as words, one for each of the headings."""
+        return [form.format(number) for form, number in zip(USAGE.values(), self, strict=True)]
+
+
+USAGE = {"Score, s": "{:,.2f}", "Before, MiB": "{:,.0f}", "Peak, MiB": "{:,.0f}"}
+"""Headings of time and memory of methods that ran alone, and forms of the numbers."""
+
+
+class Row(NamedTuple):
+    """Values of a method on the folds of a data set.
+
+    Attributes
+    ----------
+    method : str
+        Its name.
+    values : dict of str to ndarray
+        Values of each criterion by its title, one for each fold that it came through.
+    seconds : float
+        Median time of a fit, without the search.
+    errors : tuple of str
+        Errors of other folds.
+    folds : frozenset of (int, int)
+        Repeat and fold of all that it was tried on.
+    usage : Usage or None
+        Time and memory of its processes, where they were recorded.
+    """
+
+    method: str
+    values: dict[str, np.ndarray]
+    seconds: float
+    errors: tuple[str, ...]
+    folds: frozenset[tuple[int, int]] = frozenset()
+    usage: Usage | None = None
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each criterion; none where every fold failed."""
+        return {title: float(values.mean()) for title, values in self.values.items() if len(values)}
+
+
+class Result(NamedTuple):
+    """Rows of the methods that were compared on a data set, in the order of the task."""
+
+    dataset: str
+    task: str
+    rows: tuple[Row, ...]
+    is_official: bool = False
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Columns."""
+        return TASKS[self.task].criteria
+
+    @property
+    def folds(self) -> frozenset[tuple[int, int]]:
+        """Repeat and fold of all that any method was tried on."""
+        return frozenset().union(*(row.folds for row in self.rows))
+
+    @property
+    def measured(self) -> str:
+        """Meaning of a figure, in words."""
+        n_folds, n_repeats = len(self.folds), len({repeat for repeat, _ in self.folds})
+        if n_folds == 1:
+            return "one test fold"
+        if self.is_official:
+            return f"mean ± sd over {n_repeats} seeds on one test part"
+        return f"mean ± sd over {n_folds} test folds"
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether more than times of fits was recorded of any method."""
+        return any(row.usage for row in self.rows)
+
+    def is_complete(self, row: Row) -> bool:
+        """Whether a method came through all folds that any was tried on."""
+        return not row.errors and row.folds == self.folds
+
+    def best(self, criterion: Criterion) -> float:
+        """Best mean of a column, NaN where there is none."""
+        means = [row.means[criterion.title] for row in self.rows if row.means]
+        return max(means, key=lambda mean: criterion.sign * mean, default=float("nan"))
+
+
+def results(records: Iterable[Record]) -> list[Result]:
+    """Result on each data set, those that have a name here first and in their order."""
+    by_dataset: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        by_dataset[record["dataset"], record["task"]][record["method"]].append(record)
+    order = {name: place for place, name in enumerate(DATASETS)}
+    return [
+        Result(
+            name,
+            task,
+            tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)),
+            any(record.get("folds") == OFFICIAL for records in of_method.values() for record in records),
+        )
+        for (name, task), of_method in sorted(by_dataset.items(), key=lambda item: order.get(item[0][0], len(order)))
+    ]
+
+
+def _in_order(task: str, methods: Iterable[str]) -> list[str]:
+    """Methods in the order of the task; those of older records that it no longer has at the end."""
+    known = list(TASKS[task].methods)
+    return sorted(methods, key=lambda method: known.index(method) if method in known else len(known))
+
+
+def _row(method: str, records: list[Record], task: str) -> Row:
+    scored = [record for record in records if "scores" in record]
+    values = {
+        criterion.title: np.array([record["scores"][criterion.title] for record in scored])
+        for criterion in TASKS[task].criteria
+    }
+    seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
+    errors = tuple(record["error"] for record in records if "scores" not in record)
+    folds = frozenset((record.get("repeat", 0), record.get("fold", 0)) for record in records)
+    return Row(method, values, seconds, errors, folds, _usage([record for record in scored if "memory_mib" in record]))
+
+
+def _usage(records: list[Record]) -> Usage | None:
+    if not records:
+        return None
+    highest = max((record["memory_mib"] for record in records), key=lambda memory: memory["peak"])
+    seconds = float(np.median([record["score_seconds"] for record in records]))
+    return Usage(seconds, highest["before"], highest["peak"])

@@ -1,0 +1,1 @@
+"""Time, memory and precision: hot paths beside floors and peers, scale, and accelerators."""

@@ -1,0 +1,49 @@
+"""Tables in the terminal."""
+
+from benchmarks.compare import runs
+from benchmarks.compare.cells import OFFICIAL, Settings, cells
+from benchmarks.compare.tasks import TASKS
+from benchmarks.show.published import PAPER, best
+from benchmarks.show.tables import comparison_tables
+from tests.benchmarks.comparison import EMOTIONS
+
+
+def test_best_mean_is_bold():
+    def record(method, fold, loss, precision):
+        scores = dict.fromkeys([criterion.title for criterion in TASKS["multilabel"].criteria], loss)
+        scores["Average precision ↑"] = precision
+        identity = {"dataset": "emotions", "task": "multilabel", "method": method, "fold": fold}
+        return {**identity, "scores": scores, "fit_seconds": 1.0}
+
+    records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.25, 0.9)]
+    (table,) = comparison_tables(records)
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[0] == ["MLkNN", "NCA + MLkNN"]
+    assert [cell.plain for cell in columns[1]] == ["0.2000\n±0.1000", "0.2500"]
+    for losses in columns[1:5]:
+        assert [str(cell.style) for cell in losses] == ["bold", ""]
+    assert [str(cell.style) for cell in columns[5]] == ["", "bold"]
+
+
+def test_the_paper_stands_beside():
+    comparison = cells(EMOTIONS, ["MLkNN", "RAMLLinear + MLkNN"], Settings(OFFICIAL, 1))
+    records = [runs.run_cell(cell) for cell in comparison]
+    (table,) = comparison_tables(records, paper=True)
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
+    assert columns[0] == ["MLkNN", "  in the paper", "RAMLLinear + MLkNN"]
+    assert columns[5] == ["0.7839", "0.7808", "0.8221"]
+    (table,) = comparison_tables(records)
+    assert len(table.columns[0]._cells) == 2
+    assert best("emotions") == dict(
+        zip(PAPER["emotions"]["MLkNN"], (0.2046, 0.1382, 0.2376, 1.7327, 0.8225), strict=True)
+    )
+    assert best("flags") == dict(zip(PAPER["flags"]["MLkNN"], (0.2791, 0.2021, 0.2, 3.6769, 0.8244), strict=True))
+    scene = (0.2907, 1.6865, 3.8419, 0.7321, 0.5929)
+    assert best("Natural_Scene") == dict(zip(PAPER["Natural_Scene"]["AAKNN"], scene, strict=True))
+    assert best("yeast") == {}
+
+
+def test_repeats_of_the_official_split_are_seeds():
+    comparison = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 2))
+    (table,) = comparison_tables([runs.run_cell(cell) for cell in comparison])
+    assert table.title == "emotions: multilabel, mean ± sd over 2 seeds on one test part"
