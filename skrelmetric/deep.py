@@ -426,7 +426,6 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
         architecture = self._architecture
-        architecture.check()
         self._check_layers_and_start()
         if self.pairs == "all" and self.hard_fraction < 1:
             raise ValueError(
@@ -445,6 +444,7 @@ class HRAMLTransformer(ModuleTransformer):
                 "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
                 "Use optimizer='adam' for anything drawn."
             )
+        architecture.check()
         if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
             raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
         if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):

@@ -227,8 +227,8 @@ import numpy as np
 from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.chunks import Chunks
 from skrelmetric.encoders import Laplacian
-import skrelmetric.deep, skrelmetric.relations._reals
-skrelmetric.deep._N_LANDMARKS = 200
+import skrelmetric._training.subsets, skrelmetric.relations._reals
+skrelmetric._training.subsets._N_LANDMARKS = 200
 skrelmetric.relations._reals._MOST_CELLS = 500
 
 def held():

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric import linear as linear_module
+from skrelmetric._alignment import problem as problem_module
 from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
 from skrelmetric._data.samples import Samples
@@ -214,10 +215,10 @@ def test_the_accelerator_is_not_the_host(cuda):
 @pytest.mark.parametrize(
     ("owner", "name", "broken"),
     [
-        (Samples, "_weighted_mean", lambda self: self.X.mean(0).cpu()),
+        (Problem, "quadratic", lambda self: torch.zeros((20, 20), dtype=torch.float64)),
         (Samples, "turned", lambda self, rotation: Samples(torch.ones(12, 3, dtype=torch.float64), self.weights)),
         (linear_module, "psd_factor", lambda M: psd_factor(M.cpu())),
-        (linear_module, "make_relation", lambda y, relation, device: make_relation(y, relation, device="cpu")),
+        (problem_module, "make_relation", lambda targets, relation: make_relation(targets.y.cpu(), relation)),
     ],
 )
 def test_broken_code_is_caught(owner, name, broken, cuda, dispatch, rng, monkeypatch):

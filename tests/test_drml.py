@@ -190,7 +190,7 @@ def test_held_out_classes_are_never_trained_on(digits, monkeypatch):
     original = Training._step
 
     def step(self, rows, generator, optimizer):
-        seen.extend(self.part.places[rows].tolist())
+        seen.extend(self.samples.places[rows].tolist())
         return original(self, rows, generator, optimizer)
 
     monkeypatch.setattr(Training, "_step", step)

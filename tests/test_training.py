@@ -15,7 +15,7 @@ from skrelmetric._training.loop import OPTIMIZERS, train
 from tests.ranks import started
 
 N_EPOCHS = 8
-RATES = {"adam": 0.3, "sgd": 0.4, "lbfgs": 1.0}
+RATES = {"adam": 0.3, "adamw": 0.3, "sgd": 0.4, "lbfgs": 1.0}
 
 
 def saved(path):

@@ -101,7 +101,8 @@ def read(
     streams : bool, default=True
         Whether large memory maps may be read chunk by chunk.
     with_mean : bool, default=False
-        Whether the mean of the features is wanted, which takes a pass over the samples.
+        Whether the mean of the features is wanted, which takes a pass over the samples. Dense ones in memory then go
+        to the device.
 
     Returns
     -------
@@ -116,7 +117,10 @@ def read(
     if not is_partitioned(X, ranks, streams=streams):
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
         targets = check_supervision(estimator, X, y, device)
-        own = InMemory([weighted(stored(X), targets, sample_weight, X, device)])
+        rows = stored(X)
+        if with_mean and isinstance(rows, torch.Tensor):  # sums go over all of them, and so do all that follow
+            rows = rows.to(device)
+        own = InMemory([weighted(rows, targets, sample_weight, X, device)])
     elif isinstance(X, Chunks):
         if y is not None or sample_weight is not None:
             raise ValueError("Chunks hold the targets and weights of their samples. Pass nothing but the Chunks.")

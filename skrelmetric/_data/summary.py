@@ -113,9 +113,9 @@ def summarised(partitions: Partitions, *, with_mean: bool) -> Summary:
     ValueError
         If fewer than two of them count, or partitions are of different kinds.
     """
-    summary = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged)
-    if summary.n_samples < 2:
-        only = partitions.only
+    summary, only = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged), partitions.only
+    fewest = 2 if only is None else min(2, only.X.shape[0])
+    if summary.n_samples < fewest:
         which = " samples of all parts" if only is None else f" of {only.X.shape[0]} samples"
         raise ValueError(
             f"{summary.n_samples}{which} have a positive weight and a known target; 2 are needed to form a pair."

@@ -87,7 +87,7 @@ def width_of(encoder: nn.Module, samples: Subset, dtype: torch.dtype) -> int:
     ValueError
         If it returns anything but features, or writes into its input.
     """
-    some = samples.read(slice(0, 2), dtype)
+    some = samples.read(torch.arange(2, device=samples.weights.device), dtype)  # which are copies
     kept = some.clone()
     width = embed(encoder, Subset.alike(some, samples.weights.device), dtype).shape[1]
     if not torch.equal(some, kept):

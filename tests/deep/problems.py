@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from skrelmetric._hraml.objective import AlignmentInMemory
+from skrelmetric._hraml.objective import Objective
 
 MLP = {"encoder": "mlp", "hidden_layer_sizes": (8,), "random_state": 0}
 LINEAR = {**MLP, "head": "linear", "n_components": 4}
@@ -63,11 +63,11 @@ def keyboard_interrupt():
 
 def interrupt(monkeypatch, epoch, how=keyboard_interrupt):
     """Let every fit end before an epoch."""
-    run_epoch = AlignmentInMemory.run_epoch
+    run_epoch = Objective.run_epoch
 
     def interrupted(self, number, optimizer):
         if number == epoch:
             how()
         return run_epoch(self, number, optimizer)
 
-    monkeypatch.setattr(AlignmentInMemory, "run_epoch", interrupted)
+    monkeypatch.setattr(Objective, "run_epoch", interrupted)

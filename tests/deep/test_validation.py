@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import clone
 
 from skrelmetric import HRAMLTransformer
-from skrelmetric._hraml.objective import AlignmentInMemory
+from skrelmetric._hraml.objective import Objective
 from tests.deep.problems import LINEAR, MLP, SHORT, WHOLE, disc, loss_over_pairs
 
 
@@ -51,14 +51,15 @@ def test_training_stops_where_nothing_improves(samples):
 
 def test_validation_samples_are_a_part_of_the_training_samples(samples, monkeypatch):
     sizes = []
-    judge = AlignmentInMemory.neighbour_error
+    judge = Objective.neighbour_error
 
     def seen(self, validation):
-        sizes.append((self.part.n_samples, validation.n_samples))
-        assert not np.isin(validation.places, self.part.places).any()
+        sizes.append((self.samples.n_samples, validation.n_samples))
+        training, judged = (subsets.partitions.only.samples.rows for subsets in (self.samples, validation))
+        assert not np.isin(judged, training).any()
         return judge(self, validation)
 
-    monkeypatch.setattr(AlignmentInMemory, "neighbour_error", seen)
+    monkeypatch.setattr(Objective, "neighbour_error", seen)
     HRAMLTransformer(**LINEAR, validation_fraction=0.25, max_epochs=1).fit(*samples)
     assert sizes == [(45, 15)] * 2
 

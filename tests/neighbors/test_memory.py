@@ -169,7 +169,7 @@ def test_estimators_keep_to_working_memory(rng):
     copies = X.nbytes + queries.nbytes + 4000 * 10 * 8  # of samples, and the neighbours found
     with config_context(working_memory=4):
         for model, y in ((MLkNN(), Y), (AAKNN(10), D)):
-            assert peak_of(lambda model=model, y=y: model.fit(X, y)._neighbours) < 4 * MIB + copies
+            assert peak_of(lambda model=model, y=y: model.fit(X, y)._neighbours.Y) < 4 * MIB + copies
             assert peak_of(lambda model=model: model.predict(queries)) < 4 * MIB + copies
 
 
