@@ -1,24 +1,21 @@
 """Deep aligned metric."""
 
-from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from numpy.typing import ArrayLike
-from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 from torch.optim import Optimizer
 
 from skrelmetric._data.read import Data, is_partitioned
-from skrelmetric._hraml.heads import Head, RidgeHead
+from skrelmetric._hraml.heads import RidgeHead, warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
-from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, warn_caller, with_callbacks
+from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.encode import dtype_of
@@ -29,7 +26,6 @@ from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.encoders import ACTIVATIONS
 from skrelmetric.relations import Relation
 
 __all__ = ["HRAMLTransformer"]
@@ -190,11 +186,10 @@ class HRAMLTransformer(ModuleTransformer):
     _modules_of_state = ("encoder", "encoder_", "_state", "components_")
 
     _parameter_constraints: dict = {
+        **ModuleTransformer._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "relation": [str, callable, HasMethods("bind")],
         "encoder": [StrOptions({"laplacian", "tanh", "mlp"}), nn.Module, HasMethods("build")],
-        "hidden_layer_sizes": [tuple, list],
-        "activation": [StrOptions(set(ACTIVATIONS))],
         "normalize": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "head": [StrOptions({"ridge", "linear"})],
@@ -208,17 +203,7 @@ class HRAMLTransformer(ModuleTransformer):
         "optimizer": [StrOptions(set(OPTIMIZERS))],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "tol": [Interval(Real, 0, 1, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "criterion": [StrOptions({"neighbors", "loss"})],
-        "warm_start": ["boolean"],
-        "checkpoint": [str, Path, None],
-        "mixed_precision": ["boolean"],
-        "verbose": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -336,13 +321,15 @@ class HRAMLTransformer(ModuleTransformer):
             optimizer = self._new_optimizer(objective)
             criterion = partial(self._judge, objective, validation[0]) if validation else None
             callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
-            self._train(objective, optimizer, criterion, checkpoint, callbacks, self._fitted(objective, model, data))
+            fitted = partial(self._fitted, objective, model, data)
+            self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
 
             objective.attend(whole)
             model = model._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
-            callbacks.fit_ended(self._fitted(objective, model, data))
-            self._keep(objective, model, data)
-        self._warn_of(objective.head)
+            fitted = partial(self._fitted, objective, model, data)
+            callbacks.fit_ended(fitted)
+            self._state, self.encoder_, self.components_, self.offset_ = fitted().values()
+        warn_of(objective.head)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -400,8 +387,8 @@ class HRAMLTransformer(ModuleTransformer):
         if isinstance(head, RidgeHead) and isinstance(model.head, RidgeHead) and model.n_averaged:
             head.average(model.head, model.n_averaged / n_averaged)
         model = model._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
-        self._keep(objective, model, data)
-        self._warn_of(head)
+        self._state, self.encoder_, self.components_, self.offset_ = self._fitted(objective, model, data).values()
+        warn_of(head)
         return self
 
     @property
@@ -427,18 +414,7 @@ class HRAMLTransformer(ModuleTransformer):
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
         architecture = self._architecture
         self._check_layers_and_start()
-        if self.pairs == "all" and self.hard_fraction < 1:
-            raise ValueError(
-                f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
-                "Pass a number of pairs, or hard_fraction=1.0."
-            )
-        if architecture.exact and self.hard_fraction < 1:
-            raise ValueError(
-                f"hard_fraction={self.hard_fraction} is for head='linear': head='ridge' is solved for all pairs, "
-                "of which the hardest are no sample. Pass hard_fraction=1.0."
-            )
-        if self.pairs == "all" and self.batch_size == 1:
-            raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
+        self._schedule(0).check(architecture.exact)
         if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or architecture.draws):
             raise ValueError(
                 "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
@@ -474,11 +450,14 @@ class HRAMLTransformer(ModuleTransformer):
         few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
         return model, self._objective(model, training, seed, few)
 
-    def _objective(self, model: Model, samples: Subsets, seed: int, few: torch.Tensor | None = None) -> Objective:
+    def _schedule(self, seed: int) -> Schedule:
         n_pairs = None if self.pairs == "all" else self.pairs
-        steps = (n_pairs, self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision)
+        steps = self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision
+        return Schedule(n_pairs, *steps, seed)
+
+    def _objective(self, model: Model, samples: Subsets, seed: int, few: torch.Tensor | None = None) -> Objective:
         rank = self._architecture.rank(model.width)
-        return Objective(model.encoder, model.head, samples, model.width, rank, Schedule(*steps, seed), few)
+        return Objective(model.encoder, model.head, samples, model.width, rank, self._schedule(seed), few)
 
     def _judge(self, objective: Objective, validation: Subsets) -> float:
         criteria = {"neighbors": objective.neighbour_error, "loss": objective.alignment_error}
@@ -493,41 +472,14 @@ class HRAMLTransformer(ModuleTransformer):
     def _state_of(self, optimizer: Optimizer | None) -> tuple[str, dict] | None:
         return (self.optimizer, optimizer.state_dict()) if optimizer else None
 
-    def _learned(self, objective: Objective, data: Data) -> tuple[nn.Module, Any, float]:
-        """Encoder, components and offset, as if training on the data ended here."""
+    def _fitted(self, objective: Objective, model: Model, data: Data) -> dict[str, Any]:
+        """State of the training and what was learned, as if training ended here."""
         objective.solve()
         head, dtype = objective.head, dtype_of(objective.encoder)
         encoder = nn.Sequential(objective.encoder, head.layer(objective.n_components, dtype)).eval()
-        components = head.factor(objective.n_components).to(dtype)
-        return encoder, like(components, data.given), float(head.offset.detach())
-
-    def _keep(self, objective: Objective, model: Model, data: Data) -> None:
-        self.encoder_, self.components_, self.offset_ = self._learned(objective, data)
-        self._state = model
-
-    def _fitted(self, objective: Objective, model: Model, data: Data) -> Callable[[], dict[str, Any]]:
-        """Function that gives callbacks the attributes that `transform` needs, as they are when it is called."""
-
-        def fitted() -> dict[str, Any]:
-            names = ("encoder_", "components_", "offset_")
-            return {"_state": model, **dict(zip(names, self._learned(objective, data), strict=True))}
-
-        return fitted
-
-    def _warn_of(self, head: Head) -> None:
-        if not isinstance(head, RidgeHead):
-            return
-        if not head.converged:
-            residual = f"{head.residual:.1e}"
-            warn_caller(
-                f"The ridge head stopped at a relative residual of {residual}. Raise alpha.", ConvergenceWarning
-            )
-        if not head.factor(1).any():
-            warn_caller(
-                "The learned metric is 0: no direction of the features goes along with differences of the targets. "
-                "All distances will be 0.",
-                UserWarning,
-            )
+        components = like(head.factor(objective.n_components).to(dtype), data.given)
+        offset = float(head.offset.detach())
+        return {"_state": model, "encoder_": encoder, "components_": components, "offset_": offset}
 
     @property
     def _example(self) -> torch.Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +31,7 @@ from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.encoders import ACTIVATIONS, MLP
+from skrelmetric.encoders import MLP
 from skrelmetric.losses import LOSSES
 from skrelmetric.relations import Relation
 
@@ -213,10 +212,9 @@ class DRMLTransformer(ModuleTransformer):
     _modules_of_state = ("trunk", "loss", "embedding_loss", "encoder_", "_example")
 
     _parameter_constraints: dict = {
+        **ModuleTransformer._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_branches": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": [tuple, list],
-        "activation": [StrOptions(set(ACTIVATIONS))],
         "trunk": [nn.Module, None],
         "loss": [StrOptions(set(LOSSES)), callable, HasMethods("build")],
         "embedding_loss": [StrOptions(set(LOSSES)), callable, HasMethods("build"), None],
@@ -242,17 +240,7 @@ class DRMLTransformer(ModuleTransformer):
         "loss_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, 1, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "hold_out": [StrOptions({"samples", "classes"})],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "checkpoint": [str, Path, None],
-        "mixed_precision": ["boolean"],
-        "verbose": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
     }
 
     def __init__(

@@ -12,11 +12,12 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from skrelmetric._alignment.coordinates import PrincipalCoordinates, principal_coordinates
+from skrelmetric._alignment.coordinates import principal_coordinates
 from skrelmetric._alignment.problem import Problem, problem
-from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, normal_equations, ridge
+from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric._data.read import is_partitioned, read
+from skrelmetric._interop.arrays import float_dtypes
 from skrelmetric._interop.dask import is_dask, map_rows
 from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import (
@@ -27,7 +28,7 @@ from skrelmetric._interop.sklearn import (
     fit_context,
     warn_caller,
 )
-from skrelmetric._interop.torch import as_tensor, float_dtypes, like, of_dtype, resolve_device
+from skrelmetric._interop.torch import as_tensor, like, of_dtype, resolve_device
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
 from skrelmetric.relations import Relation
@@ -243,7 +244,8 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 with_mean=True,
             )
             self._check_n_components()
-            coordinates, aligned = self._align(problem(data, self.relation))
+            aligned = self._align(problem(data, self.relation))
+            coordinates = aligned.coordinates
             factor = psd_factor(aligned.M)
             distances = factor.square() @ coordinates.variances
             n_components = self.n_components or max(1, len(factor))
@@ -355,16 +357,15 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         return -self.pair_distance(pairs)
 
-    def _align(self, problem: Problem) -> tuple[PrincipalCoordinates, AlignedMetric]:
+    def _align(self, problem: Problem) -> AlignedMetric:
         if self.solver == "ridge":
-            equations = normal_equations(problem, self.alpha)
             solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
-            return equations.coordinates, solve(equations, max_iter=self.max_iter, tol=self.tol)
-        coordinates = principal_coordinates(problem)
-        pairs = PairSample.draw(coordinates, problem.G, self.n_pairs, check_random_state(self.random_state))
+            return solve(problem, self.alpha, max_iter=self.max_iter, tol=self.tol)
+        rng, coordinates = check_random_state(self.random_state), principal_coordinates(problem)
+        pairs = PairSample.draw(coordinates, problem.G, self.n_pairs, rng)
         if self.solver == "krr":
-            return coordinates, kernel_ridge(pairs, self.alpha)
-        return coordinates, support_vectors(pairs, self.alpha, self.epsilon)
+            return kernel_ridge(pairs, self.alpha)
+        return support_vectors(pairs, self.alpha, self.epsilon)
 
     @property
     def _needs_all(self) -> bool:

@@ -10,16 +10,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._interop.arrays import as_host, like, module_of, two_classes, unwrapped
+from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, two_classes, unwrapped
 from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.sklearn import (
-    Interval,
-    StrOptions,
-    check_not_ragged,
-    check_same_namespace,
-    fit_context,
-    warn_caller,
-)
+from skrelmetric._interop.sklearn import Interval, StrOptions, check_same_namespace, fit_context, warn_caller
 from skrelmetric._search.neighbours import Neighbours, read_queries
 
 __all__ = ["AAKNN", "MLkNN"]

@@ -15,15 +15,21 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import as_host, like, module_of, two_classes, unwrapped
+from skrelmetric._interop.arrays import (
+    as_host,
+    check_not_ragged,
+    like,
+    module_of,
+    stays_on_device,
+    two_classes,
+    unwrapped,
+)
 from skrelmetric._interop.sklearn import (
     NamedMembers,
-    check_not_ragged,
     check_same_namespace,
     fit_context,
     label_columns,
     positive_columns,
-    stays_on_device,
 )
 
 __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]

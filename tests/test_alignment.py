@@ -43,8 +43,9 @@ def samples_of(X, p=None):
 
 
 def solve(X, relation, alpha, p=None, solver=ridge, **options):
-    equations = normal_equations(Problem.of(samples_of(X, p), relation), alpha)
-    return equations.coordinates, solver(equations, **{"max_iter": 1000, "tol": 1e-12, **options})
+    problem = Problem.of(samples_of(X, p), relation)
+    solution = solver(problem, alpha, **{"max_iter": 1000, "tol": 1e-12, **options})
+    return solution.coordinates, solution
 
 
 def in_features(coordinates, solution):

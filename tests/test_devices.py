@@ -25,7 +25,7 @@ from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLin
 from skrelmetric import linear as linear_module
 from skrelmetric._alignment import problem as problem_module
 from skrelmetric._alignment.problem import Problem
-from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
+from skrelmetric._alignment.ridge import constrained_ridge, ridge
 from skrelmetric._data.samples import Samples
 from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.host import NeighbourSearch
@@ -331,9 +331,8 @@ def test_samples_and_solvers(shape, kind, solve, cuda, rng):
         ]
         parts += [*samples.scatter(place(p), place(V[:, 0])), samples.scatter_of_forms(place(S + S.T))]
         parts += [samples.gram()] if kind == "sparse" else []
-        equations = normal_equations(Problem.of(samples, make_relation(Y, device=samples.device)), 0.1)
-        aligned = solve(equations, max_iter=4, tol=1e-6)
-        coordinates = equations.coordinates
+        aligned = solve(Problem.of(samples, make_relation(Y, device=samples.device)), 0.1, max_iter=4, tol=1e-6)
+        coordinates = aligned.coordinates
         axes = with_positive_sign(coordinates.in_features(psd_factor(aligned.M)))
         differences = coordinates.differences(place(torch.arange(3)), place(torch.arange(3, 6)))
         parts += [samples.turned(place(R))[:], differences.square() @ coordinates.variances, aligned.offset, axes]

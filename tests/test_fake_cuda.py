@@ -35,11 +35,10 @@ from skrelmetric._alignment.loss import (
     sampled_pairs,
 )
 from skrelmetric._alignment.problem import Problem, problem
-from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, ridge
+from skrelmetric._alignment.ridge import constrained_ridge, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric._data.checks import weighted
 from skrelmetric._data.partitions import InMemory
-from skrelmetric._data.read import described
+from skrelmetric._data.read import described, weighted
 from skrelmetric._data.samples import Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import read_targets
@@ -47,7 +46,8 @@ from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
 from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, Weights
 from skrelmetric._drml.supervision import Supervision, pair_relation
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
-from skrelmetric._interop.torch import float_dtypes, holds_integers, integer_dtype, like, of_dtype, resolve_device
+from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
+from skrelmetric._interop.torch import like, of_dtype, resolve_device
 from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.retrieval import retrieve
 from skrelmetric.encoders import MLP, Laplacian, Tanh
@@ -384,9 +384,9 @@ def known_of(place, some):
 # --- alignment
 
 
-def solution(equations, solve, **options):
-    aligned = solve(equations, **options)
-    coordinates = equations.coordinates
+def solution(problem, solve):
+    aligned = solve(problem, 0.1, max_iter=4, tol=1e-3)
+    coordinates = aligned.coordinates
     axes = with_positive_sign(coordinates.in_features(psd_factor(aligned.M)))
     return aligned.offset, axes.T @ axes, axes.square().sum(1), coordinates.variances
 
@@ -397,7 +397,7 @@ for _solve, _dtype, _shape in product((ridge, constrained_ridge), FLOATS, ((M, 2
     def alignment(place, solve, shape, dtype):
         some = Samples(place(normal(*shape).to(dtype)), place(shares(shape[0])))
         G = relation_of(place, "hamming")[: shape[0]]
-        return solution(normal_equations(Problem.of(some, G), 0.1), solve, max_iter=4, tol=1e-3)
+        return solution(Problem.of(some, G), solve)
 
 
 @case("alignment of sparse samples", on_host="scipy multiplies sparse rows")
@@ -406,8 +406,7 @@ def alignment_of_sparse_samples(place):
     for n, d in ((M, 8), (8, 12)):
         X = (normal(n, d) * (draw(n, d, high=2) == 0)).numpy()
         some = Samples(sparse.csr_array(X), place(shares(n)))
-        equations = normal_equations(Problem.of(some, relation_of(place, "hamming")[:n]), 0.1)
-        found.append(solution(equations, ridge, max_iter=4, tol=1e-3))
+        found.append(solution(Problem.of(some, relation_of(place, "hamming")[:n]), ridge))
     return found
 
 
@@ -437,7 +436,7 @@ for _relation in ("auto", "l1", "discrete", "jaccard", "callable"):
             (part.G.block(slice(0, 3), slice(None)), part.G.pairs(*place(draw(2, 5, high=9))))
             for part in parts.partitions.local
         ]
-        return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3), parts.varying(), relations, blocks
+        return solution(parts, ridge), parts.varying(), relations, blocks
 
 
 @case("alignment in parts, l1 of more values than levels")
@@ -445,7 +444,7 @@ def alignment_between_levels(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_reals, "_MOST_CELLS", 8)
         parts = problem_of(place, normal(M, 5), normal(M, 2), "l1", slice(0, 15), slice(15, M))
-        return solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3)
+        return solution(parts, ridge)
 
 
 @case("pairs", on_host="scikit-learn regresses on the pairs")
@@ -472,7 +471,7 @@ def alignment_in_sparse_parts(place):
         )
         y[:, 2] = 1
         parts = problem_of(place, X, y.numpy(), "hamming", slice(0, 4), slice(4, n))
-        found.append(solution(normal_equations(parts, 0.1), ridge, max_iter=4, tol=1e-3))
+        found.append(solution(parts, ridge))
     return found
 
 

@@ -123,21 +123,26 @@ class AlignedMetric(NamedTuple):
         Iterations of the solver.
     residual : float
         How far from optimal, relative; see the solver.
+    coordinates : PrincipalCoordinates
+        Principal coordinates of the samples.
     """
 
     M: Tensor
     offset: Tensor
     n_iter: int
     residual: float
+    coordinates: PrincipalCoordinates
 
 
-def ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMetric:
+def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
     """Unconstrained optimum, by preconditioned conjugate gradients.
 
     Parameters
     ----------
-    equations : NormalEquations
-        What to solve.
+    problem : Problem
+        The samples, and the relation of their targets.
+    alpha : float
+        Weight of the ridge penalty, at least 0.
     max_iter : int
         Most iterations.
     tol : float
@@ -150,6 +155,7 @@ def ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMe
         in the metric of the preconditioner: an estimate of the relative error of M. In float32 the estimate may fall
         below what rounding allows.
     """
+    equations = normal_equations(problem, alpha)
     gaussian = equations.gaussian()
     M = torch.zeros_like(gaussian)
     residual = equations.right
@@ -166,16 +172,18 @@ def ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMe
         direction = preconditioned + energy / previous * direction
         n_iter += 1
     relative = (energy / initial).sqrt() if initial > 0 else initial
-    return AlignedMetric(M, equations.offset(M), n_iter, float(relative))
+    return AlignedMetric(M, equations.offset(M), n_iter, float(relative), equations.coordinates)
 
 
-def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) -> AlignedMetric:
+def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
     """Optimum over the cone of positive semi-definite matrices, by accelerated projected gradients.
 
     Parameters
     ----------
-    equations : NormalEquations
-        What to solve.
+    problem : Problem
+        The samples, and the relation of their targets.
+    alpha : float
+        Weight of the ridge penalty, at least 0.
     max_iter : int
         Most iterations.
     tol : float
@@ -194,8 +202,8 @@ def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) 
     over the samples. The momentum starts again whenever it points uphill (O'Donoghue and Candes, 2015), and the step
     grows back after it had to shrink.
     """
-    variances = equations.coordinates.variances
-    c = (8**0.5 * variances + equations.alpha**0.5).rsqrt()
+    equations = normal_equations(problem, alpha)
+    c = (8**0.5 * equations.coordinates.variances + alpha**0.5).rsqrt()
     C = torch.outer(c, c)
     right = C * equations.right
     unit = right.norm()
@@ -226,7 +234,7 @@ def constrained_ridge(equations: NormalEquations, *, max_iter: int, tol: float) 
             residual = float((N - _on_cone(N - image + right)).norm() / unit)
         lipschitz *= 0.9
     M = C * N
-    return AlignedMetric(M, equations.offset(M), n_iter, residual)
+    return AlignedMetric(M, equations.offset(M), n_iter, residual, equations.coordinates)
 
 
 def _on_cone(M: Tensor) -> Tensor:

@@ -43,12 +43,14 @@ class PairSample:
         Relations of the targets.
     weights : ndarray of shape (n_pairs,)
         Weight of each pair; their sum is 1.
+    coordinates : PrincipalCoordinates
+        The samples.
     device : torch.device
         Where the samples and the targets are.
     """
 
     def __init__(self, coordinates: PrincipalCoordinates, G: Relation, i: np.ndarray, j: np.ndarray):
-        self.device, p = G.device, coordinates.problem.samples.weights
+        self.coordinates, self.device, p = coordinates, G.device, coordinates.problem.samples.weights
         a, b = as_tensor(i, self.device), as_tensor(j, self.device)
         self.differences = coordinates.differences(a, b).cpu().numpy()
         self.relations = G.pairs(a, b).cpu().numpy()
@@ -106,7 +108,7 @@ def kernel_ridge(pairs: PairSample, alpha: float) -> AlignedMetric:
     AlignedMetric
     """
     if not pairs.differences.shape[1]:
-        return _nothing_varies(pairs)
+        return _none_varies(pairs)
     w = pairs.weights
     kernel = polynomial_kernel(pairs.differences, **_KERNEL)
     along_mean = kernel @ w
@@ -134,7 +136,7 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     AlignedMetric
     """
     if not pairs.differences.shape[1]:
-        return _nothing_varies(pairs)
+        return _none_varies(pairs)
     # The tolerance of libsvm is absolute, so relations go to it in units of their spread.
     mean = pairs.weights @ pairs.relations
     spread = (pairs.weights @ (pairs.relations - mean) ** 2) ** 0.5 or 1.0
@@ -148,10 +150,10 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     return _aligned(pairs, beta, offset, n_iter=int(np.max(model.n_iter_)))
 
 
-def _nothing_varies(pairs: PairSample) -> AlignedMetric:
+def _none_varies(pairs: PairSample) -> AlignedMetric:
     return _aligned(pairs, np.zeros(len(pairs.relations)), float(pairs.weights @ pairs.relations), n_iter=0)
 
 
 def _aligned(pairs: PairSample, beta: np.ndarray, offset: float, n_iter: int) -> AlignedMetric:
     M = as_tensor((pairs.differences * beta[:, None]).T @ pairs.differences, pairs.device)
-    return AlignedMetric(M, M.new_tensor(offset), n_iter, 0.0)
+    return AlignedMetric(M, M.new_tensor(offset), n_iter, 0.0, pairs.coordinates)

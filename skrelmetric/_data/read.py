@@ -1,6 +1,7 @@
 """One door for samples, targets and weights: in memory, in chunks, memory maps, Dask arrays or shards."""
 
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Number
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,7 +11,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._data.checks import check_alike, check_supervision, weighted
 from skrelmetric._data.partitions import InMemory, InShards, OnDask, Partitions, Streamed
 from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
@@ -18,10 +18,12 @@ from skrelmetric._data.summary import Summary, summarised
 from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.sklearn import check_sample_weight
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks
 
-__all__ = ["Data", "described", "is_partitioned", "read"]
+__all__ = ["Data", "described", "is_partitioned", "read", "weighted"]
 
 Options: TypeAlias = Callable[[Any], dict[str, Any]]
 """Options of :func:`sklearn.utils.check_array` for samples of a kind: dtype, sparse formats, dimensions."""
@@ -60,7 +62,9 @@ class Data(NamedTuple):
 
 def is_partitioned(X: Any, ranks: Ranks, *, streams: bool = True) -> bool:
     """Whether samples come in partitions; a memory map does if it is larger than a chunk and may be streamed."""
-    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X) or (streams and _is_large_map(X))
+    if isinstance(X, np.ndarray):
+        return ranks.size > 1 or (streams and _is_large_map(X))
+    return ranks.size > 1 or isinstance(X, Chunks) or is_dask(X)
 
 
 def _is_large_map(X: Any) -> bool:
@@ -116,7 +120,7 @@ def read(
     own: Partitions
     if not is_partitioned(X, ranks, streams=streams):
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
-        targets = check_supervision(estimator, X, y, device)
+        targets = _check_supervision(estimator, X, y, device)
         rows = stored(X)
         if with_mean and isinstance(rows, torch.Tensor):  # sums go over all of them, and so do all that follow
             rows = rows.to(device)
@@ -127,7 +131,7 @@ def read(
         own = _in_chunks(estimator, X, options)
     elif is_dask(X):
         if y is None:
-            check_supervision(estimator, X, y, device)
+            _check_supervision(estimator, X, y, device)
         check_array(np.empty((0, *X.shape[1:]), X.dtype), ensure_min_samples=0, input_name="X", **options(X))
         validate_data(estimator, X, skip_check_array=True)
         own = OnDask(_blocks(X, y, sample_weight)).map(lambda block: _read_chunk(block, options))
@@ -135,11 +139,11 @@ def read(
         own = _in_chunks(estimator, Chunks.of(X, y, sample_weight), options)
     else:
         if y is None:
-            check_supervision(estimator, X, y, device)
+            _check_supervision(estimator, X, y, device)
         own = InMemory([_read_chunk((X, y, sample_weight), options)])
         validate_data(estimator, X, skip_check_array=True)
     if ranks.size > 1:
-        check_alike(estimator, ranks)
+        _check_alike(estimator, ranks)
         own = InShards(own, ranks)
     return described(own, device, X, with_mean)
 
@@ -248,3 +252,90 @@ def _blocks(X: Any, y: Any, sample_weight: Any) -> list[tuple]:
             raise ValueError(f"X has {X.numblocks[0]} chunks, but {name} {array.numblocks[0]}. Align them.")
         blocks.append(array.to_delayed().reshape(-1).tolist())
     return list(zip(*blocks, strict=True))
+
+
+def _check_supervision(estimator: BaseEstimator, X: Any, y: Any, device: torch.device) -> Targets:
+    """Targets of the samples, read.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not one a sample, or they are no targets.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
+            "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
+        )
+    targets = read_targets(y, device)
+    check_consistent_length(X, targets.y)
+    return targets
+
+
+def weighted(X: Any, y: Targets, sample_weight: Any, given: Any, device: torch.device) -> Subset:
+    """Samples of positive weight and known target, with weights as they came, 1 for None.
+
+    Parameters
+    ----------
+    X : Tensor or csr_array of shape (n_samples, ...)
+        Samples, as they are stored.
+    y : Targets
+        Their targets.
+    sample_weight : array-like of shape (n_samples,) or None
+        Their weights.
+    given : array-like
+        Samples as they came, of the kind of array that the weights should be of.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    Subset
+
+    Raises
+    ------
+    ValueError
+        If weights are not finite or negative.
+    """
+    weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
+    if sample_weight is not None and len(weights):
+        if isinstance(sample_weight, list | tuple):
+            sample_weight = np.asarray(sample_weight)
+        sample_weight = check_sample_weight(sample_weight, given, ensure_non_negative=True)
+        weights = as_tensor(sample_weight, device).to(torch.float64)
+    labelled = y.labelled()
+    if labelled is not None:
+        weights = weights * labelled.to(device)
+    kept = weights > 0
+    if kept.all():
+        return Subset(X, None, weights, y)
+    (rows,) = torch.where(kept)
+    return Subset(X, rows, weights[rows], y[rows])
+
+
+def _check_alike(estimator: BaseEstimator, ranks: Ranks) -> None:
+    """Refuse to go on where processes fit other estimators, or to other features.
+
+    Raises
+    ------
+    ValueError
+        If they do.
+    """
+    views = ranks.gathered(
+        {
+            "estimator": type(estimator).__name__,
+            "features": list(getattr(estimator, "feature_names_in_", [])),
+            **{
+                name: value
+                for name, value in estimator.get_params(deep=False).items()
+                if isinstance(value, Number | str | tuple | None) and name not in ("device", "random_state", "verbose")
+            },
+        }
+    )
+    for rank, view in enumerate(views):
+        differing = [name for name in views[0] if view.get(name) != views[0][name]]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"{name} is {views[0][name]!r} in rank 0 and {view.get(name)!r} in rank {rank}. Pass the same in all."
+            )

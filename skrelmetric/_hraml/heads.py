@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from skrelmetric._alignment.loss import PairLoss
 from skrelmetric._alignment.problem import Problem
-from skrelmetric._alignment.ridge import normal_equations, ridge
+from skrelmetric._alignment.ridge import ridge
+from skrelmetric._interop.sklearn import warn_caller
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 
-__all__ = ["Head", "LinearHead", "RidgeHead"]
+__all__ = ["Head", "LinearHead", "RidgeHead", "warn_of"]
 
 _MAX_ITER, _TOL = 1000, 1e-6
 
@@ -88,9 +90,8 @@ class RidgeHead(Head):
         self.alpha = alpha
 
     def solve(self, problem: Problem) -> None:
-        equations = normal_equations(problem, self.alpha)
-        aligned = ridge(equations, max_iter=_MAX_ITER, tol=_TOL)
-        coordinates = equations.coordinates
+        aligned = ridge(problem, self.alpha, max_iter=_MAX_ITER, tol=_TOL)
+        coordinates = aligned.coordinates
         axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=problem.mean.device))
         self.M = axes.T @ aligned.M @ axes
         self.offset, self.residual = aligned.offset, aligned.residual
@@ -159,3 +160,18 @@ class LinearHead(Head):
 
     def factor(self, n_components: int) -> Tensor:
         return (self.log_scale.detach().to(torch.float64) / 2).exp() * self._identity
+
+
+def warn_of(head: Head) -> None:
+    """Warn of an exact head that did not converge, or of which nothing is left."""
+    if not isinstance(head, RidgeHead):
+        return
+    if not head.converged:
+        residual = f"{head.residual:.1e}"
+        warn_caller(f"The ridge head stopped at a relative residual of {residual}. Raise alpha.", ConvergenceWarning)
+    if not head.factor(1).any():
+        warn_caller(
+            "The learned metric is 0: no direction of the features goes along with differences of the targets. "
+            "All distances will be 0.",
+            UserWarning,
+        )

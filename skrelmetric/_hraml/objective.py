@@ -65,6 +65,27 @@ class Schedule(NamedTuple):
     mixed_precision: bool
     seed: int
 
+    def check(self, exact: bool) -> None:
+        """Refuse a way that does not go with the head, exact or not, or is at odds with itself.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        if self.n_pairs is None and self.hard_fraction < 1:
+            raise ValueError(
+                f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
+                "Pass a number of pairs, or hard_fraction=1.0."
+            )
+        if exact and self.hard_fraction < 1:
+            raise ValueError(
+                f"hard_fraction={self.hard_fraction} is for head='linear': head='ridge' is solved for all pairs, "
+                "of which the hardest are no sample. Pass hard_fraction=1.0."
+            )
+        if self.n_pairs is None and self.batch_size == 1:
+            raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
+
     def chunks(self, n_samples: int) -> list[slice]:
         """Rows of samples that the encoder takes at once, one after the other."""
         return list(gen_batches(n_samples, min(self.chunk_size or n_samples, n_samples))) if n_samples else []

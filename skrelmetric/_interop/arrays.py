@@ -1,13 +1,28 @@
-"""The seam for arrays that are not numpy's, which loads torch only for those who come with such arrays."""
+"""Seam for arrays of any kind, which loads torch only for those who come with such arrays."""
 
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 
-from skrelmetric._interop.sklearn import stays_on_device
+__all__ = [
+    "as_host",
+    "check_not_ragged",
+    "float_dtypes",
+    "holds_integers",
+    "integer_dtype",
+    "like",
+    "module_of",
+    "stays_on_device",
+    "two_classes",
+    "unwrapped",
+]
 
-__all__ = ["as_host", "like", "module_of", "two_classes", "unwrapped"]
+
+def stays_on_device(X: Any) -> bool:
+    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
+    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
 
 
 def module_of(array: Any) -> ModuleType:
@@ -61,3 +76,45 @@ def two_classes(y: Any, otherwise: str) -> Any:
             f"or use {otherwise}."
         )
     return classes
+
+
+def float_dtypes(X: Any) -> list:
+    """Floating dtypes that samples are kept in, as the kind of array that `X` is names them."""
+    names = _names(X)
+    return [names.float64, names.float32]
+
+
+def integer_dtype(X: Any) -> Any:
+    """The dtype of whole numbers, as the kind of array that `X` is names it."""
+    return _names(X).int64
+
+
+def holds_integers(X: Any) -> bool:
+    """Whether an array holds integers of 16 bits and more, rather than floats or the bytes of images."""
+    name = str(getattr(X, "dtype", "")).rpartition(".")[2]
+    return name in {f"{sign}int{bits}" for sign in ("", "u") for bits in (16, 32, 64)}
+
+
+def _names(X: Any) -> Any:
+    if not stays_on_device(X):
+        return np
+    import torch
+
+    return torch if isinstance(X, torch.Tensor) else X.__array_namespace__()
+
+
+def check_not_ragged(y):
+    """Refuse a list of label lists of different lengths, which scikit-learn would hand to numpy.
+
+    Raises
+    ------
+    ValueError
+        If `y` is such a list.
+    """
+    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
+    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
+    if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
+        raise ValueError(
+            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
+            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
+        )

@@ -2,10 +2,8 @@
 
 import sys
 import warnings
-from typing import Any
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import _fit_context as fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
@@ -41,14 +39,12 @@ __all__ = [
     "LabelScorer",
     "NamedMembers",
     "StrOptions",
-    "check_not_ragged",
     "check_same_namespace",
     "check_sample_weight",
     "fit_context",
     "get_chunk_n_rows",
     "label_columns",
     "positive_columns",
-    "stays_on_device",
     "warn_caller",
     "with_callbacks",
 ]
@@ -87,31 +83,9 @@ def positive_columns(probabilities, classes):
     return np.column_stack([p @ (known == 1) for p, known in zip(probabilities, classes, strict=True)])
 
 
-def check_not_ragged(y):
-    """Refuse a list of label lists of different lengths, which scikit-learn would hand to numpy.
-
-    Raises
-    ------
-    ValueError
-        If `y` is such a list.
-    """
-    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
-    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
-    if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
-        raise ValueError(
-            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
-            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
-        )
-
-
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn of the line that called the package, past the frames of the package and of scikit-learn."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_CALLERS:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
-
-
-def stays_on_device(X: Any) -> bool:
-    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
-    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")

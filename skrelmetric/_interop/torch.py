@@ -7,14 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._interop.sklearn import stays_on_device
+from skrelmetric._interop.arrays import stays_on_device
 
 __all__ = [
     "as_tensor",
     "block_rows",
-    "float_dtypes",
-    "holds_integers",
-    "integer_dtype",
     "like",
     "of_dtype",
     "resolve_device",
@@ -48,29 +45,6 @@ def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
             "Pass 'auto', 'cpu', or a device that torch sees, such as 'cuda' where torch.cuda.is_available()."
         ) from error
     return resolved
-
-
-def float_dtypes(X: Any) -> list:
-    """Floating dtypes that samples are kept in, as the kind of array that `X` is names them."""
-    names = _names(X)
-    return [names.float64, names.float32]
-
-
-def integer_dtype(X: Any) -> Any:
-    """The dtype of whole numbers, as the kind of array that `X` is names it."""
-    return _names(X).int64
-
-
-def holds_integers(X: Any) -> bool:
-    """Whether an array holds integers of 16 bits and more, rather than floats or the bytes of images."""
-    name = str(getattr(X, "dtype", "")).rpartition(".")[2]
-    return name in {f"{sign}int{bits}" for sign in ("", "u") for bits in (16, 32, 64)}
-
-
-def _names(X: Any) -> Any:
-    if not stays_on_device(X):
-        return np
-    return torch if isinstance(X, Tensor) else _namespace(X)
 
 
 def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:

@@ -9,8 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._interop.arrays import as_host
-from skrelmetric._interop.sklearn import stays_on_device
+from skrelmetric._interop.arrays import as_host, float_dtypes, stays_on_device
 from skrelmetric._search.host import NeighbourSearch, without_missing
 
 __all__ = ["Neighbours", "read_queries"]
@@ -124,7 +123,7 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
         options |= {"multi_output": True} if y else {"reset": False}
         dtype = np.float64 if _is_host(estimator.device, precomputed) else [np.float64, np.float32]
         return validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
-    from skrelmetric._interop.torch import as_tensor, float_dtypes
+    from skrelmetric._interop.torch import as_tensor
 
     numeric = options.pop("y_numeric", False)
     X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -21,13 +21,15 @@ from torch.optim import Optimizer
 from skrelmetric._data.read import Data, read
 from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
+from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
 from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.sklearn import CallbackSupportMixin, check_same_namespace
-from skrelmetric._interop.torch import as_tensor, float_dtypes, holds_integers, integer_dtype, like
+from skrelmetric._interop.sklearn import CallbackSupportMixin, Interval, StrOptions, check_same_namespace
+from skrelmetric._interop.torch import as_tensor, like
 from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
 from skrelmetric._training.checkpoint import Checkpoint, History, as_bytes, fingerprint
 from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.loop import train
+from skrelmetric.encoders import ACTIVATIONS
 
 __all__ = ["ModuleTransformer"]
 
@@ -37,6 +39,22 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     Its pickles load where the device of the modules is not, and take classes of a notebook along.
     """
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": [tuple, list],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, Path, None],
+        "mixed_precision": ["boolean"],
+        "verbose": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+    """Constraints of the parameters of the training, which all have."""
 
     _module_parameter: str
     """Name of the parameter that may be a module, which takes samples of any shape."""
