@@ -44,8 +44,8 @@ class Partitions(ABC):
         """Partitions that a function makes of these."""
 
     @abstractmethod
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Partitions":
-        """Pairs of a place and a partition: how many samples, from the first on, the partitions before it have."""
+    def placed(self, count: Callable[[Any], int], function: Callable[[Any, int], Any], first: int = 0) -> "Partitions":
+        """Partitions that a function makes of these and their places: the first, and the samples counted before."""
 
     @abstractmethod
     def persist(self) -> "Partitions":
@@ -75,9 +75,9 @@ class InMemory(Partitions):
     def map(self, function: Callable[[Any], Any]) -> "InMemory":
         return InMemory([function(partition) for partition in self.local])
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "InMemory":
+    def placed(self, count: Callable[[Any], int], function: Callable[[Any, int], Any], first: int = 0) -> "InMemory":
         places = accumulate(map(count, self.local[:-1]), initial=first)
-        return InMemory(list(zip(places, self.local, strict=True)))
+        return InMemory(list(map(function, self.local, places)))
 
     def persist(self) -> "InMemory":
         return self
@@ -101,11 +101,11 @@ class Streamed(Partitions):
     def map(self, function: Callable[[Any], Any]) -> "Streamed":
         return Streamed(lambda: map(function, self.read()))
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "Streamed":
-        def placed() -> Iterator[tuple[int, Any]]:
+    def placed(self, count: Callable[[Any], int], function: Callable[[Any, int], Any], first: int = 0) -> "Streamed":
+        def placed() -> Iterator[Any]:
             place = first
             for partition in self.read():
-                yield place, partition
+                yield function(partition, place)
                 place += count(partition)
 
         return Streamed(placed)
@@ -143,13 +143,12 @@ class OnDask(Partitions):
         function = dask.delayed(function, pure=False)
         return OnDask([function(partition) for partition in self.delayed])
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "OnDask":
+    def placed(self, count: Callable[[Any], int], function: Callable[[Any, int], Any], first: int = 0) -> "OnDask":
         import dask
 
         counts = self.fold(lambda partition: [count(partition)], list.__add__)
-        pair = dask.delayed(lambda place, partition: (place, partition), pure=False)
-        places = accumulate(counts[:-1], initial=first)
-        return OnDask([pair(*each) for each in zip(places, self.delayed, strict=True)])
+        function = dask.delayed(function, pure=False)
+        return OnDask(list(map(function, self.delayed, accumulate(counts[:-1], initial=first))))
 
     def persist(self) -> "OnDask":
         import dask
@@ -169,9 +168,9 @@ class InShards(Partitions):
     def map(self, function: Callable[[Any], Any]) -> "InShards":
         return InShards(self.own.map(function), self.ranks)
 
-    def placed(self, count: Callable[[Any], int], first: int = 0) -> "InShards":
+    def placed(self, count: Callable[[Any], int], function: Callable[[Any, int], Any], first: int = 0) -> "InShards":
         before = self.ranks.gathered(self.own.fold(count, int.__add__))[: self.ranks.rank]
-        return InShards(self.own.placed(count, first + sum(before)), self.ranks)
+        return InShards(self.own.placed(count, function, first + sum(before)), self.ranks)
 
     def persist(self) -> "InShards":
         return InShards(self.own.persist(), self.ranks)

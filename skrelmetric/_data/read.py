@@ -152,14 +152,14 @@ def described(partitions: Partitions, device: torch.device, given: Any, with_mea
     """Samples of partitions that were read, with the summary of all."""
     summary = summarised(partitions, with_mean=with_mean)
 
-    def placed(pair: tuple[int, Subset]) -> Subset:
-        start, (X, rows, weights, targets, _) = pair
+    def placed(subset: Subset, start: int) -> Subset:
+        X, rows, weights, targets, _ = subset
         assert targets is not None
         targets = targets if targets.device == device else Targets(targets.y, device)
         rows = rows if rows is None else rows.to(device)
         return Subset(X, rows, summary.normalised(weights).to(device), targets, start)
 
-    return Data(partitions.placed(lambda subset: subset.n_samples).map(placed), summary, device, given)
+    return Data(partitions.placed(lambda subset: len(subset.weights), placed), summary, device, given)
 
 
 def _in_chunks(estimator: BaseEstimator, chunks: Chunks, options: Options) -> Partitions:

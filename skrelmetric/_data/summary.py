@@ -55,14 +55,15 @@ class Summary(NamedTuple):
         n, stored_sparse = len(weights), not isinstance(X, Tensor)
         largest = float(weights.max()) if n else 0.0
         weight = float((weights / largest).sum()) if n else 0.0
-        mean = filled = None
+        shape, mean, filled = tuple(X.shape[1:]), None, None
         if with_mean:
-            zeros = torch.zeros(subset.shape, dtype=torch.float64)
+            zeros = torch.zeros(shape, dtype=torch.float64)
             mean = Samples(X, weights / largest / weight).mean.cpu() if n else zeros
         if stored_sparse:
             filled = as_tensor(np.bincount(X.indices, minlength=X.shape[1]))
+        dtype = as_tensor(X.data[:0]).dtype if stored_sparse else X.dtype
         targets = subset.targets.summary if subset.targets is not None and n else None
-        return cls(n, subset.shape, subset.dtype, stored_sparse, largest, weight, mean, filled, targets)
+        return cls(n, shape, dtype, stored_sparse, largest, weight, mean, filled, targets)
 
     def merged(self, other: Self) -> Self:
         """Summary of these samples and others.
@@ -113,9 +114,11 @@ def summarised(partitions: Partitions, *, with_mean: bool) -> Summary:
     ValueError
         If fewer than two of them count, or partitions are of different kinds.
     """
-    summary, only = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged), partitions.only
-    fewest = 2 if only is None else min(2, only.X.shape[0])
-    if summary.n_samples < fewest:
+    summary = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged)
+    if summary.n_samples < 2:
+        only = partitions.only
+        if only is not None and summary.n_samples == only.X.shape[0]:  # a single sample, to judge by
+            return summary
         which = " samples of all parts" if only is None else f" of {only.X.shape[0]} samples"
         raise ValueError(
             f"{summary.n_samples}{which} have a positive weight and a known target; 2 are needed to form a pair."

@@ -86,6 +86,13 @@ class TargetSummary(NamedTuple):
         return self.fraction is None
 
     @property
+    def kind(self) -> str:
+        """Kind of targets, as scikit-learn's ``type_of_target`` tells them: "labels", "classes" or "numbers"."""
+        if self.n_outputs > 1 and self.numeric and self.indicator:
+            return "labels"
+        return "classes" if self.whole else "numbers"
+
+    @property
     def indicator(self) -> bool:
         """Whether all known values are 0 or 1."""
         return self.whole and self.least >= 0 and self.largest <= 1
@@ -239,8 +246,22 @@ class Targets:
         stored_sparse, n_known = sparse.issparse(self.y), n_known.to(torch.float64)
         return TargetSummary(self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean)
 
-    def columns(self, summary: TargetSummary, kept: Tensor) -> Columns:
-        """Columns of some outputs, by a mask, given the summary of all targets."""
+    def columns(self, summary: TargetSummary, *, by_output: bool) -> Columns:
+        """Columns of the outputs that tell targets apart, given the summary of all.
+
+        Parameters
+        ----------
+        summary : TargetSummary
+            Summary of all targets.
+        by_output : bool
+            Whether an output that never differs adds nothing, and is left out; all are where none does.
+
+        Returns
+        -------
+        Columns
+        """
+        differing = summary.differing
+        kept = differing if by_output or not differing.any() else torch.ones_like(differing)
         values, known, mean = self.values, self.known, summary.mean * (not summary.stored_sparse)
         if summary.missing and known is None:
             values = (values if isinstance(values, Tensor) else as_tensor(values.toarray())).to(self.device)

@@ -108,7 +108,7 @@ def relation_name(y: "ArrayLike | Targets") -> str:
     ValueError
         If `y` is no target.
     """
-    return _auto(read_targets(y, "cpu").summary)
+    return _AUTO[read_targets(y, "cpu").summary.kind]
 
 
 def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
@@ -127,7 +127,7 @@ def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
 
 def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
     if isinstance(relation, str) and relation == "auto":
-        relation = _auto(summary)
+        relation = _AUTO[summary.kind]
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
@@ -137,15 +137,6 @@ def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
             "or pass a callable g(Y_a, Y_b) or an object such as Jeffreys(eps=1e-3)."
         )
     return relation, _RELATIONS[relation]
-
-
-def _auto(summary: TargetSummary) -> str:
-    """Relation that "auto" stands for, as scikit-learn's ``type_of_target`` tells targets apart."""
-    if not summary.numeric:
-        return "discrete"
-    if summary.n_outputs > 1 and summary.indicator:
-        return "hamming"
-    return "discrete" if summary.whole else "l1"
 
 
 class Rule(NamedTuple):
@@ -167,10 +158,7 @@ class Rule(NamedTuple):
 
     def of(self, targets: Targets, summary: TargetSummary) -> Relation:
         """Operator over targets that suit the relation."""
-        differing = summary.differing
-        # Leaving out what adds nothing makes nothing exact: where no output differs, the relation is 0.
-        kept = differing if self.by_output or not differing.any() else torch.ones_like(differing)
-        return self.operator(targets.columns(summary, kept))
+        return self.operator(targets.columns(summary, by_output=self.by_output))
 
 
 def _check_numeric(summary: TargetSummary, name: str) -> None:
@@ -326,6 +314,9 @@ _RELATIONS = {
     "jaccard": Rule(_check_indicator, _jaccard, by_output=False),
 }
 
+
+_AUTO = {"labels": "hamming", "classes": "discrete", "numbers": "l1"}
+"""What "auto" stands for, by the kind of target."""
 
 PAIRWISE = {"jaccard": lambda A, B: _jaccard_distance(A, B), "cosine": lambda A, B: _cosine_distance(A, B)}
 """Relations of targets with NaN for what is missing, by blocks of distinct ones."""
