@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.read import Data, is_partitioned
-from skrelmetric._hraml.heads import RidgeHead, warn_of
+from skrelmetric._data.read import Data
+from skrelmetric._hraml.heads import warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
 from skrelmetric._interop.dask import is_dask
@@ -18,12 +18,12 @@ from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
+from skrelmetric._training.checkpoint import History
 from skrelmetric._training.encode import dtype_of
 from skrelmetric._training.loop import OPTIMIZERS, check_loss
 from skrelmetric._training.shards import trained_parameters
 from skrelmetric._training.subsets import Subsets, landmarks, related
 from skrelmetric._training.transformer import ModuleTransformer
-from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.relations import Relation
@@ -63,11 +63,10 @@ class HRAMLTransformer(ModuleTransformer):
     normalize : bool, default=True
         Whether "mlp" divides its features by their norm (HRAML, Eq. 10).
     dropout : float, default=0.0
-        Share of the hidden units of "mlp" left out in a training step, at least 0 and below 1.
+        Fraction of the hidden units of "mlp" left out in a training step, at least 0 and below 1.
     head : {"ridge", "linear"}, default="ridge"
-        "ridge" solves for the best matrix of the distance of features, over all pairs of samples and for every state
-        of the encoder, and embeds in its positive semi-definite part. "linear" is the paper's: the features are the
-        embedding.
+        "ridge" solves for the best matrix of the distance of features, over all pairs and for every state of the encoder,
+        and embeds in its positive semi-definite part. "linear" is the paper's: the features are the embedding.
     alpha : float, default=3.0
         Weight of the penalty ``alpha / 2 * |M|_F^2`` of the "ridge" head, at least 0; scale-free, as that of
         :class:`skrelmetric.RAMLLinear`.
@@ -77,16 +76,15 @@ class HRAMLTransformer(ModuleTransformer):
     weight_decay : float, default=0.0
         Weight lambda of the squared weights and biases of the encoder (HRAML, Eq. 5), at least 0.
     pairs : "all" or int, default="all"
-        "all" takes all pairs of samples, exactly; with `batch_size` all pairs of each batch. A number of pairs is
-        drawn anew in every epoch, as in the paper.
+        "all" takes all pairs of samples, or of each batch, exactly. A number of pairs is drawn anew in every epoch.
     batch_size : int or None, default=None
         Samples of a step, or drawn pairs of a step, at least 2 samples or 1 pair. None takes all in one.
     hard_fraction : float, default=1.0
-        Share of the drawn pairs of each step that counts: those with the largest errors (HRAML, section 5.3). For the
-        "linear" head.
+        Fraction of the drawn pairs of each step, those with the largest errors, that count (HRAML, section 5.3). For
+        the "linear" head.
     chunk_size : int or None, default=None
-        Most samples that the encoder takes at once, of all pairs or of those of a batch; it bounds memory and changes
-        nothing but rounding, and what dropout draws and batch normalisation estimates. None is no limit.
+        Most samples that the encoder takes at once; it bounds memory and changes nothing but rounding, and what dropout
+        draws and batch normalisation estimates. None is no limit.
     optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
     learning_rate : float or None, default=None
@@ -95,33 +93,30 @@ class HRAMLTransformer(ModuleTransformer):
         Most epochs of training, at least 0. "auto" is 0 for encoders that are chosen from the samples under the "ridge"
         head, which training was not found to improve, and 200 otherwise.
     tol : float, default=1e-4
-        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this share.
+        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this fraction.
     early_stopping : bool, default=True
         Whether to judge each epoch on validation samples, stop when the criterion no longer improves, and return to
-        the best weights, which may be those before training. Of no effect without training.
+        the best weights, those before training included.
     validation_fraction : float, default=0.1
-        Share of the samples set aside for that, between 0 and 1. The exact head of the chosen weights is solved on all.
+        Fraction of the samples set aside for that, between 0 and 1. An exact head is solved on all in the end.
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     criterion : {"neighbors", "loss"}, default="neighbors"
-        What is judged: the mean relation of a validation sample to its ten nearest training samples in the
-        embedding, or the loss over pairs of validation samples, which says less about neighbours.
+        Mean relation of a validation sample to its ten nearest training samples in the embedding, or loss over pairs of
+        validation samples, which says less about neighbours.
     warm_start : bool, default=False
         Whether `fit` starts from the encoder of the last fit.
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
-        ends as if it had not been interrupted; other fits have files of their own. Without a `random_state` the seed
-        then comes from parameters and data.
+        ends as if it had not been interrupted. Without a `random_state` the seed then comes from parameters and data.
     mixed_precision : bool, default=False
-        Whether the encoder is trained in bfloat16 where torch deems it safe, which it does for float32 only. Sums over
-        pairs are float64 always.
+        Whether the encoder is trained in bfloat16 where torch deems it safe: for float32. Sums over pairs are float64.
     verbose : bool, default=False
         Whether to show the progress of the epochs, which needs rich.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
-        Seed of initial weights, batches, drawn pairs, dropout and validation samples. torch's own generators are left
-        as they are.
+        Seed of all that is drawn. torch's own generators are left as they are.
 
     Attributes
     ----------
@@ -151,17 +146,15 @@ class HRAMLTransformer(ModuleTransformer):
     Notes
     -----
     *The loss* is HRAML's, Eq. 5, as a mean: 1/2 sum_ij p_i p_j (D_ij + b - g(y_i, y_j))^2 for sample weights p_i of
-    sum 1, with D_ij the squared distance of features, under the matrix of the head. Over all pairs it needs only sums
-    over samples, in float64: an epoch takes time linear in n, and with `chunk_size` memory beyond the samples does not
-    grow with them but for a "ridge" head, which takes the features of all, and an "l1" relation.
+    sum 1, with D_ij the squared distance of features under the matrix of the head. Over all pairs it needs only sums
+    over samples: an epoch takes time linear in n, and with `chunk_size` memory beyond the samples does not grow with
+    them but for a "ridge" head, which takes the features of all, and an "l1" relation.
 
-    *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient at the
-    solution is that of the best loss the features admit. An embedding trained end to end has a positive semi-definite
-    distance from the start and no penalty on it; it fits the relation better and has worse neighbours.
+    *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient is that of
+    the best loss the features admit. An embedding trained end to end has a positive semi-definite distance without a
+    penalty; it fits the relation better and has worse neighbours.
 
-    *Missing labels, weights.* As for :class:`skrelmetric.RAMLLinear`.
-
-    *Images, sequences.* With a torch module for `encoder`, `X` may have any number of dimensions.
+    *Missing labels and weights* count as for :class:`skrelmetric.RAMLLinear`.
 
     References
     ----------
@@ -184,6 +177,7 @@ class HRAMLTransformer(ModuleTransformer):
     _module_parameter = "encoder"
     _namespace_attribute = "components_"
     _modules_of_state = ("encoder", "encoder_", "_state", "components_")
+    _example = property(lambda self: self._state.example)
 
     _parameter_constraints: dict = {
         **ModuleTransformer._parameter_constraints,
@@ -271,22 +265,14 @@ class HRAMLTransformer(ModuleTransformer):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: ArrayLike | None = None,
-        y_val: ArrayLike | None = None,
-    ) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Learn the embedding.
 
         Parameters
         ----------
         X : array-like, sparse matrix, dask.array.Array or Chunks of shape (n_samples, ...)
-            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and memory maps are read part by
-            part, where steps see all pairs; what batch normalisation estimates is then that of each part. Within
+            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and memory maps are read chunk by
+            chunk, where steps see all pairs; batch normalisation then goes by each chunk. Within
             :func:`skrelmetric.distributed.shards`, the samples of this process.
         y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
             Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing. None
@@ -294,7 +280,7 @@ class HRAMLTransformer(ModuleTransformer):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
         X_val : array-like or sparse matrix, default=None
-            Samples to judge epochs on, in place of a part of the training samples; the same in every process.
+            Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
             Their targets.
 
@@ -319,14 +305,12 @@ class HRAMLTransformer(ModuleTransformer):
             training, *validation = self._split(whole, validation, seed)
             model, objective = self._start(data, training, relation, seed)
             optimizer = self._new_optimizer(objective)
-            criterion = partial(self._judge, objective, validation[0]) if validation else None
+            criterion = partial(objective.error, validation[0], self.criterion) if validation else None
             callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
             fitted = partial(self._fitted, objective, model, data)
             self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
-
-            objective.attend(whole)
             model = model._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
-            fitted = partial(self._fitted, objective, model, data)
+            fitted = partial(self._fitted, objective.over(whole), model, data)
             callbacks.fit_ended(fitted)
             self._state, self.encoder_, self.components_, self.offset_ = fitted().values()
         warn_of(objective.head)
@@ -367,16 +351,20 @@ class HRAMLTransformer(ModuleTransformer):
         device = resolve_device(self.device, X)
         data = self._read(X, y, sample_weight, device=device, reset=first, streams=False)
         seed, asked = self._seed(), self._architecture
-        relation, (chunk,) = related(self.relation if first or not self._auto else self._state.relation, data)
+        keeps = not first and isinstance(self.relation, str) and self.relation == "auto"
+        relation, (chunk,) = related(self._state.relation if keeps else self.relation, data)
         model = asked.build(*landmarks(data, seed), relation) if first else self._state._replace(relation=relation)
-        keeps = asked.keeps(model.head)
-        head = model.head if keeps else asked.new_head(model.encoder, model.width, device)
+        head = asked.head_of(model)
         objective = self._objective(model._replace(head=head), chunk, seed)
         optimizer = self._new_optimizer(objective)
         if first:
-            self.loss_curve_, self.validation_curve_, self.n_iter_, self.best_epoch_ = [], [], 0, 0
+            self._keep_curves(History())
         if optimizer:
-            if model.optimizer is not None and model.optimizer[0] == self.optimizer and (keeps or asked.exact):
+            if (
+                model.optimizer is not None
+                and model.optimizer[0] == self.optimizer
+                and (head is model.head or asked.exact)
+            ):
                 optimizer.load_state_dict(model.optimizer[1])
             loss = objective.run_epoch(self.n_iter_, optimizer)
             check_loss(loss, self.n_iter_ + 1)
@@ -384,8 +372,7 @@ class HRAMLTransformer(ModuleTransformer):
             self.n_iter_ = self.best_epoch_ = self.n_iter_ + 1
         objective.solve()
         n_averaged = model.n_averaged + chunk.n_samples
-        if isinstance(head, RidgeHead) and isinstance(model.head, RidgeHead) and model.n_averaged:
-            head.average(model.head, model.n_averaged / n_averaged)
+        head.average(model.head, model.n_averaged / n_averaged)
         model = model._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
         self._state, self.encoder_, self.components_, self.offset_ = self._fitted(objective, model, data).values()
         warn_of(head)
@@ -394,10 +381,6 @@ class HRAMLTransformer(ModuleTransformer):
     @property
     def _architecture(self) -> Architecture:
         return Architecture(**{name: getattr(self, name) for name in Architecture._fields})
-
-    @property
-    def _auto(self) -> bool:
-        return isinstance(self.relation, str) and self.relation == "auto"
 
     @property
     def _n_epochs(self) -> int:
@@ -413,16 +396,9 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
         architecture = self._architecture
-        self._check_layers_and_start()
-        self._schedule(0).check(architecture.exact)
-        if self.optimizer == "lbfgs" and (self.pairs != "all" or self.batch_size is not None or architecture.draws):
-            raise ValueError(
-                "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
-                "Use optimizer='adam' for anything drawn."
-            )
+        self._check_start(X, ranks)
+        self._schedule(0).check(architecture.exact, steady=self.optimizer == "lbfgs", draws=architecture.draws)
         architecture.check()
-        if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
-            raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
         if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):
             raise ValueError(
                 f"batch_size={self.batch_size} and pairs={self.pairs!r} would go through all chunks for every step. "
@@ -434,9 +410,7 @@ class HRAMLTransformer(ModuleTransformer):
         if given or not self._n_epochs or not self.early_stopping:
             return [whole, *given]
         fewest = 2 if self.criterion == "loss" else 1
-        n, fraction = whole.n_samples, self.validation_fraction
-        places = hold_out(n, fraction, least=1, fewest=fewest, seed=seed, unit="samples")
-        return [whole.among(some.to(whole.G.device)) for some in places]
+        return whole.split(self.validation_fraction, fewest=fewest, seed=seed)
 
     def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:
         """Encoder and head to begin with, and what they are trained for."""
@@ -459,10 +433,6 @@ class HRAMLTransformer(ModuleTransformer):
         rank = self._architecture.rank(model.width)
         return Objective(model.encoder, model.head, samples, model.width, rank, self._schedule(seed), few)
 
-    def _judge(self, objective: Objective, validation: Subsets) -> float:
-        criteria = {"neighbors": objective.neighbour_error, "loss": objective.alignment_error}
-        return criteria[self.criterion](validation)
-
     def _new_optimizer(self, objective: Objective) -> Optimizer | None:
         """Optimiser of what can be trained, if there is anything and it is to be."""
         parameters = trained_parameters(objective) if self._n_epochs else []
@@ -474,16 +444,9 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _fitted(self, objective: Objective, model: Model, data: Data) -> dict[str, Any]:
         """State of the training and what was learned, as if training ended here."""
-        objective.solve()
-        head, dtype = objective.head, dtype_of(objective.encoder)
-        encoder = nn.Sequential(objective.encoder, head.layer(objective.n_components, dtype)).eval()
-        components = like(head.factor(objective.n_components).to(dtype), data.given)
-        offset = float(head.offset.detach())
+        encoder, components, offset = objective.embedding()
+        components = like(components, data.given)
         return {"_state": model, "encoder_": encoder, "components_": components, "offset_": offset}
-
-    @property
-    def _example(self) -> torch.Tensor:
-        return self._state.example
 
     @property
     def _n_features_out(self) -> int:

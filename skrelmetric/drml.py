@@ -1,7 +1,6 @@
 """Deep relational metric learning."""
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
@@ -9,29 +8,27 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.read import Data, is_partitioned
+from skrelmetric._data.read import Data
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import Targets
-from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, PlainHead, RelationalEnsemble
-from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, Weights
-from skrelmetric._drml.supervision import Supervision, pair_relation
-from skrelmetric._drml.training import Chosen, Encoder, Training, Validation
+from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES
+from skrelmetric._drml.model import Architecture, Encoder
+from skrelmetric._drml.objective import Weights, objective_of
+from skrelmetric._drml.supervision import Supervision
+from skrelmetric._drml.training import Chosen, Training, split
 from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
-from skrelmetric._training.encode import copied_module, dtype_of, width_of
 from skrelmetric._training.loop import OPTIMIZERS
 from skrelmetric._training.subsets import landmarks
 from skrelmetric._training.transformer import ModuleTransformer
-from skrelmetric._training.validation import hold_out
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.encoders import MLP
 from skrelmetric.losses import LOSSES
 from skrelmetric.relations import Relation
 
@@ -364,7 +361,9 @@ class DRMLTransformer(ModuleTransformer):
             data = self._read(X, y, ranks=ranks, device=device, streams=False)
             given = self._read_validation(X_val, y_val, data)
             seed, checkpoint = self._begin(data, X_val, y_val)
-            training, validation = self._split(data, given, seed)
+            unit = self.hold_out if given or self.early_stopping else None
+            options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
+            training, validation = split(data, given, self.relation, **options)
             encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
             trainer = self._trainer(encoder, width, training, data.targets, seed)
             criterion = None if validation is None else partial(validation.error, encoder)
@@ -375,21 +374,17 @@ class DRMLTransformer(ModuleTransformer):
             self.encoder_, self._example = fitted().values()
         return self
 
+    @property
+    def _architecture(self) -> Architecture:
+        return Architecture(**{name: getattr(self, name) for name in Architecture._fields})
+
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
         if isinstance(X, Chunks):
             raise ValueError(
                 "Batches are drawn among all samples, but X comes in Chunks. Pass an array, which may be a memory map."
             )
-        if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
-            raise ValueError(
-                "checkpoint keeps the state of a fit to samples of one process. Pass None within shards()."
-            )
-        if self.n_components % self._n_branches:
-            raise ValueError(
-                f"n_components={self.n_components} cannot be shared out among n_branches={self.n_branches}. "
-                f"Pass a multiple of {self.n_branches}."
-            )
-        self._check_layers_and_start()
+        self._architecture.check()
+        self._check_start(X, ranks)
         if self.samples_per_class is not None and 2 * self.samples_per_class > self.batch_size:
             raise ValueError(
                 f"samples_per_class={self.samples_per_class} leaves no room for two classes in "
@@ -399,134 +394,26 @@ class DRMLTransformer(ModuleTransformer):
             if isinstance(getattr(self, name), type):
                 raise ValueError(f"{name}={getattr(self, name).__name__} is a class. Pass an object.")
 
-    @property
-    def _n_branches(self) -> int:
-        n_branches = min(self.n_branches, self.n_components)
-        # Without relations branches are but how the weights are drawn, as those of the same seed with relations.
-        return n_branches if self.relational or self.n_components % n_branches == 0 else 1
-
-    @property
-    def _reading(self) -> dict[str, Any]:
-        """How the method is read, where that does not change what weights there are."""
-        return {
-            "stop_gradient": self.stop_gradient,
-            "normalize_nodes": self.normalize_nodes,
-            "reconstruction": self.reconstruction,
-            "score": self.score_activation,
-        }
-
-    def _split(self, data: Data, given: list[Data], seed: int) -> tuple[Chosen, Validation | None]:
-        """Training samples, and validation samples if there are any."""
-        n, device = data.n_samples, data.device
-        everything = torch.arange(n, device=device)
-        training = Chosen(data.partitions, everything)
-        if not given and not self.early_stopping:
-            return training, None
-        targets, partitions = data.targets, data.partitions
-        if given:
-            targets, partitions = targets.stacked(given[0].targets), given[0].partitions
-        truth = self._classes(targets) if self.hold_out == "classes" else pair_relation(targets, self.relation, device)
-        if given:
-            of_training, of_judged = everything, n + torch.arange(given[0].n_samples, device=device)
-            judged = Chosen(partitions, of_judged - n)
-        else:
-            of_training, of_judged = self._held_out(truth, n, seed)
-            training, judged = Chosen(partitions, of_training), Chosen(partitions, of_judged)
-        if isinstance(truth, Tensor) and truth[of_judged].bincount().max() < 2:
-            raise ValueError(
-                "hold_out='classes' needs two validation samples of one class at least, but there is one of each. "
-                "Pass hold_out='samples', or other validation samples."
-            )
-        return training, Validation(training, judged, truth, of_training, of_judged)
-
-    @staticmethod
-    def _classes(targets: Targets) -> Tensor:
-        codes = Supervision(targets, "discrete").classes
-        if codes is None:
-            raise ValueError("hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets.")
-        return codes
-
-    def _held_out(self, truth: Tensor | Relation, n_samples: int, seed: int) -> list[Tensor]:
-        """Places of training and validation samples, given the classes where whole ones are held out."""
-        units = truth if isinstance(truth, Tensor) else torch.arange(n_samples, device=truth.device)
-        fewest = 2 if isinstance(truth, Tensor) else 1
-        drawn = hold_out(
-            int(units.max()) + 1, self.validation_fraction, least=fewest, fewest=fewest, seed=seed, unit=self.hold_out
-        )
-        return [torch.isin(units, some.to(units.device)).nonzero()[:, 0] for some in drawn]
-
     def _start(self, samples: Subset, seed: int, ranks: Ranks) -> tuple[Encoder, int, Tensor]:
-        """Trunk and head to begin with, the same in every process, the width of the trunk, and samples of zeros."""
-        device, example = samples.weights.device, samples.example()
-        generator = torch.Generator().manual_seed(seed)
+        """Encoder to begin with, the same in every process, the width of its trunk, and samples of zeros."""
+        example = samples.example()
         if self.warm_start and hasattr(self, "encoder_"):
             self._check_same_samples(example)
-            trunk, head = self._last_encoder(device)
+            encoder, width = self._architecture.rebuild(self.encoder_, samples)
         else:
-            trunk, head = self._new_trunk(example, generator).to(device), None
-        dtype = dtype_of(trunk, samples.float_dtype)
-        width = width_of(trunk, samples, dtype)
-        head = head or self._new_head(width, generator, dtype)
-        encoder = Encoder(trunk, head, self.output, self.normalize)
-        return ranks.agreed(encoder.cpu()).to(device), width, example
-
-    def _last_encoder(self, device: torch.device) -> tuple[nn.Module, RelationalEnsemble | PlainHead]:
-        """Copies of the trunk and the head of the last fit."""
-        split = self.relational and self.split_features
-        asked = (self.relational, split, self._n_branches, self.n_components)
-        head = self.encoder_.head
-        relational = isinstance(head, RelationalEnsemble)
-        found = (relational, relational and head.split_features, len(head.nodes.bias), self.encoder_.n_components)
-        if found != asked:
-            raise ValueError(
-                "warm_start=True, but relational, split_features, n_branches or n_components has changed since the "
-                "last fit. Pass warm_start=False to begin anew."
-            )
-        encoder = deepcopy(self.encoder_).to(device)
-        if self.relational:
-            encoder.head.read_as(**self._reading)
-        return encoder.trunk, encoder.head
-
-    def _new_trunk(self, example: Tensor, generator: Generator) -> nn.Module:
-        if isinstance(self.trunk, nn.Module):
-            return copied_module(self.trunk, "trunk")
-        spec = MLP(tuple(self.hidden_layer_sizes), self.activation, normalize=False)
-        return spec.build(example.cpu(), torch.ones(len(example)), generator)
-
-    def _new_head(self, width: int, generator: Generator, dtype: torch.dtype) -> RelationalEnsemble | PlainHead:
-        shape = width, self.n_components, self._n_branches, generator, dtype
-        if not self.relational:
-            return PlainHead(*shape)
-        return RelationalEnsemble(*shape, split_features=self.split_features, **self._reading)
+            encoder, width = self._architecture.build(samples, torch.Generator().manual_seed(seed))
+        return ranks.agreed(encoder.cpu()).to(samples.weights.device), width, example
 
     def _trainer(self, encoder: Encoder, width: int, samples: Chosen, targets: Targets, seed: int) -> Training:
         """Training of the encoder on some of the samples, given the targets of all."""
         places = samples.places
         relation = self.relation[places] if isinstance(self.relation, Relation) else self.relation
         supervision = Supervision(targets[places], relation, self.pair_thresholds, places.device)
-        objective, batches = self._objective(encoder, supervision, seed), self._batches(len(places), supervision)
-        return Training(encoder, objective, samples, width, batches, self.mixed_precision, seed)
-
-    def _objective(self, encoder: Encoder, supervision: Supervision, seed: int) -> Discrimination | PlainDiscrimination:
-        generator, head, dtype = torch.Generator().manual_seed(seed + 1), encoder.head, dtype_of(encoder.head)
-        of_branches, of_embedding = (
-            LOSSES[loss] if isinstance(loss, str) else loss
-            for loss in (self.loss, self.loss if self.embedding_loss is None else self.embedding_loss)
-        )
-
-        def build(loss: Any, width: int, n_groups: int) -> nn.Module:
-            if hasattr(loss, "build"):
-                return loss.build(supervision.n_labels, width, n_groups, generator, dtype)
-            return OwnLoss([deepcopy(loss) for _ in range(n_groups)]).to(dtype)
-
-        losses = (of_branches, of_embedding) if self.relational else (of_embedding,)
-        uses = {use for loss in losses for use in getattr(loss, "uses", {"targets"})}
-        embedding_loss = build(of_embedding, self.n_components, 1)
-        if isinstance(head, PlainHead):
-            return PlainDiscrimination(head, embedding_loss, supervision, uses)
         weights = Weights(self.ensemble_weight, self.reconstruction_weight, self.embedding_weight)
-        branch_loss = build(of_branches, self.n_components // self._n_branches, self._n_branches)
-        return Discrimination(head, branch_loss, embedding_loss, supervision, weights, self.assignment, uses)
+        losses, generator = (self.loss, self.embedding_loss), torch.Generator().manual_seed(seed + 1)
+        objective = objective_of(encoder.head, *losses, supervision, weights, self.assignment, generator)
+        batches = self._batches(len(places), supervision)
+        return Training(encoder, objective, samples, width, batches, self.mixed_precision, seed)
 
     def _batches(self, n_samples: int, supervision: Supervision) -> Callable[[np.random.Generator], Iterator]:
         if self.samples_per_class is None:

@@ -20,7 +20,6 @@ from skrelmetric._interop.arrays import (
     check_not_ragged,
     like,
     module_of,
-    stays_on_device,
     two_classes,
     unwrapped,
 )
@@ -80,7 +79,7 @@ class _Vote(NamedMembers):
         self.named_estimators_ = Bunch(
             **{name: next(fitted) if keep else "drop" for name, keep in zip(names, kept, strict=True)}
         )
-        self._weights = _as_given(weights, X)  # an array, to tell which kind of samples the members were fitted to
+        self._weights = like(weights, X)  # an array, to tell which kind of samples the members were fitted to
 
     def _mean(self, X, method: str, answer: Callable, outputs: tuple[int, ...]):
         """Weighted mean of what `answer` gets from each member, where `outputs` is the shape for one sample."""
@@ -190,7 +189,7 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         """
         classes = _label_classes(y)
         self._fit_members(X, y, params)
-        self.classes_ = _as_given(classes, X)
+        self.classes_ = like(classes, X)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -347,15 +346,6 @@ class MultioutputVotingRegressor(RegressorMixin, _Vote):
 
 def _fitted(member, X, y, params: dict):
     return member.fit(X, y, **params)
-
-
-def _as_given(array: np.ndarray, X: Any) -> Any:
-    """The array, as one of the kind of `X` where such samples stay on their device."""
-    if not stays_on_device(X):
-        return array
-    from skrelmetric._interop.torch import as_tensor
-
-    return like(as_tensor(array), X)
 
 
 def _relative_weights(weights: Any, kept: list[bool]) -> np.ndarray:

@@ -415,7 +415,7 @@ def test_features_are_found_again_after_an_epoch_and_for_other_samples(rng):
     assert not torch.equal(alignment.features().only.Z, features.only.Z)
     places = torch.tensor([2, 3, 8, 20])
     X = alignment.samples.partitions.only.samples.X
-    alignment.attend(alignment.samples.among(places))
+    alignment = alignment.over(alignment.samples.among(places))
     torch.testing.assert_close(alignment.features().only.Z, alignment.encoder(X[places]).detach())
 
 
@@ -425,7 +425,7 @@ def test_other_samples_are_trained_as_if_there_were_no_others(options, rng):
     epoch_of(alignment)
     (samples, G), places = all_of(alignment), torch.tensor([2, 3, 8, 20])
     X, G = samples.X, G[places][:, places]
-    alignment.attend(alignment.samples.among(places))
+    alignment = alignment.over(alignment.samples.among(places))
     value, _ = epoch_of(alignment)
     p = alignment.samples.partitions.only.samples.weights
     assert float(p.sum()) == pytest.approx(1)
@@ -450,7 +450,7 @@ class TestCriteria:
             G = make_relation(TARGETS["l1"](rng, n), "l1")
             alignment = objective_of(Encoder(), head, samples, G, n_components)
             whole, order = alignment.samples, torch.from_numpy(rng.permutation(n))
-            alignment.attend(whole.among(order[:n_train].sort().values))
+            alignment = alignment.over(whole.among(order[:n_train].sort().values))
             return alignment, whole.among(order[n_train:].sort().values), (samples, G)
 
         return alignment

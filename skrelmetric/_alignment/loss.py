@@ -150,19 +150,7 @@ class AllPairs:
         self.row_means = G.spread(moments.core)[:, 0]
 
     def sums(self, embeddings: Iterable[tuple[slice, Tensor]], distance: Distance) -> PairSums:
-        """Sums of embeddings that come in chunks.
-
-        Parameters
-        ----------
-        embeddings : iterable of (slice, Tensor)
-            Rows of the samples, and their embeddings of shape (n_rows, width), of any floating dtype.
-        distance : Distance
-            Distance under which the loss is wanted.
-
-        Returns
-        -------
-        PairSums
-        """
+        """Sums of embeddings of shape (n_rows, width), of any floating dtype, that come in chunks with their rows."""
         p = len(distance.M)
         first, third, second = (distance.M.new_zeros(shape) for shape in ((p,), (p,), (p, p)))
         forms, collected = distance.M.new_zeros(3), None
@@ -184,24 +172,10 @@ class AllPairs:
         return PairSums(first, second, third, forms, collected)
 
     def gradient(self, chunk: slice, Z: Tensor, distance: Distance, loss: PairLoss, pull: float = 0.0) -> Tensor:
-        """Derivative of the loss by some embeddings, of their shape and dtype.
+        """Derivative of the loss of all by the embeddings of some rows, the same that were summed.
 
-        Parameters
-        ----------
-        chunk : slice
-            Rows of the samples.
-        Z : Tensor of shape (n_rows, width)
-            Their embeddings, the same that were summed.
-        distance : Distance
-            Distance under which they were.
-        loss : PairLoss
-            Loss of all embeddings.
-        pull : float, default=0.0
-            Derivative by embedding i, beyond that of the loss, in units of p_i times its deviation from the mean.
-
-        Returns
-        -------
-        Tensor of shape (n_rows, width)
+        The pull adds to it that multiple of p_i times the deviation of embedding i from the mean. The result has the
+        shape and the dtype of the embeddings.
         """
         dtype, sums = Z.dtype, loss.sums
         # Nothing is summed over samples here, so that the digits of the embeddings are enough.
@@ -233,23 +207,7 @@ class AllPairs:
 
 
 def pair_loss(sums: PairSums, distance: Distance, G: Relation, moments: RelationMoments) -> PairLoss:
-    """Alignment loss over all pairs of samples, from the sums of all.
-
-    Parameters
-    ----------
-    sums : PairSums
-        Sums over all samples.
-    distance : Distance
-        Distance under which they were summed.
-    G : Relation
-        Relation of any samples, with the core of all.
-    moments : RelationMoments
-        Moments of the relation of all samples.
-
-    Returns
-    -------
-    PairLoss
-    """
+    """Alignment loss over all pairs of samples, from the sums of all; `G` is any relation with their core."""
     M, m, S, t, b = distance.M, sums.first, sums.second, sums.third, distance.offset
     form, form_square, form_relation = sums.forms
     product = G.core(sums.collected)

@@ -180,14 +180,8 @@ def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: flo
 
     Parameters
     ----------
-    problem : Problem
-        The samples, and the relation of their targets.
-    alpha : float
-        Weight of the ridge penalty, at least 0.
-    max_iter : int
-        Most iterations.
-    tol : float
-        Residual at which to stop.
+    problem, alpha, max_iter, tol
+        As :func:`ridge` has them.
 
     Returns
     -------

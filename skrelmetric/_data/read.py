@@ -90,16 +90,12 @@ def read(
     ----------
     estimator : estimator
         Estimator in its fit, which gets the number and the names of the features.
-    X : array-like, Chunks or dask.array.Array
-        Samples of this process; of Chunks it has the targets and weights as well.
-    y, sample_weight : array-like, dask.array.Array or None
-        Their targets and weights.
+    X, y, sample_weight : array-like, Chunks, dask.array.Array or None
+        Samples of this process, their targets and weights; Chunks hold all three.
     options : callable
         ``options(X)`` are the options of ``check_array`` for samples like X.
-    device : torch.device
-        Where to compute.
-    ranks : Ranks, default alone
-        Processes that have more of them.
+    device, ranks
+        Where to compute, and the processes that have more samples.
     reset : bool, default=True
         Whether the features are those of a new fit, rather than to be those of the last one.
     streams : bool, default=True
@@ -275,22 +271,7 @@ def _check_supervision(estimator: BaseEstimator, X: Any, y: Any, device: torch.d
 def weighted(X: Any, y: Targets, sample_weight: Any, given: Any, device: torch.device) -> Subset:
     """Samples of positive weight and known target, with weights as they came, 1 for None.
 
-    Parameters
-    ----------
-    X : Tensor or csr_array of shape (n_samples, ...)
-        Samples, as they are stored.
-    y : Targets
-        Their targets.
-    sample_weight : array-like of shape (n_samples,) or None
-        Their weights.
-    given : array-like
-        Samples as they came, of the kind of array that the weights should be of.
-    device : torch.device
-        Where to compute.
-
-    Returns
-    -------
-    Subset
+    `given` are the samples as they came, of the kind of array that the weights should be of.
 
     Raises
     ------

@@ -247,18 +247,10 @@ class Targets:
         return TargetSummary(self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean)
 
     def columns(self, summary: TargetSummary, *, by_output: bool) -> Columns:
-        """Columns of the outputs that tell targets apart, given the summary of all.
+        """Columns of the outputs, given the summary of all targets.
 
-        Parameters
-        ----------
-        summary : TargetSummary
-            Summary of all targets.
-        by_output : bool
-            Whether an output that never differs adds nothing, and is left out; all are where none does.
-
-        Returns
-        -------
-        Columns
+        By output, those that never differ add nothing, and are left out. Where none differs all are: leaving out what
+        adds nothing makes nothing exact.
         """
         differing = summary.differing
         kept = differing if by_output or not differing.any() else torch.ones_like(differing)
@@ -310,20 +302,8 @@ def read_targets(
 ) -> Targets:
     """Targets as a csr_array, a tensor or an ndarray, of one or two dimensions, without infinity.
 
-    Parameters
-    ----------
-    y : array-like, sparse matrix or Targets
-        Targets. Those that were read stay as they are.
-    device : torch.device, str or None, default=None
-        Where their values are wanted; None is where they are.
-    ensure_min_samples : int, default=1
-        Fewest samples.
-    read_before : bool, default=False
-        Whether the same were checked before, so that their values need not be looked at again.
-
-    Returns
-    -------
-    Targets
+    Targets that were read stay as they are. Their values are wanted on a device, None for where they are. If the same
+    were read before, their values are not looked at again.
 
     Raises
     ------

@@ -1,15 +1,16 @@
 """Objective of DRML: discriminative losses of each branch and of the embedding, and the decoders' error."""
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
 
 from skrelmetric._drml.ensemble import ASSIGNMENTS, PlainHead, RelationalEnsemble
 from skrelmetric._drml.supervision import Supervision
-from skrelmetric.losses import Batch
+from skrelmetric.losses import LOSSES, Batch
 
-__all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "Weights"]
+__all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "Weights", "objective_of"]
 
 
 class Weights(NamedTuple):
@@ -185,3 +186,39 @@ class OwnLoss(nn.Module):
                 raise ValueError(f"The loss returned {what}. It must return one number, as a tensor.")
             total = total + loss.squeeze()
         return total
+
+
+def objective_of(
+    head: RelationalEnsemble | PlainHead,
+    loss: Any,
+    embedding_loss: Any,
+    supervision: Supervision,
+    weights: Weights,
+    assignment: str,
+    generator: Generator,
+) -> Discrimination | PlainDiscrimination:
+    """Objective of a head, with losses that are built for it: names, objects with ``build``, or callables.
+
+    None for a loss of the embedding is that of the branches. The generator draws what the losses learn.
+    """
+    dtype, (n_branches, width) = head.nodes.bias.dtype, head.nodes.bias.shape
+    of_branches, of_embedding = (
+        LOSSES[each] if isinstance(each, str) else each
+        for each in (loss, loss if embedding_loss is None else embedding_loss)
+    )
+
+    def build(spec: Any, width: int, n_groups: int) -> nn.Module:
+        if hasattr(spec, "build"):
+            return spec.build(supervision.n_labels, width, n_groups, generator, dtype)
+        return OwnLoss([deepcopy(spec) for _ in range(n_groups)]).to(dtype)
+
+    plain = isinstance(head, PlainHead)
+    uses = {use for each in ((of_embedding,) if plain else (of_branches, of_embedding)) for use in _uses(each)}
+    built = build(of_embedding, n_branches * width, 1)
+    if isinstance(head, PlainHead):
+        return PlainDiscrimination(head, built, supervision, uses)
+    return Discrimination(head, build(of_branches, width, n_branches), built, supervision, weights, assignment, uses)
+
+
+def _uses(spec: Any) -> Collection[str]:
+    return getattr(spec, "uses", {"targets"})

@@ -1,55 +1,27 @@
 """Training of DRML: an encoder and losses on batches of samples, judged by neighbours or by retrieval."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from skrelmetric._data.partitions import InMemory, Partitions
+from skrelmetric._data.read import Data
 from skrelmetric._data.samples import take
-from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
+from skrelmetric._data.targets import Targets
+from skrelmetric._drml.model import Encoder
 from skrelmetric._drml.objective import Discrimination, PlainDiscrimination
+from skrelmetric._drml.supervision import Supervision, pair_relation
 from skrelmetric._search.retrieval import retrieve
 from skrelmetric._training.encode import drawing, dtype_of, embed
 from skrelmetric._training.shards import features_at, sum_gradients, trained_parameters
-from skrelmetric._training.validation import Features, judged_places, relation_to_neighbours
+from skrelmetric._training.validation import Features, hold_out, judged_places, relation_to_neighbours
 from skrelmetric.relations import Relation
 
-__all__ = ["Chosen", "Encoder", "Training", "Validation"]
-
-
-class Encoder(nn.Module):
-    """Samples to embeddings.
-
-    Parameters
-    ----------
-    trunk : nn.Module
-        Samples to features of shape (n, D).
-    head : RelationalEnsemble or PlainHead
-        Features to nodes and their embedding.
-    output : {"embedding", "nodes"}
-        Which of them is returned, the nodes side by side.
-    normalize : bool
-        Whether it is divided by its norm.
-    """
-
-    def __init__(self, trunk: nn.Module, head: RelationalEnsemble | PlainHead, output: str, normalize: bool):
-        super().__init__()
-        self.trunk, self.head, self.output, self.normalize = trunk, head, output, normalize
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Embeddings, of shape (n, n_components)."""
-        Z = self.head.embed(self.trunk(X).to(dtype_of(self.head)), self.output)
-        return functional.normalize(Z, dim=1) if self.normalize else Z
-
-    @property
-    def n_components(self) -> int:
-        """Width of the embedding."""
-        return self.head.nodes.bias.numel()
+__all__ = ["Chosen", "Training", "Validation", "split"]
 
 
 class Chosen(NamedTuple):
@@ -113,6 +85,49 @@ class Validation(NamedTuple):
         Z = chosen.embed(encoder)
         weights = torch.full((len(Z),), 1 / len(Z), dtype=torch.float64, device=Z.device)
         return Features(Z, weights, take(self.truth.rows, of_truth))
+
+
+def split(
+    data: Data, given: list[Data], relation: Any, *, unit: str | None, fraction: float, seed: int
+) -> tuple[Chosen, Validation | None]:
+    """Training samples, and validation samples if there are any.
+
+    These are given, or a fraction of the units, "samples" or whole "classes", that epochs are judged by. None judges
+    by none.
+
+    Raises
+    ------
+    ValueError
+        If too few are left for either, or the targets are no classes where these are held out.
+    """
+    n, everything = data.n_samples, torch.arange(data.n_samples, device=data.device)
+    training = Chosen(data.partitions, everything)
+    if unit is None:
+        return training, None
+    targets = data.targets.stacked(given[0].targets) if given else data.targets
+    truth = _classes(targets) if unit == "classes" else pair_relation(targets, relation, data.device)
+    if given:
+        of_training, of_judged = everything, n + torch.arange(given[0].n_samples, device=data.device)
+        judged = Chosen(given[0].partitions, of_judged - n)
+    else:
+        units = truth if isinstance(truth, Tensor) else everything
+        n_units, fewest = int(units.max()) + 1, 2 if isinstance(truth, Tensor) else 1
+        drawn = hold_out(n_units, fraction, least=fewest, fewest=fewest, seed=seed, unit=unit)
+        of_training, of_judged = (torch.isin(units, some.to(units.device)).nonzero()[:, 0] for some in drawn)
+        training, judged = Chosen(data.partitions, of_training), Chosen(data.partitions, of_judged)
+    if isinstance(truth, Tensor) and truth[of_judged].bincount().max() < 2:
+        raise ValueError(
+            "hold_out='classes' needs two validation samples of one class at least, but there is one of each. "
+            "Pass hold_out='samples', or other validation samples."
+        )
+    return training, Validation(training, judged, truth, of_training, of_judged)
+
+
+def _classes(targets: Targets) -> Tensor:
+    codes = Supervision(targets, "discrete").classes
+    if codes is None:
+        raise ValueError("hold_out='classes' needs one class a sample. Pass hold_out='samples' for other targets.")
+    return codes
 
 
 class Training(nn.Module):

@@ -40,6 +40,9 @@ class Head(nn.Module, ABC):
     def backward(self, loss: PairLoss) -> None:
         """Take the gradient of what is learned by gradients from a loss over all pairs."""
 
+    def average(self, other: "Head", fraction: float) -> None:
+        """Take a mean with another head that counts for a fraction of it, where both were solved for."""
+
     def penalty(self, variance: float) -> tuple[float, float]:
         """Penalty of the matrix in the loss of features of a total variance, and its pull at them.
 
@@ -98,8 +101,9 @@ class RidgeHead(Head):
         self._penalty = self.alpha / 2 * float(aligned.M.square().sum())
         self._variance = coordinates.scale**2 * float(coordinates.variances.sum())
 
-    def average(self, other: "RidgeHead", fraction: float) -> None:
-        """Take a mean with another head, which counts for a fraction of it."""
+    def average(self, other: Head, fraction: float) -> None:
+        if not isinstance(other, RidgeHead) or not fraction:
+            return
         self.M = fraction * other.M + (1 - fraction) * self.M
         self.offset = fraction * other.offset + (1 - fraction) * self.offset
 

@@ -103,20 +103,7 @@ class Architecture(NamedTuple):
             )
 
     def build(self, samples: Subset, generator: torch.Generator, relation: Any) -> Model:
-        """New encoder and head, chosen from some samples.
-
-        Parameters
-        ----------
-        samples : Subset
-            Samples, all or some thousand of many.
-        generator : torch.Generator
-            Source of what the encoder draws.
-        relation : object
-            Relation of the targets.
-
-        Returns
-        -------
-        Model
+        """New encoder and head, chosen from samples: all, or some thousand of many.
 
         Raises
         ------
@@ -145,6 +132,10 @@ class Architecture(NamedTuple):
     def new_head(self, encoder: nn.Module, width: int, device: torch.device) -> Head:
         """Head that has learned nothing."""
         return RidgeHead(self.alpha) if self.exact else LinearHead(width, self.learn_scale, device, dtype_of(encoder))
+
+    def head_of(self, model: Model) -> Head:
+        """Head of a model as far as it serves, or a new one."""
+        return model.head if self.keeps(model.head) else self.new_head(model.encoder, model.width, model.example.device)
 
     def keeps(self, head: Head) -> bool:
         """Whether what a head has learned is what is asked for; an exact head has learned nothing."""

@@ -65,13 +65,15 @@ class Schedule(NamedTuple):
     mixed_precision: bool
     seed: int
 
-    def check(self, exact: bool) -> None:
-        """Refuse a way that does not go with the head, exact or not, or is at odds with itself.
+    def check(self, exact: bool, *, steady: bool, draws: bool) -> None:
+        """Refuse a way that is at odds with itself, or with what it is for.
+
+        That is a head that is solved for exactly, an optimiser that needs a steady loss, an encoder that draws.
 
         Raises
         ------
         ValueError
-            If it does not.
+            If it is.
         """
         if self.n_pairs is None and self.hard_fraction < 1:
             raise ValueError(
@@ -85,6 +87,11 @@ class Schedule(NamedTuple):
             )
         if self.n_pairs is None and self.batch_size == 1:
             raise ValueError("batch_size=1, but a batch of samples needs two to have a pair. Pass 2 or more, or None.")
+        if steady and (self.n_pairs is not None or self.batch_size is not None or draws):
+            raise ValueError(
+                "optimizer='lbfgs' needs the same loss at every step: pairs='all', batch_size=None and dropout=0. "
+                "Use optimizer='adam' for anything drawn."
+            )
 
     def chunks(self, n_samples: int) -> list[slice]:
         """Rows of samples that the encoder takes at once, one after the other."""
@@ -218,9 +225,16 @@ class Objective(nn.Module):
         if self.head.exact:
             self.features()
 
-    def attend(self, samples: Subsets) -> None:
-        """Go on with other samples."""
-        self.samples, self._features, self._paired = samples, None, None
+    def over(self, samples: Subsets) -> "Objective":
+        """Objective of the same encoder and head over other samples."""
+        return Objective(self.encoder, self.head, samples, self.width, self.n_components, self.schedule, self._few)
+
+    def embedding(self) -> tuple[nn.Module, Tensor, float]:
+        """Encoder and head as one module, factor of the metric of features, and offset, as if training ended here."""
+        self.solve()
+        head, rank = self.head, self.n_components
+        module = nn.Sequential(self.encoder, head.layer(rank, self.dtype)).eval()
+        return module, head.factor(rank).to(self.dtype), float(head.offset.detach())
 
     def features(self) -> Partitions:
         """Features of the training samples, for which an exact head is solved."""
@@ -233,6 +247,10 @@ class Objective(nn.Module):
             self._features = self.samples.partitions.map(embedded).persist()
             self.head.solve(self._problem(self._features))
         return self._features
+
+    def error(self, validation: Subsets, criterion: str) -> float:
+        """Error on validation samples, of their "neighbors" or the "loss" of their pairs."""
+        return {"neighbors": self.neighbour_error, "loss": self.alignment_error}[criterion](validation)
 
     def neighbour_error(self, validation: Subsets) -> float:
         """Mean relation of validation samples to their nearest training samples."""

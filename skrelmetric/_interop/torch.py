@@ -63,6 +63,7 @@ def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:
 
 def like(tensor: Tensor, X: Any) -> Any:
     """Array of what `tensor` holds, of the kind and on the device of `X`: a tensor for a tensor, numpy otherwise."""
+    tensor = as_tensor(tensor)
     if not stays_on_device(X):
         return tensor.cpu().numpy()
     return tensor.to(X.device) if isinstance(X, Tensor) else _namespace(X).from_dlpack(tensor, device=X.device)

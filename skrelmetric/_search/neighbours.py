@@ -58,20 +58,9 @@ class Neighbours:
             self.search = TensorSearch(X, metric=metric, metric_params=metric_params)
 
     def votes(self, X: Any, n_neighbors: int, device: Any) -> Any:
-        """Sum of the targets of each query's neighbours.
+        """Sum of the targets of each query's neighbours, of shape (n_queries, ...).
 
-        Parameters
-        ----------
-        X : ndarray, csr or Tensor of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
-            Queries. None asks for the neighbours of the training samples, none of which is its own.
-        n_neighbors : int
-            Number of neighbours.
-        device : str or torch.device
-            Where to search.
-
-        Returns
-        -------
-        ndarray or Tensor of shape (n_queries, ...)
+        None asks for the neighbours of the training samples, none of which is its own.
         """
         if isinstance(self.search, NeighbourSearch):
             nearest = self.search.nearest(X, n_neighbors)

@@ -29,24 +29,10 @@ def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_p
 def embed(
     encoder: nn.Module, samples: Subset, dtype: torch.dtype, chunk_size: int | None = None, width: int = 0
 ) -> Tensor:
-    """Features of samples, of shape (n_samples, width), without gradients.
+    """Features of samples, of shape (n_samples, width), without gradients, of the encoder in evaluation mode.
 
-    Parameters
-    ----------
-    encoder : nn.Module
-        Encoder, which is put into evaluation mode.
-    samples : Subset
-        Samples.
-    dtype : torch.dtype
-        Dtype in which the encoder takes them.
-    chunk_size : int or None, default=None
-        Most samples that the encoder takes at once; it never takes more than some thousand.
-    width : int, default=0
-        Number of features of no samples, which no encoder is asked for.
-
-    Returns
-    -------
-    Tensor of shape (n_samples, width)
+    It takes at most `chunk_size` samples at once, and never more than some thousand; `width` is for no samples, about
+    which no encoder is asked.
 
     Raises
     ------

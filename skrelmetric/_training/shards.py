@@ -30,25 +30,10 @@ class _FromShards(torch.autograd.Function):
 def features_at(
     partitions: Partitions, places: Tensor, encode: Callable[[Tensor], Tensor], width: int, dtype: torch.dtype
 ) -> Tensor:
-    """Features of the samples at some places, from the processes that have them.
+    """Features of the samples at some places, of shape (n_places, width), from the processes that have them.
 
-    Parameters
-    ----------
-    partitions : Partitions
-        Samples in memory, a partition with ``start`` and ``n_samples`` in each process.
-    places : Tensor of int64 of shape (n_places,)
-        Places among all samples.
-    encode : callable
-        ``encode(index)`` gives features of some samples of this process.
-    width : int
-        Number of features.
-    dtype : torch.dtype
-        Their dtype.
-
-    Returns
-    -------
-    Tensor of shape (n_places, width)
-        The same in every process; what they have of gradients reaches the encoder of the process that has the sample.
+    Each process has a Subset in memory, of which ``encode(index)`` gives features. The result is the same in all of
+    them, and gradients reach the encoder of the process that has the sample.
     """
     (own,) = partitions.local
     if partitions.only is not None:

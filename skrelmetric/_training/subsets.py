@@ -16,6 +16,7 @@ from skrelmetric._data.samples import Rows, dense, take
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.summary import Summary
 from skrelmetric._data.targets import Targets, TargetSummary
+from skrelmetric._training.validation import hold_out
 from skrelmetric.relations import Relation, RelationInParts, make_relation, relation_name
 
 __all__ = ["Subsets", "landmarks", "related"]
@@ -45,6 +46,11 @@ class Subsets(NamedTuple):
         """Chosen samples, by their places in ascending order; they weigh what they weigh among each other."""
         return self._chosen(places, lambda G, index: G.over(take(G.rows, index)))
 
+    def split(self, fraction: float, *, fewest: int, seed: int) -> list["Subsets"]:
+        """Training samples, and a fraction that is held out: at least one, and not fewer than can be judged by."""
+        places = hold_out(self.n_samples, fraction, least=1, fewest=fewest, seed=seed, unit="samples")
+        return [self.among(some.to(self.G.device)) for some in places]
+
     def batch(self, places: Tensor) -> "Subsets":
         """The same for a step, whose relation, where it is in memory, has a core of its own."""
         return self._chosen(places, lambda G, index: G[index])
@@ -66,18 +72,11 @@ class Subsets(NamedTuple):
         return Subsets(partitions, len(places), self.G if partitions.only is None else partitions.only.G)
 
     def rows(self, places: Tensor, rows_of: Callable[[Related[Subset], Tensor], Rows], width: int) -> Tensor:
-        """Rows of some samples, of shape (n_places, width), in float64.
+        """Rows of some samples, of shape (n_places, width), in float64, by their places in ascending order.
 
-        Parameters
-        ----------
-        places : Tensor of int64 of shape (n_places,)
-            Places of the samples among all, in ascending order.
-        rows_of : callable
-            ``rows_of(some, index)`` gives rows of some samples of a partition, as a tensor or csr_array.
-        width : int
-            Number of their columns.
+        ``rows_of(some, index)`` gives those of some samples of a partition, as a tensor or csr_array.
         """
-        return gathered(self.partitions, places, lambda some: some.samples, rows_of, width)
+        return _gathered(self.partitions, places, lambda some: some.samples, rows_of, width)
 
     def weights(self, places: Tensor) -> Tensor:
         """Weights of some samples, of shape (n_places,)."""
@@ -110,26 +109,6 @@ class Subsets(NamedTuple):
         return RelationMoments(core, float((sums * core).sum()), mean_square)
 
 
-def gathered(
-    partitions: Partitions,
-    places: Tensor,
-    samples_of: Callable[[Any], Subset],
-    rows_of: Callable[[Any, Tensor], Rows],
-    width: int,
-) -> Tensor:
-    """Rows of the samples at some places of all partitions, as :meth:`Subsets.rows` gives them."""
-
-    def filled(some: Any) -> list[Tensor]:
-        samples = samples_of(some)
-        rows = torch.zeros((len(places), width), dtype=torch.float64, device=samples.weights.device)
-        here = samples.here(places)
-        if here.start < here.stop:
-            rows[here] = dense(rows_of(some, places[here] - samples.start)).to(rows.device, torch.float64)
-        return [rows]
-
-    return partitions.total(filled)[0]
-
-
 def landmarks(data: Data, seed: int) -> tuple[Subset, torch.Generator]:
     """Samples that an encoder is chosen from, all or two thousand of many, in memory; and what it draws with."""
     generator = torch.Generator().manual_seed(seed)
@@ -149,12 +128,28 @@ def _read_some(data: Data, places: Tensor) -> Subset:
     def read(samples: Subset, index: Tensor) -> Tensor:
         return samples.read(index.to(samples.weights.device), summary.dtype).reshape(len(index), -1)
 
-    def itself(samples: Subset) -> Subset:
-        return samples
+    def weigh(samples: Subset, index: Tensor) -> Tensor:
+        return samples.weights[index][:, None]
 
-    rows = gathered(data.partitions, places, itself, read, math.prod(summary.shape))
-    weights = gathered(data.partitions, places, itself, lambda samples, index: samples.weights[index][:, None], 1)[:, 0]
+    rows = _gathered(data.partitions, places, lambda samples: samples, read, math.prod(summary.shape))
+    weights = _gathered(data.partitions, places, lambda samples: samples, weigh, 1)[:, 0]
     return Subset(rows.to(summary.dtype).reshape(-1, *summary.shape), None, weights / weights.sum(), None)
+
+
+def _gathered(
+    partitions: Partitions, places: Tensor, samples_of: Callable[[Any], Subset], rows_of: Callable, width: int
+) -> Tensor:
+    """Rows of the samples at some places of all partitions, as :meth:`Subsets.rows` gives them."""
+
+    def filled(some: Any) -> list[Tensor]:
+        samples = samples_of(some)
+        rows = torch.zeros((len(places), width), dtype=torch.float64, device=samples.weights.device)
+        here = samples.here(places)
+        if here.start < here.stop:
+            rows[here] = dense(rows_of(some, places[here] - samples.start)).to(rows.device, torch.float64)
+        return [rows]
+
+    return partitions.total(filled)[0]
 
 
 def related(relation: Any, data: Data, *others: Data) -> tuple[Any, list[Subsets]]:

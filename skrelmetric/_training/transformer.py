@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.read import Data, read
+from skrelmetric._data.read import Data, is_partitioned, read
 from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
@@ -29,6 +29,7 @@ from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
 from skrelmetric._training.checkpoint import Checkpoint, History, as_bytes, fingerprint
 from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.loop import train
+from skrelmetric.distributed import Ranks
 from skrelmetric.encoders import ACTIVATIONS
 
 __all__ = ["ModuleTransformer"]
@@ -147,7 +148,10 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
         return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
 
-    def _check_layers_and_start(self) -> None:
+    def _check_start(self, X: Any, ranks: Ranks) -> None:
+        """Refuse starts that exclude one another or the samples, and layers without units."""
+        if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
+            raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
                 "warm_start=True starts from the last fit and checkpoint from a file. Pass one of them only."
@@ -190,22 +194,10 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         callbacks: EpochCallbacks,
         fitted: Callable[[], dict[str, Any]],
     ) -> None:
-        """Train what has an optimiser, and keep how that went.
+        """Train a module whose ``run_epoch(epoch, optimizer)`` returns a loss, if it has an optimiser; keep the curves.
 
-        Parameters
-        ----------
-        trainer : nn.Module
-            Module whose ``run_epoch(epoch, optimizer)`` returns the loss of an epoch.
-        optimizer : Optimizer or None
-            Optimiser of its parameters; None trains nothing.
-        criterion : callable or None
-            Judges the module as it is, the lower the better.
-        checkpoint : Checkpoint or None
-            Where the state is kept.
-        callbacks : EpochCallbacks
-            What is told of every epoch.
-        fitted : callable
-            Gives the attributes of the estimator as they are now.
+        The criterion judges the module as it is, the lower the better; ``fitted()`` gives callbacks the attributes of
+        the estimator as they are.
         """
         history = History()
         if optimizer is not None:
@@ -221,6 +213,9 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                     checkpoint=checkpoint,
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
+        self._keep_curves(history)
+
+    def _keep_curves(self, history: History) -> None:
         self.loss_curve_, self.validation_curve_ = history.losses, history.scores
         self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
 

@@ -18,31 +18,14 @@ N_JUDGED = 2000  # samples whose neighbours are searched; more would not change 
 
 
 def hold_out(n_units: int, fraction: float, *, least: int, fewest: int, seed: int, unit: str) -> tuple[Tensor, Tensor]:
-    """Units to train on and units to judge by, each in ascending order.
+    """Units to train on and units to judge by, samples or whole classes, each in ascending order.
 
-    Parameters
-    ----------
-    n_units : int
-        Number of units: samples, or whole classes.
-    fraction : float
-        Share of them that is held out.
-    least : int
-        Number that is held out at least.
-    fewest : int
-        Number of held-out units below which nothing can be judged.
-    seed : int
-        Seed of the draw.
-    unit : str
-        Name of the units.
-
-    Returns
-    -------
-    training, validation : Tensor of int64
+    A fraction of them is held out, and at `least` so many.
 
     Raises
     ------
     ValueError
-        If too few are left for either.
+        If less than two are left for training, or less than the `fewest` that can be judged by.
     """
     n_validation = max(least, round(fraction * n_units))
     n_training = n_units - n_validation
@@ -80,21 +63,9 @@ def judged_places(n_samples: int, device: torch.device) -> Tensor:
 
 
 def relation_to_neighbours(embeddings: Partitions, judged: Features, G: Relation) -> float:
-    """Mean relation of validation samples to their ten nearest training samples.
+    """Weighted mean relation of judged samples to their ten nearest training samples.
 
-    Parameters
-    ----------
-    embeddings : Partitions
-        Of Features: embeddings of the training samples.
-    judged : Features
-        Embeddings of validation samples.
-    G : Relation
-        Relation of any samples, with the core of all.
-
-    Returns
-    -------
-    float
-        Weighted mean over the samples judged.
+    Embeddings are partitions of Features; `G` is a relation of any samples, with the core of all.
     """
 
     def nearest(some: Features) -> tuple[Tensor, Tensor]:
