@@ -1,4 +1,24 @@
-"""Relational metric learning: distances under which samples with similar targets are near."""
+"""Relational metric learning: distances under which samples with similar targets are near.
+
+The house: a file or folder without an underscore is a public door; a folder with one is a private floor, and imports
+only those before it.
+
+    _interop     seams to scikit-learn, torch, Dask and accelerators
+    _data        X, y and weights, read once: targets, subsets of samples, partitions, their summary
+    _search      nearest neighbours, on the host and on devices
+    _alignment   mathematics: problem, principal coordinates, ridge solvers, loss over all pairs
+    _training    one loop and one choreography for all that is trained
+    _hraml       heads, model and objective of HRAMLTransformer
+    _drml        ensemble, supervision, model and objective of DRMLTransformer
+
+The way of X and y, in every fit: `read` checks them into `Data`; a relation makes an operator of the targets; both are a
+`Problem` for the solver, or an objective for the training loop; what was learned is assigned, and nothing else is.
+
+The words: *relation*, g(y, y') as an operator over samples. *Targets*, y as it was read. *Subset*, some samples where
+they are stored. *Partitions*, where samples come in several: chunks, Dask blocks, shards. *Shard*, the samples of one
+process. *Summary*, statistics of all samples. *Problem*, samples and relation ready to be aligned. *Head*, what turns
+features into a distance. *Branch*, one of the features of DRML. *Objective*, what a training minimises.
+"""
 
 from importlib import import_module
 from importlib.metadata import version

@@ -4,9 +4,8 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
-import torch
 from numpy.typing import ArrayLike
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._data.read import Data
@@ -21,7 +20,7 @@ from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.checkpoint import History
 from skrelmetric._training.encode import dtype_of
 from skrelmetric._training.loop import OPTIMIZERS, check_loss
-from skrelmetric._training.shards import trained_parameters
+from skrelmetric._training.shards import agreed, trained_parameters
 from skrelmetric._training.subsets import Subsets, landmarks, related
 from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric.chunks import Chunks
@@ -65,7 +64,7 @@ class HRAMLTransformer(ModuleTransformer):
     dropout : float, default=0.0
         Fraction of the hidden units of "mlp" left out in a training step, at least 0 and below 1.
     head : {"ridge", "linear"}, default="ridge"
-        "ridge" solves for the best matrix of the distance of features, over all pairs and for every state of the encoder,
+        "ridge" solves for the best matrix of the distance of features, over all pairs, for every state of the encoder,
         and embeds in its positive semi-definite part. "linear" is the paper's: the features are the embedding.
     alpha : float, default=3.0
         Weight of the penalty ``alpha / 2 * |M|_F^2`` of the "ridge" head, at least 0; scale-free, as that of
@@ -150,9 +149,8 @@ class HRAMLTransformer(ModuleTransformer):
     over samples: an epoch takes time linear in n, and with `chunk_size` memory beyond the samples does not grow with
     them but for a "ridge" head, which takes the features of all, and an "l1" relation.
 
-    *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient is that of
-    the best loss the features admit. An embedding trained end to end has a positive semi-definite distance without a
-    penalty; it fits the relation better and has worse neighbours.
+    *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient is that
+    of the best loss they admit. An embedding trained end to end fits the relation better and has worse neighbours.
 
     *Missing labels and weights* count as for :class:`skrelmetric.RAMLLinear`.
 
@@ -309,7 +307,8 @@ class HRAMLTransformer(ModuleTransformer):
             callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
             fitted = partial(self._fitted, objective, model, data)
             self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
-            model = model._replace(optimizer=self._state_of(optimizer), n_averaged=whole.n_samples)
+            state = (self.optimizer, optimizer.state_dict()) if optimizer else None
+            model = model._replace(optimizer=state, n_averaged=whole.n_samples)
             fitted = partial(self._fitted, objective.over(whole), model, data)
             callbacks.fit_ended(fitted)
             self._state, self.encoder_, self.components_, self.offset_ = fitted().values()
@@ -373,7 +372,8 @@ class HRAMLTransformer(ModuleTransformer):
         objective.solve()
         n_averaged = model.n_averaged + chunk.n_samples
         head.average(model.head, model.n_averaged / n_averaged)
-        model = model._replace(head=head, optimizer=self._state_of(optimizer), n_averaged=n_averaged)
+        state = (self.optimizer, optimizer.state_dict()) if optimizer else None
+        model = model._replace(head=head, optimizer=state, n_averaged=n_averaged)
         self._state, self.encoder_, self.components_, self.offset_ = self._fitted(objective, model, data).values()
         warn_of(head)
         return self
@@ -407,10 +407,9 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _split(self, whole: Subsets, given: list[Subsets], seed: int) -> list[Subsets]:
         """Training samples, and behind them validation samples if there are any."""
-        if given or not self._n_epochs or not self.early_stopping:
-            return [whole, *given]
+        held_out = self._n_epochs and self.early_stopping and not given
         fewest = 2 if self.criterion == "loss" else 1
-        return whole.split(self.validation_fraction, fewest=fewest, seed=seed)
+        return whole.split(self.validation_fraction, fewest=fewest, seed=seed) if held_out else [whole, *given]
 
     def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:
         """Encoder and head to begin with, and what they are trained for."""
@@ -420,7 +419,7 @@ class HRAMLTransformer(ModuleTransformer):
             model = self._architecture.rebuild(self._state, samples, relation)
         else:
             model = self._architecture.build(samples, generator, relation)
-        model = model._replace(encoder=data.partitions.ranks.agreed(model.encoder.cpu()).to(data.device))
+        model = model._replace(encoder=agreed(model.encoder, data.partitions.ranks, data.device))
         few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
         return model, self._objective(model, training, seed, few)
 
@@ -429,7 +428,7 @@ class HRAMLTransformer(ModuleTransformer):
         steps = self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision
         return Schedule(n_pairs, *steps, seed)
 
-    def _objective(self, model: Model, samples: Subsets, seed: int, few: torch.Tensor | None = None) -> Objective:
+    def _objective(self, model: Model, samples: Subsets, seed: int, few: Tensor | None = None) -> Objective:
         rank = self._architecture.rank(model.width)
         return Objective(model.encoder, model.head, samples, model.width, rank, self._schedule(seed), few)
 
@@ -438,9 +437,6 @@ class HRAMLTransformer(ModuleTransformer):
         parameters = trained_parameters(objective) if self._n_epochs else []
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
         return OPTIMIZERS[self.optimizer](parameters, lr=rate) if parameters else None
-
-    def _state_of(self, optimizer: Optimizer | None) -> tuple[str, dict] | None:
-        return (self.optimizer, optimizer.state_dict()) if optimizer else None
 
     def _fitted(self, objective: Objective, model: Model, data: Data) -> dict[str, Any]:
         """State of the training and what was learned, as if training ended here."""

@@ -25,6 +25,7 @@ from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.loop import OPTIMIZERS
+from skrelmetric._training.shards import agreed
 from skrelmetric._training.subsets import landmarks
 from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric.chunks import Chunks
@@ -111,12 +112,12 @@ class DRMLTransformer(ModuleTransformer):
     max_epochs : int, default=50
         Most epochs, at least 1.
     tol : float, default=1e-4
-        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this share.
+        An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this fraction.
     early_stopping : bool, default=True
         Whether to judge each epoch on samples held out, stop when that no longer improves, and return to the best
         weights, which may be those before training.
     validation_fraction : float, default=0.1
-        Share of the samples, or of the classes, held out, between 0 and 1; two classes at least.
+        Fraction of the samples, or of the classes, held out, between 0 and 1; two classes at least.
     hold_out : {"samples", "classes"}, default="samples"
         What is held out. Samples are judged by the mean relation to their ten nearest training samples. Whole classes
         are judged by the mean average precision at R among themselves, which says how unseen classes will be retrieved.
@@ -340,7 +341,7 @@ class DRMLTransformer(ModuleTransformer):
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing.
         X_val : array-like or sparse matrix, default=None
-            Samples to judge epochs on, in place of a part of the training samples; the same in every process.
+            Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
             Their targets; with ``hold_out="classes"`` these may be classes that `y` has not.
 
@@ -402,7 +403,7 @@ class DRMLTransformer(ModuleTransformer):
             encoder, width = self._architecture.rebuild(self.encoder_, samples)
         else:
             encoder, width = self._architecture.build(samples, torch.Generator().manual_seed(seed))
-        return ranks.agreed(encoder.cpu()).to(samples.weights.device), width, example
+        return agreed(encoder, ranks, samples.weights.device), width, example
 
     def _trainer(self, encoder: Encoder, width: int, samples: Chosen, targets: Targets, seed: int) -> Training:
         """Training of the encoder on some of the samples, given the targets of all."""

@@ -1,4 +1,4 @@
-"""The linear aligned metric."""
+"""Linear aligned metric."""
 
 from numbers import Integral, Real
 from typing import Any, Self
@@ -87,7 +87,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Factor L of the learned metric M = L' L, strongest direction first, the first of the largest entries of each
         row positive, in the dtype of the training samples.
     explained_distance_ratio_ : ndarray of shape (n_components,)
-        Share of each component in the mean squared distance of two training samples under the whole learned
+        Fraction of each component in the mean squared distance of two training samples under the whole learned
         metric; they sum to 1 if no direction is left out, and need not fall: components are ordered by strength.
     offset_ : float
         Offset b of the regression: a pair at distance 0 is predicted to have relation b before the projection.

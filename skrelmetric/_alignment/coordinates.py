@@ -61,18 +61,7 @@ class PrincipalCoordinates(NamedTuple):
 
 
 def principal_coordinates(problem: Problem, covariance: Tensor | None = None) -> PrincipalCoordinates:
-    """Principal axes of samples, dropping the directions in which they do not vary.
-
-    Parameters
-    ----------
-    problem : Problem
-        Samples, all of positive weight.
-    covariance : Tensor of shape (n_features, n_features) or None, default=None
-        Their covariance, if it is known already.
-
-    Returns
-    -------
-    PrincipalCoordinates
+    """Principal axes of samples, whose covariance may be known, without the directions in which they do not vary.
 
     Raises
     ------

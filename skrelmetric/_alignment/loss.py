@@ -249,7 +249,7 @@ def sampled_pairs(
     offset : Tensor or float, default=0.0
         Offset b between distance and relation.
     hard_fraction : float, default=1.0
-        Share of the pairs with the largest errors that count, above 0 and at most 1: online hard example mining
+        Fraction of the pairs, with the largest errors, that count, above 0 and at most 1: online hard example mining
         (Shrivastava et al., 2016), as HRAML proposes in section 5.3.
 
     Returns

@@ -114,18 +114,7 @@ class Problem:
 
 
 def problem(data: Data, relation: Any) -> Problem:
-    """Problem of samples that were read with the mean of their features.
-
-    Parameters
-    ----------
-    data : Data
-        Samples, rows of features, and their targets.
-    relation : str, callable or object
-        As :func:`skrelmetric.relations.make_relation` takes it.
-
-    Returns
-    -------
-    Problem
+    """Problem of samples that were read with the mean of their features, under a relation of their targets.
 
     Raises
     ------

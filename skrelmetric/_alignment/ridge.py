@@ -69,18 +69,7 @@ class NormalEquations(NamedTuple):
 
 
 def normal_equations(problem: Problem, alpha: float) -> NormalEquations:
-    """Equations of a relation-aligned ridge regression.
-
-    Parameters
-    ----------
-    problem : Problem
-        The samples, and the relation of their targets.
-    alpha : float
-        Weight of the ridge penalty, at least 0.
-
-    Returns
-    -------
-    NormalEquations
+    """Equations of a relation-aligned ridge regression, with a penalty of weight alpha, at least 0.
 
     Raises
     ------

@@ -96,16 +96,7 @@ def sample_pairs(n_samples: int, n_pairs: int, random_state: np.random.RandomSta
 def kernel_ridge(pairs: PairSample, alpha: float) -> AlignedMetric:
     """RAML-KRR: ridge regression on the pairs, in the dual, with an offset that is not penalised.
 
-    Parameters
-    ----------
-    pairs : PairSample
-        The pairs.
-    alpha : float
-        Weight of the penalty alpha/2 |M|^2 against half the weighted mean squared error, above 0.
-
-    Returns
-    -------
-    AlignedMetric
+    The penalty alpha/2 |M|^2, alpha above 0, stands against half the weighted mean squared error.
     """
     if not pairs.differences.shape[1]:
         return _none_varies(pairs)
@@ -120,20 +111,9 @@ def kernel_ridge(pairs: PairSample, alpha: float) -> AlignedMetric:
 
 
 def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedMetric:
-    """RAML-SVR: regression on the pairs that ignores errors up to epsilon.
+    """RAML-SVR: regression on the pairs that ignores errors up to epsilon, in units of the relation, at least 0.
 
-    Parameters
-    ----------
-    pairs : PairSample
-        The pairs.
-    alpha : float
-        Weight of the penalty alpha/2 |M|^2 against the weighted mean of the errors, above 0.
-    epsilon : float
-        Error that costs nothing, in units of the relation, at least 0.
-
-    Returns
-    -------
-    AlignedMetric
+    The penalty alpha/2 |M|^2, alpha above 0, stands against the weighted mean of the errors.
     """
     if not pairs.differences.shape[1]:
         return _none_varies(pairs)

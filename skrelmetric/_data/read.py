@@ -1,4 +1,4 @@
-"""One door for samples, targets and weights: in memory, in chunks, memory maps, Dask arrays or shards."""
+"""Door for samples, targets and weights: in memory, in chunks, memory maps, Dask arrays or shards."""
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Number
@@ -48,11 +48,6 @@ class Data(NamedTuple):
     summary: Summary
     device: torch.device
     given: Any
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-        return self.summary.n_samples
 
     @property
     def targets(self) -> Targets:

@@ -1,4 +1,4 @@
-"""Centred and weighted samples, known by sums over their rows and never written down."""
+"""Samples as alignment takes them: centred and weighted, never written down, summed over in blocks of rows."""
 
 from collections.abc import Iterator
 from typing import Any, TypeAlias

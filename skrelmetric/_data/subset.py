@@ -1,4 +1,4 @@
-"""Some of the samples, as they are stored."""
+"""Subset of the samples, as they are stored."""
 
 from typing import NamedTuple, Self
 
@@ -86,6 +86,6 @@ class Subset(NamedTuple):
         return torch.zeros_like(self.read(slice(0, 2), self.float_dtype))
 
     def here(self, places: Tensor) -> slice:
-        """Which of some places among all samples, in ascending order, are of these."""
+        """Slice of some places among all samples, in ascending order, that are of these."""
         ends = torch.tensor([self.start, self.start + self.n_samples], device=places.device)
         return slice(*torch.searchsorted(places, ends).tolist())

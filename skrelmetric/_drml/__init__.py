@@ -1,1 +1,1 @@
-"""Ensemble, supervision and objective of DRML."""
+"""Ensemble, supervision, model and objective of DRML."""

@@ -1,4 +1,4 @@
-"""The relational ensemble of DRML: several features of a sample, and an embedding inferred from their relations.
+"""Relational ensemble of DRML: several features of a sample, and an embedding inferred from their relations.
 
 For trunk features y of width D, branches k = 1..K of width d and E = K d components, with ⊣ for a stopped gradient,
 
@@ -74,7 +74,7 @@ ASSIGNMENTS = {
     "balanced": _balanced,
     "all": lambda errors: torch.ones_like(errors, dtype=torch.bool),
 }
-"""Which branches each sample trains, of shape (B, K), from errors of that shape."""
+"""Masks of the branches that each sample trains, of shape (B, K), from errors of that shape."""
 
 
 class Ensemble(NamedTuple):
@@ -236,7 +236,7 @@ class RelationalEnsemble(nn.Module):
         return RECONSTRUCTIONS[self.reconstruction](residuals)
 
     def _seen(self, y: Tensor) -> Tensor:
-        """What the branches see of trunk features: (B, D) for all, or (B, K, D / K)."""
+        """Trunk features as the branches see them: (B, D) for all, or (B, K, D / K)."""
         return y.unflatten(1, (self.n_branches, -1)) if self.split_features else y
 
 

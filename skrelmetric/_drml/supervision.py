@@ -94,7 +94,7 @@ class Supervision:
     def batch(
         self, rows: Tensor, groups: Tensor | None = None, n_groups: int = 1, uses: Any = ("pairs", "labels")
     ) -> Batch:
-        """What a loss needs to know of some samples.
+        """Targets of some samples, as a loss takes them.
 
         Parameters
         ----------

@@ -71,7 +71,7 @@ class Validation(NamedTuple):
     of_judged: Tensor
 
     def error(self, encoder: Encoder) -> float:
-        """How far the validation samples' neighbours are from what they should be, the lower the better."""
+        """Distance of the validation samples' neighbours from what they should be, the lower the better."""
         if isinstance(self.truth, Tensor):
             found = retrieve(self.judged.embed(encoder), self.truth[self.of_judged])
             return 1 - float(found.average_precision[found.n_positives > 0].mean())
@@ -100,14 +100,14 @@ def split(
     ValueError
         If too few are left for either, or the targets are no classes where these are held out.
     """
-    n, everything = data.n_samples, torch.arange(data.n_samples, device=data.device)
+    n, everything = data.summary.n_samples, torch.arange(data.summary.n_samples, device=data.device)
     training = Chosen(data.partitions, everything)
     if unit is None:
         return training, None
     targets = data.targets.stacked(given[0].targets) if given else data.targets
     truth = _classes(targets) if unit == "classes" else pair_relation(targets, relation, data.device)
     if given:
-        of_training, of_judged = everything, n + torch.arange(given[0].n_samples, device=data.device)
+        of_training, of_judged = everything, n + torch.arange(given[0].summary.n_samples, device=data.device)
         judged = Chosen(given[0].partitions, of_judged - n)
     else:
         units = truth if isinstance(truth, Tensor) else everything

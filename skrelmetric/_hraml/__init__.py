@@ -1,1 +1,1 @@
-"""Heads and objective of HRAML."""
+"""Heads, model and objective of HRAML."""

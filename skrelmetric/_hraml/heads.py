@@ -1,4 +1,4 @@
-"""Heads: what turns features into an embedding whose squared distances are aligned with a relation."""
+"""Heads, which turn features into an embedding whose squared distances are aligned with a relation."""
 
 from abc import ABC, abstractmethod
 

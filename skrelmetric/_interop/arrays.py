@@ -26,7 +26,7 @@ def stays_on_device(X: Any) -> bool:
 
 
 def module_of(array: Any) -> ModuleType:
-    """The module whose functions take the array, numpy or torch; callers keep to what both have."""
+    """Module whose functions take the array, numpy or torch; callers keep to what both have."""
     if isinstance(array, np.ndarray):
         return np
     import torch

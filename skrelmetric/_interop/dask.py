@@ -1,4 +1,4 @@
-"""The seam to Dask arrays: told without loading Dask, which is there where such an array is."""
+"""Seam to Dask arrays, which are told without loading Dask."""
 
 from collections.abc import Callable
 from copy import copy

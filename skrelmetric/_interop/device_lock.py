@@ -1,4 +1,4 @@
-"""One fit at a time on each accelerator: a lock among processes and threads, which the system drops with its holder."""
+"""Lock of accelerators, for one fit at a time: among processes and threads, dropped by the system with its holder."""
 
 import os
 import re
@@ -90,7 +90,7 @@ def exclusive(device: "torch.device") -> Iterator["torch.device"]:
 
 
 def _lock_path(device: "torch.device") -> Path | None:
-    """Where the lock is, or None where there is nothing to hold."""
+    """Path of the lock, or None where none is to be held."""
     if device.type == "cpu" or os.environ.get(_SHARE, "0") not in ("", "0"):
         return None
     name = physical_name(device)

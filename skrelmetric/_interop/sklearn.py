@@ -1,4 +1,4 @@
-"""The seam to scikit-learn: its names without a promise of stability, and the formats of targets it deals in."""
+"""Seam to scikit-learn: its names without a promise of stability, and its formats of probabilities."""
 
 import sys
 import warnings

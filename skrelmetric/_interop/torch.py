@@ -1,4 +1,4 @@
-"""The seam between torch and everyone else's arrays: conversion both ways, and devices."""
+"""Seam between torch and all other arrays: conversion both ways, and devices."""
 
 import warnings
 from typing import Any

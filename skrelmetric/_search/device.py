@@ -1,4 +1,4 @@
-"""Neighbour search by torch, on the device of choice, with the choice among equal distances that `_search` makes."""
+"""Neighbour search by torch, on the device of choice, with the choice among equal distances that `host` makes."""
 
 from collections.abc import Iterator
 from math import isqrt

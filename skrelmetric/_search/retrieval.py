@@ -20,11 +20,11 @@ _N_CENTRED = 1000  # references that tell where the centre is
 
 
 class Retrieved(NamedTuple):
-    """What each query retrieves; all are tensors of shape (n_queries,). A query without positives has 0 in all."""
+    """Results of each query; all are tensors of shape (n_queries,). A query without positives has 0 in all."""
 
     n_positives: Tensor  # number R of references of its class
     first: Tensor  # rank of the nearest of them, from 1
-    r_precision: Tensor  # share of them among the R nearest references
+    r_precision: Tensor  # fraction of them among the R nearest references
     average_precision: Tensor  # mean over ranks up to R of the precision at the rank, where that is a positive's
 
 
@@ -92,7 +92,7 @@ def retrieve(queries: Tensor, classes: Tensor, references: tuple[Tensor, Tensor]
             positives[rows, : b - a] = D[rows, a:b]
             D[rows, a:b] = torch.inf
         blocks.append(_ranked(positives, D, n_positives[start:stop, None], x_squares[start:stop, None], x.shape[1]))
-    found = (torch.cat(parts) for parts in zip(*blocks, strict=True)) if blocks else (x_squares.new_zeros(0),) * 3
+    found = (torch.cat(results) for results in zip(*blocks, strict=True)) if blocks else (x_squares.new_zeros(0),) * 3
     back = order.argsort()
     return Retrieved(*(each[back] for each in (n_positives, *found)))
 
@@ -127,12 +127,12 @@ def _smallest(D: Tensor, k: int) -> Tensor:
     if D.device.type != "cpu" or k in (0, D.shape[1]):
         return D.topk(k, largest=False).values
     n_threads = torch.get_num_threads()
-    parts = [part for part in np.array_split(D.numpy(), n_threads) if len(part)]
-    if len(parts) == 1:
-        parts[0].partition(k - 1, axis=1)
+    pieces = [piece for piece in np.array_split(D.numpy(), n_threads) if len(piece)]
+    if len(pieces) == 1:
+        pieces[0].partition(k - 1, axis=1)
     else:
-        with ThreadPoolExecutor(len(parts)) as threads:
-            list(threads.map(lambda part: part.partition(k - 1, axis=1), parts))
+        with ThreadPoolExecutor(len(pieces)) as threads:
+            list(threads.map(lambda piece: piece.partition(k - 1, axis=1), pieces))
     return D[:, :k].sort(1).values
 
 

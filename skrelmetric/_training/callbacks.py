@@ -1,4 +1,4 @@
-"""What is told of a training while it runs: scikit-learn's callbacks, and a progress bar."""
+"""Callbacks of a training while it runs: those of scikit-learn, and a progress bar."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +66,7 @@ class EpochCallbacks:
 
 @contextmanager
 def progress_bar(n_epochs: int, verbose: bool) -> Iterator[Callable[[History], None]]:
-    """What to call after each epoch, to show how far a training is."""
+    """Function to call after each epoch, which shows how far a training is."""
     if not verbose:
         yield lambda history: None
         return

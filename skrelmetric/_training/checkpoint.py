@@ -58,7 +58,7 @@ class History:
             self.best_epoch, self.best_state = self.n_epochs, deepcopy(module.state_dict())
 
     def count_idle(self, tol: float) -> None:
-        """Count an epoch as idle unless it improved on all before by a share of `tol`."""
+        """Count an epoch as idle unless it improved on all before by a fraction of `tol`."""
         values = self.scores or self.losses
         *before, last = values
         self.idle = 0 if not before or last < min(before) - tol * abs(min(before)) else self.idle + 1
@@ -141,11 +141,11 @@ def _on_host(array: Any) -> Any:
 
 
 def _identity(name: str, value: Any) -> Any:
-    """What of a parameter can be compared between processes."""
+    """Identity of a parameter, by which it can be compared between processes."""
     if isinstance(value, nn.Module):
         state = {name: _on_host(tensor) for name, tensor in value.state_dict().items()}
         frozen = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
-        return [_plain(name, part) for name, part in value.named_modules()], state, frozen
+        return [_plain(name, module) for name, module in value.named_modules()], state, frozen
     qualified = getattr(value, "__qualname__", None)
     if qualified is None:
         return value
@@ -159,7 +159,7 @@ def _identity(name: str, value: Any) -> Any:
 
 
 def _plain(name: str, module: nn.Module) -> tuple:
-    """Name, class and plain attributes of a part of a module, but for whether it is in training mode."""
+    """Name, class and plain attributes of a submodule, but for whether it is in training mode."""
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
     plain = {key: v for key, v in vars(module).items() if isinstance(v, int | float | str | tuple | None)}
     return name, kind, module.extra_repr(), {key: repr(v) for key, v in plain.items() if key != "training"}

@@ -49,7 +49,7 @@ def train(
     criterion : callable or None, default=None
         ``criterion()`` judges the module, the lower the better; None goes by the loss and keeps the last weights.
     tol : float, default=1e-4
-        Share of the best value by which an epoch must improve on it.
+        Fraction of the best value by which an epoch must improve on it.
     patience : int, default=10
         Epochs without improvement after which to stop.
     checkpoint : Checkpoint or None, default=None

@@ -1,7 +1,7 @@
 """Features and gradients across processes, each of which encodes the samples of its shard."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from skrelmetric._data.partitions import Partitions
 from skrelmetric.distributed import Ranks
 
-__all__ = ["features_at", "set_gradients", "sum_gradients", "trained_parameters"]
+__all__ = ["agreed", "features_at", "set_gradients", "sum_gradients", "trained_parameters"]
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class _FromShards(torch.autograd.Function):
@@ -41,6 +44,11 @@ def features_at(
     here = (places >= own.start) & (places < own.start + own.n_samples)
     z = encode(places[here] - own.start) if here.any() else torch.zeros((0, width), dtype=dtype, device=places.device)
     return _FromShards.apply(z, here, partitions.ranks)
+
+
+def agreed(module: M, ranks: Ranks, device: torch.device) -> M:
+    """Module of the first process, for all of them."""
+    return module if ranks.size == 1 else ranks.agreed(module.cpu()).to(device)
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -112,7 +112,7 @@ class Subsets(NamedTuple):
 def landmarks(data: Data, seed: int) -> tuple[Subset, torch.Generator]:
     """Samples that an encoder is chosen from, all or two thousand of many, in memory; and what it draws with."""
     generator = torch.Generator().manual_seed(seed)
-    n, only = data.n_samples, data.partitions.only
+    n, only = data.summary.n_samples, data.partitions.only
     if n <= _N_LANDMARKS:
         return only if only is not None else _read_some(data, torch.arange(n)), generator
     return _read_some(data, torch.randperm(n, generator=generator)[:_N_LANDMARKS].sort().values), generator
@@ -172,15 +172,15 @@ def related(relation: Any, data: Data, *others: Data) -> tuple[Any, list[Subsets
             return Related(samples, lambda: relations.of(targets))
 
         G = relations.empty()
-        found = [Subsets(each.partitions.map(of_partition), each.n_samples, G) for each in every]
+        found = [Subsets(each.partitions.map(of_partition), each.summary.n_samples, G) for each in every]
         return relations.name if auto else relation, found
     targets = reduce(Targets.stacked, (each.targets for each in every))
     G = make_relation(targets, relation)
     found, start = [], 0
     for each in every:
-        own = G.over(G.rows[start : start + each.n_samples]) if others else G
+        own = G.over(G.rows[start : start + each.summary.n_samples]) if others else G
         found.append(_in_memory(each.partitions.only, own))
-        start += each.n_samples
+        start += each.summary.n_samples
     return relation_name(targets) if auto else relation, found
 
 

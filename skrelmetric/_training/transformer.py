@@ -1,4 +1,4 @@
-"""Transformers of torch modules: how they read, train, embed, and leave the process."""
+"""Transformers of torch modules: their reading, training, embedding and pickling."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Validation of epochs: samples held out, and how near they are to the right ones."""
+"""Validation of epochs: samples held out, and the relation to their neighbours."""
 
 from typing import NamedTuple
 

@@ -11,7 +11,7 @@ have.
 
 from skrelmetric.relations._named import Jeffreys, make_relation, relation_name
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
-from skrelmetric.relations._parts import RelationInParts
+from skrelmetric.relations._partitioned import RelationInParts
 from skrelmetric.relations._reals import AbsoluteDifference
 
 __all__ = [

@@ -44,7 +44,7 @@ def make_relation(
         - ``"hellinger"``: squared Hellinger distance, half the sum of squared differences of square roots;
         - ``"cosine"``: 1 - cosine similarity; two zero targets are alike, and at 1 from any other;
         - ``"jeffreys"``: symmetric Kullback-Leibler divergence, see :class:`Jeffreys`;
-        - ``"jaccard"``: share of the labels of two samples that only one has; 0 where neither has any;
+        - ``"jaccard"``: fraction of the labels of two samples that only one has; 0 where neither has any;
         - ``"auto"``: "hamming" for 0/1 values in several columns, "discrete" for other whole numbers and for
           strings, "l1" for real values;
         - a callable: ``g(Y_a, Y_b)`` takes rows of `y` and returns the symmetric relation of all pairs, an array of
@@ -221,8 +221,8 @@ def _cosine(columns: Columns) -> Relation:
         units = torch.hstack([Y / torch.where(norm > 0, norm, 1.0), (norm == 0).to(Y.dtype)])
         return _product_of_differences(units / 2**0.5)
     norm = torch.from_numpy(sparse.linalg.norm(Y, axis=1))
-    nothing = sparse.csr_array((norm == 0).to(torch.float64).numpy()[:, None])
-    units = sparse.csr_array(sparse.hstack([scaled(Y, 1 / torch.where(norm > 0, norm, 1.0)), nothing]))
+    is_zero = sparse.csr_array((norm == 0).to(torch.float64).numpy()[:, None])
+    units = sparse.csr_array(sparse.hstack([scaled(Y, 1 / torch.where(norm > 0, norm, 1.0)), is_zero]))
     return _product_of_differences(units / 2**0.5)
 
 
@@ -298,8 +298,8 @@ class Jeffreys:
             return _product_of_differences(Y - self.eps, (Y / self.eps).log(), columns.known)
         Y = columns.values
         raised = np.maximum(Y.data, self.eps)
-        parts = raised - self.eps, np.log(raised / self.eps)
-        U, V = (sparse.csr_array((part, Y.indices, Y.indptr), Y.shape) for part in parts)
+        factors = raised - self.eps, np.log(raised / self.eps)
+        U, V = (sparse.csr_array((entries, Y.indices, Y.indptr), Y.shape) for entries in factors)
         return _product_of_differences(U, V)
 
 
@@ -316,7 +316,7 @@ _RELATIONS = {
 
 
 _AUTO = {"labels": "hamming", "classes": "discrete", "numbers": "l1"}
-"""What "auto" stands for, by the kind of target."""
+"""Relation that "auto" stands for, by the kind of target."""
 
 PAIRWISE = {"jaccard": lambda A, B: _jaccard_distance(A, B), "cosine": lambda A, B: _cosine_distance(A, B)}
 """Relations of targets with NaN for what is missing, by blocks of distinct ones."""

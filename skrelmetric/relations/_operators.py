@@ -111,8 +111,8 @@ class Relation(ABC):
             return torch.stack([weights[some] @ self.block(some, ALL).square() @ weights for some in rows]).sum()
         drawn = torch.rand(2 * _DRAWN_PAIRS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         ends = torch.searchsorted(weights.cumsum(0), drawn.to(self.device)).clamp(max=n - 1).split(_DRAWN_PAIRS)
-        parts = zip(*(end.split(4096) for end in ends), strict=True)
-        return torch.cat([self.pairs(i, j) for i, j in parts]).square().mean()
+        batches = zip(*(end.split(4096) for end in ends), strict=True)
+        return torch.cat([self.pairs(i, j) for i, j in batches]).square().mean()
 
     def bind(self, y: Any, device: torch.device) -> Self:
         """Return this operator, where it is one over the samples of `y`.
@@ -330,8 +330,8 @@ class Pairwise(Relation):
         return product[self.codes[rows]]
 
     def mean_square(self, weights: Tensor) -> Tensor:
-        shares = self.collect(weights[:, None])[:, 0]
-        return torch.stack([shares[rows] @ block.square() @ shares for rows, block in self._blocks()]).sum()
+        weights = self.collect(weights[:, None])[:, 0]  # of the distinct targets
+        return torch.stack([weights[rows] @ block.square() @ weights for rows, block in self._blocks()]).sum()
 
     def block(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         return self._between(self.codes[rows], self.codes[columns])
