@@ -11,8 +11,8 @@ only those before it.
     _hraml       heads, model and objective of HRAMLTransformer
     _drml        ensemble, supervision, model and objective of DRMLTransformer
 
-The way of X and y, in every fit: `read` checks them into `Data`; a relation makes an operator of the targets; both are a
-`Problem` for the solver, or an objective for the training loop; what was learned is assigned, and nothing else is.
+The way of X and y, in every fit: `read` checks them into `Data`; a relation makes an operator of the targets; both are
+a `Problem` for the solver, or an objective for the training loop; what was learned is assigned, and nothing else is.
 
 The words: *relation*, g(y, y') as an operator over samples. *Targets*, y as it was read. *Subset*, some samples where
 they are stored. *Partitions*, where samples come in several: chunks, Dask blocks, shards. *Shard*, the samples of one

@@ -135,7 +135,8 @@ def problem(data: Data, relation: Any) -> Problem:
         G = make_relation(only.targets, relation)
 
     def related(subset: Subset) -> Related[Samples]:
-        X, targets = subset.stored, subset.targets
+        X: Any = subset.stored
+        targets = subset.targets
         assert targets is not None
         if shift is None:
             X = as_tensor(X, device).to(summary.dtype)

@@ -12,7 +12,7 @@ from skrelmetric._interop.torch import as_tensor, block_rows
 
 __all__ = ["Rows", "Samples", "canonical", "cross", "dense", "scaled", "shifted", "slices", "stored", "take"]
 
-Rows: TypeAlias = Any
+Rows: TypeAlias = Tensor | sparse.csr_array
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
 
 # A product of sparse rows costs several times as much an entry as one of dense blocks.
@@ -47,12 +47,12 @@ class Samples:
     """
 
     def __init__(self, X: Rows, weights: Tensor, mean: Tensor | None = None):
-        self.X, self.weights = X, weights
-        self.shape, self.device = X.shape, weights.device
+        self.X: Any = X
+        self.weights, self.device, self.shape = weights, weights.device, (X.shape[0], X.shape[1])
         self.stored_sparse = not isinstance(X, Tensor)
-        self.dtype = as_tensor(X.data[:0]).dtype if self.stored_sparse else X.dtype
+        self.dtype = as_tensor(self.X.data[:0]).dtype if self.stored_sparse else X.dtype
         self.multiplied_sparse = (
-            self.stored_sparse and self.device.type == "cpu" and X.nnz < _WORTH_SPARSE * np.prod(X.shape, dtype=float)
+            sparse.issparse(X) and self.device.type == "cpu" and X.nnz < _WORTH_SPARSE * np.prod(X.shape, dtype=float)
         )
         self.mean = self._weighted_mean() if mean is None else mean
 

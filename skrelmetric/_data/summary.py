@@ -1,6 +1,6 @@
 """Summary statistics of partitioned samples."""
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -51,7 +51,8 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, subset: Subset, with_mean: bool) -> Self:
         """Summary of one partition, and whether it has the mean of its features."""
-        X, weights = subset.stored, subset.weights
+        X: Any = subset.stored
+        weights = subset.weights
         n, stored_sparse = len(weights), not isinstance(X, Tensor)
         largest = float(weights.max()) if n else 0.0
         weight = float((weights / largest).sum()) if n else 0.0

@@ -170,8 +170,8 @@ class Levels(NamedTuple):
         return type(self)(values, counts)._thinned()
 
     def _thinned(self) -> Self:
-        # A cell of width w that holds the fraction f w of the samples misjudges (f w)^2 w. For a given number of cells the
-        # sum is least where their density is f^(2/3).
+        # A cell of width w that holds the fraction f w of the samples misjudges (f w)^2 w. For a given number of cells
+        # the sum is least where their density is f^(2/3).
         if len(self.values) <= _MOST_CELLS:
             return self
         density = np.cbrt(self.counts**2 * np.gradient(self.values)).cumsum()
