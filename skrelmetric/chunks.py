@@ -1,4 +1,4 @@
-"""Samples that come in chunks, larger than memory together."""
+"""Chunks of samples that are larger than memory together."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral
@@ -18,7 +18,8 @@ class Chunks:
     ----------
     source : iterable or callable
         Chunks ``(X, y)`` or ``(X, y, sample_weight)``, of any sizes; or a function of no arguments that returns such an
-        iterable, a generator for example. It is gone through several times, and must give the same each time.
+        iterable, a generator for example. It is gone through several times, and must give the same each time;
+        values are checked the first time.
 
     Raises
     ------
@@ -106,7 +107,7 @@ class Chunks:
         return X.shape[0] > _rows_of(X)
 
     def map(self, function: Callable[[Any], Any]) -> "Chunks":
-        """Chunks whose samples are what a function makes of them, ``scaler.transform`` for example.
+        """Chunks with a function applied to their samples, ``scaler.transform`` for example.
 
         Parameters
         ----------
@@ -133,7 +134,7 @@ class _Slices:
 
 
 class _Mapped:
-    """Chunks whose samples a function maps."""
+    """Chunks with a function applied to their samples."""
 
     def __init__(self, chunks: Iterable[tuple], function: Callable[[Any], Any]):
         self.chunks, self.function = chunks, function

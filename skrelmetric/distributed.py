@@ -17,24 +17,24 @@ __all__ = ["RankError", "Ranks", "current_ranks", "shards"]
 
 
 class RankError(RuntimeError):
-    """Another process of the group failed, fell silent, or does something else."""
+    """Error of another process of the group: it failed, fell silent, or does something else."""
 
 
 class Ranks:
-    """The processes that share the samples, as one of them sees them; a single one by default.
+    """Processes that the samples are shared out among, as one of them sees them; a single one by default.
 
     Attributes
     ----------
     rank : int
-        Which of the processes this is, from 0.
+        Number of this process, from 0.
     size : int
-        How many there are.
+        Number of processes.
     """
 
     rank, size = 0, 1
 
     def rows(self, n_samples: int) -> slice:
-        """Rows of this process, where `n_samples` that all of them can read are shared out evenly.
+        """Rows of this process, where samples that every process can read are shared out evenly.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Ranks:
         return list(tensors)
 
     def gathered(self, value: Any) -> list[Any]:
-        """What each process has, in the order of their ranks.
+        """Values of all processes, in the order of their ranks.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Ranks:
         return [value]
 
     def agreed(self, value: Any) -> Any:
-        """What the first process has.
+        """Value of the first process.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[Self]:
-        """End well in all processes, or with an error in all of them.
+        """Context that ends well in all processes, or with an error in all of them.
 
         Yields
         ------
@@ -146,8 +146,8 @@ class _Group(Ranks):
             flat = flat.to(self._own_device)
         with _contact():
             dist.all_reduce(flat, group=self.group)
-        parts = flat.to(device).split([tensor.numel() for tensor in tensors])
-        return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        sums = flat.to(device).split([tensor.numel() for tensor in tensors])
+        return [each.reshape(tensor.shape) for each, tensor in zip(sums, tensors, strict=True)]
 
     def gathered(self, value: Any) -> list[Any]:
         self._meet("gather", 0)
@@ -174,7 +174,7 @@ class _Group(Ranks):
             raise
 
     def _meet(self, what: str, size: int) -> None:
-        """Make sure that all processes are well and about to exchange the same."""
+        """Meet the other processes: all must be well, and about to exchange the same."""
         headers = self._headers([0, crc32(what.encode()), size])
         if any(failed for failed, *_ in headers):
             messages = self._gather(None)
@@ -218,7 +218,7 @@ _RANKS: ContextVar[Ranks] = ContextVar("ranks", default=_ALONE)
 
 
 def current_ranks() -> Ranks:
-    """The processes that fits share their samples with now.
+    """Processes that fits share their samples with now.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def shards(group: Any = None, *, backend: str | None = None, timeout: float = 60
         Processes that share the samples. None is all; where torch.distributed is not initialised, it is for the time of
         the context, from the environment that torchrun sets, and without one this process is alone.
     backend : str or None, default=None
-        What carries messages, as :func:`torch.distributed.init_process_group` takes it. None is gloo, and NCCL
+        Carrier of messages, as :func:`torch.distributed.init_process_group` takes it. None is gloo, and NCCL
         between GPUs, one for each process of a machine. Of no effect where torch.distributed is initialised.
     timeout : float, default=600.0
         Seconds that a process waits for the others, likewise. One that dies is noticed earlier.
@@ -250,7 +250,7 @@ def shards(group: Any = None, *, backend: str | None = None, timeout: float = 60
     Yields
     ------
     Ranks
-        Which process this is, and sums over all.
+        This process among the others, and sums over all.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Encoders: nonlinear features of samples, as torch modules that are built from a first look at the samples.
+"""Encoders: nonlinear features of samples, as torch modules that are built for the samples at hand.
 
 An encoder is trained, or left as it is built: the exact ridge head on top of well-chosen features needs no
 gradient. `Laplacian` and `Tanh` choose their features from the samples; `MLP` draws them at random, as HRAML does.
@@ -31,7 +31,7 @@ _EXPORTED_BLOCK = 16
 
 
 class EncoderSpec(Protocol):
-    """What builds an encoder; pass your own to use what the samples tell."""
+    """Specification of an encoder, which builds it; pass your own to choose features by the samples."""
 
     def build(self, X: Tensor, weights: Tensor, generator: Generator) -> nn.Module:
         """Encoder for samples like these.
@@ -211,18 +211,18 @@ class _TanhSteps(nn.Module):
 
 @dataclass(frozen=True)
 class MLP:
-    """Multilayer perceptron as in HRAML, section 5.1: every layer followed by its activation, and by dropout within.
+    """Multilayer perceptron as in HRAML, section 5.1, with dropout between its layers.
 
     Parameters
     ----------
     widths : tuple of int
         Units of each layer, the last one's being the features.
     activation : {"tanh", "relu", "gelu", "logistic", "identity"}, default="tanh"
-        What follows each layer.
+        Function that follows each layer.
     normalize : bool, default=True
         Whether features are divided by their norm (HRAML, Eq. 10); squared distances are then at most 4.
     dropout : float, default=0.0
-        Share of the units of each hidden layer that is left out in a training step, at least 0 and below 1.
+        Fraction of the units of each hidden layer that is left out in a training step, at least 0 and below 1.
 
     Notes
     -----
@@ -314,10 +314,10 @@ def _outward(values: Tensor) -> Tensor:
 def _quantiles(X: Tensor, weights: Tensor) -> Tensor:
     """Evenly spaced weighted quantiles of each feature, of shape (n_features, _N_QUANTILES)."""
     values, order = X.sort(0)
-    share = weights[order].cumsum(0).T.contiguous()
-    levels = (torch.arange(_N_QUANTILES, dtype=share.dtype, device=share.device) + 0.5) / _N_QUANTILES
-    # A share that reaches a level but for rounding reaches it.
-    places = torch.searchsorted(share, levels.repeat(len(share), 1) - 1e-9).clamp(max=len(X) - 1)
+    fractions = weights[order].cumsum(0).T.contiguous()
+    levels = (torch.arange(_N_QUANTILES, dtype=fractions.dtype, device=fractions.device) + 0.5) / _N_QUANTILES
+    # A fraction that reaches a level but for rounding reaches it.
+    places = torch.searchsorted(fractions, levels.repeat(len(fractions), 1) - 1e-9).clamp(max=len(X) - 1)
     return values.T.gather(1, places)
 
 

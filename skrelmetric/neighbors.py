@@ -18,7 +18,7 @@ from skrelmetric._search.neighbours import Neighbours, read_queries
 __all__ = ["AAKNN", "MLkNN"]
 
 _SEARCH = ("metric", "metric_params", "algorithm", "n_jobs", "device")
-"""Parameters of the search that both predictors have."""
+"""Names of the parameters of the search, which both predictors have."""
 
 _CONSTRAINTS: dict = {
     "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -87,8 +87,8 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     :func:`sklearn.config_context`, beyond a centred copy of the training samples and what is found. A prediction costs
     what scikit-learn's search costs, and `fit` as many queries as there are training samples: with a million of them,
     and no tree that helps, 10^12 distances. There an approximate search pays: a transformer that makes graphs by
-    faiss, pynndescent or the like goes before ``MLkNN(metric="precomputed")`` in a pipeline, and should look for some
-    neighbours more than k + 1, the sample itself being one of them. Or learn from a part of the samples:
+    faiss, pynndescent or the like goes before ``MLkNN(metric="precomputed")`` in a pipeline, and should find some
+    neighbours more than k + 1, the sample itself being one of them. Or learn from a subset of the samples:
     `posterior_` has only k + 1 probabilities a label. Graphs and distances of training samples are not kept.
 
     *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
@@ -136,7 +136,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn how the votes of neighbours bear on each label.
+        """Learn the probability of each label from the votes of neighbours.
 
         Parameters
         ----------
@@ -407,7 +407,7 @@ def _available(n_neighbors: int, n_candidates: int) -> int:
 
 
 def _by_blocks(estimator: MLkNN | AAKNN, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
-    """What a method predicts for the blocks of rows of a Dask array, when that is asked for."""
+    """Lazy predictions of a method for the blocks of rows of a Dask array."""
     validate_data(estimator, X, reset=False, skip_check_array=True)
     return map_rows(getattr(estimator, method), X, n_columns, dtype)
 

@@ -1,4 +1,4 @@
-"""The criteria of :mod:`skrelmetric.metrics` as scorers, where larger is better.
+"""Scorers for the criteria of :mod:`skrelmetric.metrics`, where larger is better.
 
 The dictionaries are ready for the ``scoring`` of :func:`sklearn.model_selection.cross_validate` and
 :class:`~sklearn.model_selection.GridSearchCV` (with ``refit`` naming one key). As in scikit-learn, losses carry the
@@ -42,7 +42,7 @@ MULTILABEL_SCORERS = _multilabel_scorers({criterion: {} for criterion in metrics
 """Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples."""
 
 LAMDA_SCORERS = _multilabel_scorers(metrics.LAMDA)
-"""The same with the handling behind most published numbers, :data:`skrelmetric.metrics.LAMDA`."""
+"""Scorer of each multi-label criterion under :data:`skrelmetric.metrics.LAMDA`, as most published numbers have it."""
 
 LABEL_DISTRIBUTION_SCORERS = {
     "neg_chebyshev_distance": make_scorer(metrics.chebyshev_distance, greater_is_better=False),
@@ -56,7 +56,7 @@ LABEL_DISTRIBUTION_SCORERS = {
 
 
 class _EmbeddingScorer:
-    """Scorer of what a transformer, or a pipeline that ends in one, makes of the samples."""
+    """Scorer of the embedding that a transformer, or a pipeline that ends in one, makes of samples."""
 
     def __init__(self, criterion: Callable):
         self.criterion = criterion
@@ -78,7 +78,7 @@ RETRIEVAL_SCORERS = {
 
 
 def retrieval_scores(estimator: Any, X: ArrayLike, y: ArrayLike) -> dict[str, float]:
-    """All retrieval criteria of one embedding and one ranking, for ``scoring=retrieval_scores``.
+    """Criteria of retrieval, all from one embedding and one ranking, for ``scoring=retrieval_scores``.
 
     Parameters
     ----------
@@ -92,6 +92,6 @@ def retrieval_scores(estimator: Any, X: ArrayLike, y: ArrayLike) -> dict[str, fl
     Returns
     -------
     dict of str to float
-        What :func:`skrelmetric.metrics.retrieval_report` has of the embedding.
+        :func:`skrelmetric.metrics.retrieval_report` of the embedding.
     """
     return metrics.retrieval_report(estimator.transform(X), y)

@@ -35,7 +35,7 @@ __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]
 
 
 class _Vote(NamedMembers):
-    """Members fitted to the same samples, and the weighted mean of what they answer."""
+    """Vote: members fitted to the same samples, and the weighted mean of their answers."""
 
     _parameter_constraints: dict = {
         "estimators": [list],
@@ -48,7 +48,7 @@ class _Vote(NamedMembers):
         self.weights = weights
         self.n_jobs = n_jobs
 
-    # Members see X first and check it; what they say of it is what there is to say.
+    # Only the members check X, so that its features are those that the first of them knows.
     @property
     def n_features_in_(self):
         """Number of features."""
@@ -82,7 +82,7 @@ class _Vote(NamedMembers):
         self._weights = like(weights, X)  # an array, to tell which kind of samples the members were fitted to
 
     def _mean(self, X, method: str, answer: Callable, outputs: tuple[int, ...]):
-        """Weighted mean of what `answer` gets from each member, where `outputs` is the shape for one sample."""
+        """Weighted mean of the answers of the members, each of shape `outputs` for a sample."""
         check_same_namespace(X, self, attribute="_weights", method=method)
         answers = [unwrapped(answer(member)) for member in self.estimators_]
         # A column that a member flattened would broadcast.
@@ -349,7 +349,7 @@ def _fitted(member, X, y, params: dict):
 
 
 def _relative_weights(weights: Any, kept: list[bool]) -> np.ndarray:
-    """Weights of the members that are kept, as shares of the largest: equal ones are 1, and round nothing."""
+    """Weights of the members that are kept, as fractions of the largest: equal ones are 1, and cause no rounding."""
     weights = np.ones(len(kept)) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(kept),):
         raise ValueError(
@@ -393,14 +393,14 @@ def _two_classes(y: np.ndarray) -> np.ndarray:
 
 
 def _class_columns(probabilities: Any, member: Any, classes: Any) -> Any:
-    """A member's probabilities of the two classes of a one-dimensional target."""
+    """Probabilities by a member of the two classes of a one-dimensional target."""
     if probabilities.shape[1] == 2:
         return probabilities
     return probabilities * (classes == member.classes_)  # it met one of them in training, and is sure of it
 
 
 def _label_columns(probabilities: Any, member: Any, classes: Any) -> Any:
-    """A member's probabilities of each label, in whichever format it gives them."""
+    """Probabilities by a member of each label, in whichever format it gives them."""
     if len(classes) == 1 and not isinstance(probabilities, list) and np.ndim(member.classes_[0]) == 0:
         # scikit-learn makes a one-dimensional target of a single column: the columns are those of its classes.
         return positive_columns([probabilities], [member.classes_])

@@ -40,7 +40,7 @@ OFFICIAL = "official"
 HELD_OUT = "held-out"
 
 INNER_FOLDS = 3
-"""Folds of the training part that hyper-parameters are chosen by."""
+"""Folds of the training samples that hyper-parameters are chosen by."""
 
 _TEST_SHARE = 1 / 3  # of what is held out once
 
@@ -72,7 +72,7 @@ class Settings(NamedTuple):
     seed : int
         Seed of folds and methods.
     search : bool
-        Whether hyper-parameters are chosen by cross-validation within each training part.
+        Whether hyper-parameters are chosen by cross-validation within the training samples of each fold.
     timeout : float or None
         Seconds after which a fold of a method counts as failed.
     """
@@ -101,7 +101,7 @@ class Cell(NamedTuple):
         return self.settings.seed + self.repeat
 
     def model(self) -> BaseEstimator:
-        """Estimator for the training part: the method, or the search over its grid."""
+        """Estimator for the training samples: the method, or the search over its grid."""
         task, method = TASKS[self.source.task], self._method()
         model = method.build(self.seed)
         if not (self.settings.search and method.grid):
@@ -143,7 +143,7 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
     """Training and test indices of every fold of every repeat, or of the one split in every repeat.
 
     Folds, and what is held out, are stratified by class, and those of label sets by label (Sechidis et al., 2011).
-    Those for retrieval have whole classes, so that the classes of the test part were never seen.
+    Those for retrieval have whole classes, so that the classes of the test samples were never seen.
 
     Raises
     ------
@@ -173,10 +173,10 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
 
 def cells(source: Source, methods: list[str], settings: Settings) -> list[Cell]:
     """Every cell of a comparison on a data set, of those methods that are for its task."""
-    n_parts = 1 if isinstance(settings.folds, str) else settings.folds
+    n_folds = 1 if isinstance(settings.folds, str) else settings.folds
     chosen = [name for name in TASKS[source.task].methods if name in methods]
     return [
-        Cell(source, name, split // n_parts, split % n_parts, train, test, settings)
+        Cell(source, name, split // n_folds, split % n_folds, train, test, settings)
         for split, (train, test) in enumerate(splits(source, settings) if chosen else [])
         for name in chosen
     ]

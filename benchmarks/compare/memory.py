@@ -9,7 +9,7 @@ from pathlib import Path
 def watched() -> Iterator[dict[str, float]]:
     """Resident memory of this process in MiB: ``"before"`` the block and, once it is over, the ``"peak"`` within it.
 
-    The kernel keeps the peak itself, so that nothing is missed, and forgets on demand what went before. What this
+    The kernel keeps the peak itself, so that no peak is missed, and starts anew on demand. What this
     process holds anyway is in both: the interpreter, its libraries and all data loaded so far. Figures of two blocks
     are comparable where each had a process of its own. Elsewhere than on Linux there are none.
     """

@@ -37,7 +37,7 @@ TIERS = ("quick", "paper", "full", "request")
 
 
 class Method(NamedTuple):
-    """Row of a table: what is fitted for a seed, the grid of its search, and the least tier that has it."""
+    """Row of a table: the estimator for a seed, the grid of its search, and the least tier that has it."""
 
     build: Callable[[int], BaseEstimator]
     grid: Grid = {}
@@ -175,7 +175,7 @@ def behind(
     predictor : estimator
         Nearest-neighbour predictor.
     name : str
-        What it is called.
+        Name of the predictor.
     n_neighbors : list of int
         Numbers of neighbours that the search chooses from.
     voting : callable
@@ -237,17 +237,17 @@ def classifiers() -> dict[str, Method]:
 
 
 def regressors() -> dict[str, Method]:
-    """The like where targets are label distributions: regressors whose predictions are made distributions."""
-    shares = partial(TransformedTargetRegressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
+    """Regressors that a practitioner would pick for label distributions; their predictions are made distributions."""
+    normalised = partial(TransformedTargetRegressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
     trees = {f"regressor__{parameter}": values for parameter, values in _LEAVES.items()}
     return {
-        "ExtraTrees": _no_metric(lambda seed: shares(ExtraTreesRegressor(300, random_state=seed)), trees, {}),
+        "ExtraTrees": _no_metric(lambda seed: normalised(ExtraTreesRegressor(300, random_state=seed)), trees, {}),
         "HistGradientBoosting": _no_metric(
-            lambda seed: shares(MultiOutputRegressor(HistGradientBoostingRegressor(random_state=seed))), {}, {}
+            lambda seed: normalised(MultiOutputRegressor(HistGradientBoostingRegressor(random_state=seed))), {}, {}
         ),
         "Softmax regression": _no_metric(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}),
         "RBF-SVM": _no_metric(
-            lambda seed: shares(MultiOutputRegressor(SVR(epsilon=0.01))),
+            lambda seed: normalised(MultiOutputRegressor(SVR(epsilon=0.01))),
             {"regressor__estimator__C": [0.03, 0.1, 0.3, 1.0]},
         ),
     }

@@ -56,7 +56,7 @@ def _up_to(tier: str) -> Callable[[Task], list[str]]:
 
 
 def _linear(task: Task) -> list[str]:
-    """The plain predictor, and the linear metric before it."""
+    """Names of the plain predictor, and of the linear metric before it."""
     return [task.predictor, f"RAMLLinear + {task.predictor}"]
 
 

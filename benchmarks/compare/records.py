@@ -11,7 +11,7 @@ Plain = bool | int | float | str | None
 
 
 class Record(TypedDict, total=False):
-    """Record of a fold of a method: what it depends on, and what came out.
+    """Record of a fold of a method: its circumstances and its outcome.
 
     Records of older versions may lack some of the keys. A failure has "error" and no "scores".
     """

@@ -24,14 +24,14 @@ from benchmarks.data.sources import load
 
 
 def run_cell(cell: Cell, with_memory: bool = False) -> Record:
-    """Fit a method on the training part and score it on the test part.
+    """Record of a method that is fitted on the training samples and scored on the test samples.
 
     Parameters
     ----------
     cell : Cell
         Cell to run.
     with_memory : bool, default=False
-        Whether to record the memory of this process, which should then have run nothing else.
+        Whether to record the memory of this process, which should then have had no other task.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _measured(cell: Cell, with_memory: bool) -> Record:
 
 
 class _OutOfTime(BaseException):
-    """No Exception, which a search would take for the failure of one setting and go on."""
+    """End of the time of a cell; no Exception, which a search would take for the failure of one setting."""
 
 
 @contextmanager

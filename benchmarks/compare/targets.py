@@ -81,6 +81,6 @@ class MaximumEntropy(RegressorMixin, BaseEstimator):
 
 
 def positive_parts(Y: np.ndarray) -> np.ndarray:
-    """The nearest thing to a distribution in each row: what is positive, as shares of its sum."""
+    """Distribution near to each row: its positive entries, as fractions of their sum."""
     positive = np.clip(Y, 1e-6, None)
     return positive / positive.sum(axis=1, keepdims=True)

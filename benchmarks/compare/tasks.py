@@ -32,7 +32,7 @@ class Task(NamedTuple):
     criteria : tuple of Criterion
         In the order of the papers.
     searched : str or None
-        Name of the scorer that hyper-parameters are chosen by; None searches nothing.
+        Name of the scorer that hyper-parameters are chosen by; None for no search.
     predictor : str
         Name of the predictor that metrics stand before, and of the row without a metric.
     methods : dict of str to Method
@@ -46,7 +46,7 @@ class Task(NamedTuple):
     methods: dict[str, Method]
 
     def short(self, method: str) -> str:
-        """Name of a method without the predictor that all metrics share."""
+        """Name of a method without the predictor that all metrics have in common."""
         return method.removesuffix(f" + {self.predictor}")
 
     def up_to(self, tier: str) -> list[str]:

@@ -69,7 +69,7 @@ def read_file(path: str, labels: Labels = None) -> tuple[np.ndarray, np.ndarray,
 
 
 def _nominal(features: pd.DataFrame, path: str) -> list[str]:
-    """Columns of few values that are no numbers; what is neither these nor numbers is refused."""
+    """Columns of few values that are no numbers; columns that are neither are refused."""
     if "Unnamed: 0" in features:
         raise ValueError(f"{path} has a column without a name, as pandas writes its index. Write it with index=False.")
     numeric = features.select_dtypes(["number", "bool"]).select_dtypes(exclude="timedelta")

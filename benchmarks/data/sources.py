@@ -24,7 +24,7 @@ from skrelmetric.datasets import (
 
 
 class DataSet(NamedTuple):
-    """Samples, targets, and how many samples lead as the official training part, if there is one."""
+    """Samples, targets, and how many of the first are the official training samples, if there is a split."""
 
     X: np.ndarray | sparse.csr_array
     Y: np.ndarray
@@ -32,7 +32,7 @@ class DataSet(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a data set is: a name that is known here, or a file and its target columns; and whether it is sparse."""
+    """Source of a data set: a name that is known here, or a file and its target columns; and whether it is sparse."""
 
     name: str
     task: str
@@ -88,9 +88,9 @@ def load(source: Source) -> DataSet:
         X, y = fetch_omniglot(subset="all", return_X_y=True)
         return DataSet(X, y, len(fetch_omniglot(return_X_y=True)[1]))
     loader = BUNDLED.get(name, partial(fetch_mulan, name))
-    parts = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
-    X, Y = (np.vstack(arrays) for arrays in zip(*parts, strict=True))
-    return DataSet(X, Y, len(parts[0][0]))
+    subsets = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
+    X, Y = (np.vstack(arrays) for arrays in zip(*subsets, strict=True))
+    return DataSet(X, Y, len(subsets[0][0]))
 
 
 @cache

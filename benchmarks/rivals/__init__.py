@@ -1,4 +1,4 @@
-"""Metric learning of others, written from their papers: what no library offers for current scikit-learn.
+"""Metric learning of others, written from their papers, since no library has it for current scikit-learn.
 
 All learn a Mahalanobis distance from one class a sample, and expect standardised features.
 """

@@ -1,4 +1,4 @@
-"""Linear metrics learned from classes: the checks and the transform that all share."""
+"""Linear metrics learned from classes: their checks, and their transform."""
 
 from abc import abstractmethod
 from typing import Self

@@ -118,5 +118,5 @@ def nearest(X: np.ndarray, classes: np.ndarray, anchors: np.ndarray, n_neighbors
         j = np.argpartition(distances, k - 1, axis=1)[:, :k]
         row, column = np.nonzero(np.isfinite(np.take_along_axis(distances, j, axis=1)))
         found.append((a[row], j[row, column]))
-    i, j = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    i, j = (np.concatenate(each) for each in zip(*found, strict=True))
     return Pairs(i, j)

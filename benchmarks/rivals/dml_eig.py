@@ -24,7 +24,7 @@ class DMLEig(ClassMetric):
     mu : float, default=0.1
         Smoothing of the minimum, in units of the mean squared distance of similar pairs.
     reg : float, default=0.1
-        Part of the mean variance that is added to all variances of similar differences before they are whitened.
+        Fraction of the mean variance that is added to all variances of similar differences before they are whitened.
     n_pairs : int, default=10000
         Pairs drawn, half of them similar.
     max_iter : int, default=200
@@ -68,7 +68,7 @@ class DMLEig(ClassMetric):
     def _learn(self, X: np.ndarray, classes: np.ndarray) -> np.ndarray:
         random_state = check_random_state(self.random_state)
         similar, dissimilar = (kind.differences(X) for kind in draw_pairs(classes, self.n_pairs // 2, random_state))
-        dissimilar = dissimilar[dissimilar.any(axis=1)]  # no metric parts equal samples
+        dissimilar = dissimilar[dissimilar.any(axis=1)]  # no metric separates equal samples
         if not len(dissimilar):
             raise ValueError("All samples of different classes are equal. Pass features that tell classes apart.")
         whitening = inverse_root(similar, self.reg)
@@ -124,7 +124,7 @@ def frank_wolfe(differences: np.ndarray, mu: float, *, max_iter: int, tol: float
         weights = softmax(-distances / mu)
         weighted = differences * np.sqrt(weights)[:, None]
         gradient = weighted.T @ weighted
-        bound, v = (part[..., -1] for part in eigh(gradient, subset_by_index=[d - 1, d - 1]))
+        bound, v = (each[..., -1] for each in eigh(gradient, subset_by_index=[d - 1, d - 1]))
         gap = float(bound - weights @ distances)
         if gap <= tol * bound:
             break

@@ -40,7 +40,7 @@ class ITML(ClassMetric):
     bounds_ : tuple of two floats
         The bounds u and l of squared distances.
     n_iter_ : int
-        Passes over the pairs; `max_iter` where the duals did not settle.
+        Passes over the pairs; `max_iter` where the duals did not converge.
 
     References
     ----------

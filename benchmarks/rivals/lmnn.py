@@ -129,14 +129,14 @@ def large_margin(
 
     L, n_iter = np.eye(d), 0
     candidates = np.sort(impostors_under(L))
-    loss, settled = objective(L.ravel(), candidates)[0], False
-    while n_iter < max_iter and not settled:
+    loss, converged = objective(L.ravel(), candidates)[0], False
+    while n_iter < max_iter and not converged:
         start, options = full_rank(L).ravel(), {"maxiter": min(_BETWEEN_SEARCHES, max_iter - n_iter)}
         found = minimize(objective, start, args=(candidates,), jac=True, method="L-BFGS-B", options=options)
         L, n_iter = found.x.reshape(d, d), n_iter + max(1, found.nit)
         candidates = np.union1d(candidates, impostors_under(L))
         before, loss = loss, objective(L.ravel(), candidates)[0]
-        settled = max(before, loss) - found.fun <= tol * before  # neither steps nor new candidates change it
+        converged = max(before, loss) - found.fun <= tol * before  # neither steps nor new candidates change it
     return LargeMargin(L, float(loss), n_iter)
 
 

@@ -1,4 +1,4 @@
-"""Tables in the terminal: results by data set and method, ranks, and what can be compared."""
+"""Tables in the terminal: results by data set and method, ranks, and the methods with their grids."""
 
 from collections.abc import Iterable
 

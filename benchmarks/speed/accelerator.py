@@ -1,4 +1,4 @@
-"""Precision on a device: what it costs and brings, for fits, products of relations, losses and retrieval.
+"""Precision on a device, its cost and its gain, for fits, products of relations, losses and retrieval.
 
 Alignment keeps samples as they come, multiplies float32 rows in float32, and adds up in float64 what is small: d x d
 matrices, and sums of chunks. The same code is measured here with float64 and with float32 in all places, on the same
@@ -63,7 +63,7 @@ class Problem(NamedTuple):
         return cls((X + 1).double(), Y, (Z + 1).double())
 
     def to(self, device: torch.device, rows: torch.dtype) -> "Problem":
-        """The same on a device, with samples and embedding in another dtype."""
+        """Problem on a device, with samples and embedding in another dtype."""
         return Problem(self.X.to(device, rows), self.Y.to(device), self.Z.to(device, rows))
 
     def classes(self) -> Tensor:
@@ -72,7 +72,7 @@ class Problem(NamedTuple):
 
 
 class Float32(TorchFunctionMode):
-    """Torch without float64: whoever asks for it gets float32."""
+    """Context of torch without float64: whoever asks for it gets float32."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         args = [torch.float32 if each is torch.float64 else each for each in args]
@@ -104,7 +104,7 @@ class Arithmetic(NamedTuple):
     within : callable
         Makes the context in which everything is computed.
     bound : float or None
-        Relative error beyond which a value does not agree with that of the CPU; None promises nothing.
+        Relative error beyond which a value does not agree with that of the CPU; None where agreement is not promised.
     """
 
     name: str
@@ -122,7 +122,7 @@ _TF32 = Arithmetic("TF32, float64 sums", torch.float32, tf32)
 
 
 def arithmetics(device: torch.device) -> list[Arithmetic]:
-    """Those that a device has."""
+    """Choices of precision that a device has."""
     has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return [*_ARITHMETICS, _TF32] if has_tf32 else _ARITHMETICS
 
@@ -139,7 +139,7 @@ class Work(NamedTuple):
     rows : Tensor
         Samples or embedding that it goes through.
     n_reads : int
-        How often it reads or writes as many numbers as there are in `rows`, at least.
+        Number of times that it reads or writes as many numbers as there are in `rows`, at least.
     """
 
     values: dict[str, Tensor]
@@ -265,7 +265,7 @@ def measure(problem: Problem, device: torch.device, repeats: int = 5) -> Iterato
     device : torch.device
         Device to compute on.
     repeats : int, default=5
-        How often each work is timed in each of three rounds.
+        Number of times that each work is timed in each of three rounds.
 
     Yields
     ------

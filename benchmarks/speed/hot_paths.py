@@ -1,4 +1,4 @@
-"""Hot paths of the aligned metrics, and of all else: ratios to a floor or a peer, measured in one run."""
+"""Hot paths of the aligned metrics, with those of other modules: ratios to a floor or a peer, measured in one run."""
 
 from collections.abc import Iterator
 from statistics import median

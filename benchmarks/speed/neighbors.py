@@ -1,4 +1,4 @@
-"""Hot paths of the neighbour predictors, against their bare search and the like in other libraries."""
+"""Hot paths of the neighbour predictors, against their bare search and those of other libraries."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -63,7 +63,7 @@ def among_many(n_train: int = 1_000_000, n_features: int = 32, n_queries: int = 
 
 
 def against_peers(n_train: int = 2000, n_queries: int = 1000, n_labels: int = 20) -> Iterator[Measurement]:
-    """The same work by scikit-multilearn-ng and PyLDL."""
+    """Fit and prediction against scikit-multilearn-ng and PyLDL."""
     X, queries, Y, D = _samples(n_train, n_queries, n_labels)
     size = f"({n_train} x {_WIDTH}, {n_labels} labels, {n_queries} queries)"
     samples, labels, asked = (sparse.csr_matrix(array) for array in (X, Y, queries))  # as scikit-multilearn wants them
@@ -86,14 +86,14 @@ def against_peers(n_train: int = 2000, n_queries: int = 1000, n_labels: int = 20
 
 
 def growing(sizes: tuple[int, ...] = (1000, 2000, 4000, 8000)) -> Measurement:
-    """Growth with as many queries as training samples; a search without an index looks at all pairs."""
+    """Growth with as many queries as training samples; a search without an index goes over all pairs."""
     X, _, Y, _ = _samples(sizes[-1], 1, 20)
     seconds = [medians(lambda n=n: MLkNN().fit(X[:n], Y[:n]), None, repeats=3, rounds=1)[0] for n in sizes]
     return growth("MLkNN fit", sizes, seconds)
 
 
 def _installed(module: str, name: str) -> Callable | None:
-    """A class of another library, where that is installed."""
+    """Class of another library, where that is installed."""
     try:
         return getattr(import_module(module), name)
     except ImportError:

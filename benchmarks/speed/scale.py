@@ -71,7 +71,7 @@ def measure(n: int = 400_000, d: int = 72, repeats: int = 5) -> Iterator[Figure]
 
 
 def metrics() -> dict[str, Metric]:
-    """Metrics to fit: as many passes in every run."""
+    """Metrics to fit, which take as many passes in every run."""
     trained = {"encoder": "mlp", "head": "linear", "early_stopping": False, "max_epochs": 3, "random_state": 0}
     return {"RAMLLinear": RAMLLinear(), "HRAML, 3 epochs": HRAMLTransformer(32, **trained, chunk_size=_CHUNK)}
 
@@ -90,12 +90,12 @@ def samples(n: int, d: int, first: int = 0, chunk: int = _CHUNK) -> tuple[np.nda
 
 
 def stream(n: int, d: int, chunk: int = _CHUNK) -> Chunks:
-    """The same rows in chunks that are made when they are read."""
+    """Rows of that data set in chunks, which are made when they are read."""
     return Chunks(lambda: (samples(chunk, d, first, chunk) for first in range(0, n, chunk)))
 
 
 def stream_of_numbers(n: int, d: int, chunk: int = _CHUNK) -> Chunks:
-    """The same rows with two real targets, which never repeat."""
+    """Rows of that data set in chunks, with two real targets that never repeat."""
     return Chunks(lambda: ((X, X[:, :2]) for X, _ in stream(n, d, chunk)))
 
 
@@ -213,7 +213,7 @@ def against_memory(n: int, d: int, repeats: int) -> Iterator[Figure]:
 
 
 def a_pass(n: int, d: int, repeats: int) -> Figure:
-    """A pass over the samples against a product of half as many operations, X' X."""
+    """Pass over the samples against a product of half as many operations, X' X."""
     X, Y = samples(n, d)
     rows = torch.from_numpy(X)
     n_passes = RAMLLinear().fit(X, Y).n_iter_ + 2

@@ -1,4 +1,4 @@
-"""The data sets that come with the package."""
+"""Data sets that come with the package."""
 
 import gzip
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from skrelmetric.datasets._cache import PACKAGED, bunch, check_choice
 
 
 class _Shape(NamedTuple):
-    """How the table of a data set divides: rows into official parts, columns into features and then labels."""
+    """Shape of a table: training samples before test samples in its rows, features before labels in its columns."""
 
     n_train: int
     n_labels: int
@@ -22,12 +22,12 @@ _EMOTIONS = _Shape(n_train=391, n_labels=6)
 def load_yeast(*, subset: str = "all", return_X_y: bool = False, as_frame: bool = False):
     """Load yeast: expression profiles of genes, with the functional classes of each.
 
-    2417 genes, 103 real features, 14 labels, 4.24 labels a gene. The data is part of the package.
+    2417 genes, 103 real features, 14 labels, 4.24 labels a gene. The package holds the data.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="all"
-        Official training part (the first 1500 samples), official test part (the other 917), or both in this order.
+        Official training samples (the first 1500), official test samples (the other 917), or both in this order.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` and not a Bunch.
     as_frame : bool, default=False
@@ -57,12 +57,12 @@ def load_yeast(*, subset: str = "all", return_X_y: bool = False, as_frame: bool 
 def load_emotions(*, subset: str = "all", return_X_y: bool = False, as_frame: bool = False):
     """Load emotions: sound descriptors of pieces of music, with the moods that each evokes.
 
-    593 pieces, 72 real features, 6 labels, 1.87 labels a piece. The data is part of the package.
+    593 pieces, 72 real features, 6 labels, 1.87 labels a piece. The package holds the data.
 
     Parameters
     ----------
     subset : {"train", "test", "all"}, default="all"
-        Official training part (the first 391 samples), official test part (the other 202), or both in this order.
+        Official training samples (the first 391), official test samples (the other 202), or both in this order.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` and not a Bunch.
     as_frame : bool, default=False
@@ -89,11 +89,11 @@ def load_emotions(*, subset: str = "all", return_X_y: bool = False, as_frame: bo
 
 
 def _load(name: str, shape: _Shape, subset: str, return_X_y: bool, as_frame: bool):
-    parts = {"train": slice(shape.n_train), "test": slice(shape.n_train, None), "all": slice(None)}
-    check_choice("subset", subset, tuple(parts))
+    rows = {"train": slice(shape.n_train), "test": slice(shape.n_train, None), "all": slice(None)}
+    check_choice("subset", subset, tuple(rows))
     with PACKAGED.joinpath(f"data/{name}.csv.gz").open("rb") as compressed, gzip.open(compressed, "rt") as lines:
         names = next(lines).strip().split(",")
-        table = np.loadtxt(lines, delimiter=",")[parts[subset]]
+        table = np.loadtxt(lines, delimiter=",")[rows[subset]]
     X = np.ascontiguousarray(table[:, : -shape.n_labels])
     Y = table[:, -shape.n_labels :].astype(np.int64)
     feature_names, target_names = names[: -shape.n_labels], names[-shape.n_labels :]

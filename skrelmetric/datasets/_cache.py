@@ -1,4 +1,4 @@
-"""Where data sets come from and how they are handed out: a verified cache, and Bunches."""
+"""Cache of verified files, and Bunches of what they hold."""
 
 from importlib.resources import files
 from os import PathLike
@@ -33,7 +33,7 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
     OSError
         If the file is missing or damaged and may not be downloaded, or cannot be.
     ValueError
-        If the download is not the registered file; nothing is kept of it then.
+        If the download is not the registered file, which is not kept then.
     """
     cache = pooch.create(
         path=data_home if data_home is not None else pooch.os_cache("skrelmetric"),

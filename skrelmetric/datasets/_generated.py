@@ -28,7 +28,7 @@ def make_label_distributions(
     n_informative : int, default=2
         Rank of A, at most ``min(n_features, n_labels - 1)``.
     noise : float, default=0.0
-        Share of each distribution, in [0, 1], that is replaced by one drawn uniformly from the simplex.
+        Fraction of each distribution, in [0, 1], that is replaced by one drawn uniformly from the simplex.
     return_metric : bool, default=False
         Whether to return M too.
     random_state : int, RandomState instance or None, default=None

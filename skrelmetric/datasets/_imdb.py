@@ -74,6 +74,6 @@ def _read_meka(path: Path) -> tuple[list[str], sparse.csr_array, int]:
             ends.append(len(columns))
     names = [name for name, _ in content["attributes"]]
     n_labels = int(content["relation"].partition("-C ")[2])
-    parts = (np.frombuffer(part, dtype=part.typecode) for part in (values, columns, ends))
-    table = sparse.csr_array(tuple(parts), shape=(len(ends) - 1, len(names)))
+    buffers = (np.frombuffer(each, dtype=each.typecode) for each in (values, columns, ends))
+    table = sparse.csr_array(tuple(buffers), shape=(len(ends) - 1, len(names)))
     return names, table, n_labels

@@ -13,7 +13,7 @@ MULAN_NAMES = ("emotions", "flags", "yeast", "scene", "enron", "medical", "Corel
 """Names that :func:`fetch_mulan` knows."""
 
 _SUBSETS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
-_FILES = {"Corel5k": "{name}-{part}-sparse.arff"}
+_FILES = {"Corel5k": "{name}-{subset}-sparse.arff"}
 
 
 def fetch_mulan(
@@ -32,7 +32,7 @@ def fetch_mulan(
     name : {"emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "tmc2007-500"}
         The data set.
     subset : {"train", "test", "all"}, default="all"
-        Official training part, official test part, or the two in this order.
+        Official training samples, official test samples, or both in this order.
     data_home : str, path or None, default=None
         Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
         user's cache folder.
@@ -63,11 +63,11 @@ def fetch_mulan(
         return fetch_file(f"mulan/{name}/{file}", data_home, download_if_missing)
 
     labels = _label_names(path(f"{name}.xml"))
-    file = _FILES.get(name, "{name}-{part}.arff")
-    parts = [_read_arff(path(file.format(name=name, part=part))) for part in _SUBSETS[subset]]
-    names = np.array(parts[0][0])
+    file = _FILES.get(name, "{name}-{subset}.arff")
+    tables = [_read_arff(path(file.format(name=name, subset=each))) for each in _SUBSETS[subset]]
+    names = np.array(tables[0][0])
     is_label = np.isin(names, labels)
-    table = np.vstack([values for _, values in parts])
+    table = np.vstack([values for _, values in tables])
     X, Y = table[:, ~is_label], table[:, is_label].astype(np.int64)
     feature_names, target_names = names[~is_label].tolist(), names[is_label].tolist()
     return bunch(X, Y, feature_names, target_names, descr="mulan", return_X_y=return_X_y, as_frame=as_frame)

@@ -30,8 +30,8 @@ def fetch_omniglot(
 ):
     """Fetch eight alphabets of Omniglot, handwritten characters, downloading them if need be.
 
-    The two parts share no alphabet, so that a metric is tested on classes that it never saw. Needs Pillow:
-    ``pip install 'skrelmetric[images]'``.
+    Training and test images have no alphabet in common, so that a metric is tested on classes that it never saw. Needs
+    Pillow: ``pip install 'skrelmetric[images]'``.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def fetch_omniglot(
     if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= size <= _SIDE:
         raise ValueError(f"size={size!r} must be a whole number from 1 to {_SIDE}.")
     images, characters = [], []
-    for part in _SUBSETS[subset]:
-        archive = fetch_file(f"images/{_ARCHIVES[part]}", data_home, download_if_missing)
-        part_images, part_characters = _read_images(archive, _ALPHABETS[part], int(size))
-        images.append(part_images)
-        characters += part_characters
+    for each in _SUBSETS[subset]:
+        archive = fetch_file(f"images/{_ARCHIVES[each]}", data_home, download_if_missing)
+        drawings, names = _read_images(archive, _ALPHABETS[each], int(size))
+        images.append(drawings)
+        characters += names
     X = np.concatenate(images)
     target_names = list(dict.fromkeys(characters))
     codes = {name: code for code, name in enumerate(target_names)}

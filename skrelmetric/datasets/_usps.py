@@ -17,7 +17,7 @@ def fetch_usps(
 ):
     """Fetch digits of the USPS collection, downloading them if need be.
 
-    2007 scanned digits, 256 grey values, 10 classes: the test part of the collection.
+    2007 scanned digits, 256 grey values, 10 classes: the test samples of the collection.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all losses share: the targets of a batch, the protocol of a specification, and means over groups."""
+"""Foundations of all losses: the targets of a batch, the protocol of a specification, and means over groups."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -14,7 +14,7 @@ __all__ = ["Batch", "LossSpec"]
 
 
 class Batch(NamedTuple):
-    """What a loss knows of the targets of a batch.
+    """Targets of a batch, in the terms of losses.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     dissimilar : Tensor of shape (n, n) or None
         Whether two samples are to be pushed apart; False across groups.
     positive : Tensor of shape (n, n_labels) or None
-        How far a sample belongs to each label, in [0, 1]; one-hot for classes.
+        Degree in which a sample has each label, in [0, 1]; one-hot for classes.
     negative : Tensor of shape (n, n_labels) or None
         One minus `positive`, and 0 where it is unknown whether a sample has a label.
     groups : Tensor of shape (n,)
@@ -116,7 +116,7 @@ class Batch(NamedTuple):
 
 
 class LossSpec(Protocol):
-    """What builds a loss; pass your own to train on it."""
+    """Specification of a loss, which builds it; pass your own to train on it."""
 
     @property
     def uses(self) -> frozenset[str]:
@@ -150,7 +150,7 @@ class LossSpec(Protocol):
 
 
 class Stateless(nn.Module):
-    """A loss without parameters: a function of unit embeddings, a batch and a generator."""
+    """Loss without parameters: a function of unit embeddings, a batch and a generator."""
 
     def __init__(self, loss: Callable[[Tensor, Batch, Generator], Tensor]):
         super().__init__()

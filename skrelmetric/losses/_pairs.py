@@ -1,6 +1,7 @@
-"""Losses of pairs of samples, on one matrix of distances for all groups, and what those of triplets share with them.
+"""Losses of pairs of samples, and functions of pairs that losses of triplets need as well.
 
-Pairs of a batch stay within groups, so do distances that count; a group's loss is a ratio of sums over its anchors.
+One matrix of distances serves all groups. Only pairs within a group count, and the loss of a group is a ratio of sums
+over its anchors.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +59,7 @@ def drawn(weights: Tensor, n_draws: int, generator: Generator) -> Tensor:
 
 
 class PairSpec(ABC):
-    """A loss of pairs alone, without parameters."""
+    """Specification of a loss of pairs alone, without parameters."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"pairs"})
 
@@ -243,7 +244,7 @@ class NPair(PairSpec):
     """
 
     def _check(self) -> None:
-        """There are none."""
+        """No hyperparameters to refuse."""
 
     def _loss(self, U: Tensor, batch: Batch, generator: Generator) -> Tensor:
         similar, dissimilar = pairs_of(batch)

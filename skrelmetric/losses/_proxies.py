@@ -1,4 +1,4 @@
-"""Losses against proxies: every group and label has points of its own, which are learned.
+"""Losses against proxies: learned points that stand for the labels, in each group others.
 
 Proxies have shape (n_groups, n_labels, width): one matrix product gives the cosines with all of them, of which each
 sample keeps those of its group.
@@ -42,7 +42,7 @@ def _labels_of(batch: Batch, Z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _ProxySpec(ABC):
-    """A loss against proxies."""
+    """Specification of a loss against proxies."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
@@ -91,7 +91,7 @@ class ProxyAnchor(_ProxySpec):
     Parameters
     ----------
     margin : float, default=0.1
-        What the cosine of a sample with its proxy should exceed, and that with others undercut the negative of.
+        Least cosine of a sample with its proxy; its negative is the largest with others.
     alpha : float, default=32.0
         Sharpness, above 0.
 
@@ -195,14 +195,14 @@ class CosFace(_SoftmaxSpec):
     Parameters
     ----------
     margin : float, default=0.35
-        What is taken from the cosine with the proxy of a label that the sample has, at least 0.
+        Amount taken from the cosine with the proxy of a label that the sample has, at least 0.
     scale : float, default=64.0
         Factor of the cosines, above 0.
 
     Notes
     -----
     The mean of :math:`-\sum_c t_{xc} \log \mathrm{softmax}_c\, \sigma (s_{xc} - m [p_{xc} > 0])`, with t the degrees p
-    divided by their sum, over samples with a label; labels of which nothing is known are not in the denominator. For
+    divided by their sum, over samples with a label; unknown labels are not in the denominator. For
     classes: H. Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018.
 
     Examples
@@ -262,7 +262,7 @@ class ArcFace(_SoftmaxSpec):
     Parameters
     ----------
     margin : float, default=28.6
-        What is added to the angle with the proxy of a label that the sample has, in degrees from 0 to 180.
+        Amount added to the angle with the proxy of a label that the sample has, in degrees from 0 to 180.
     scale : float, default=64.0
         Factor of the cosines, above 0.
 
@@ -339,7 +339,7 @@ class SoftTriple(_SoftmaxSpec):
     gamma : float, default=0.1
         Temperature of the choice among the proxies of a label, above 0.
     margin : float, default=0.01
-        What is taken from the similarity with a label that the sample has, at least 0.
+        Amount taken from the similarity with a label that the sample has, at least 0.
 
     Notes
     -----

@@ -29,7 +29,7 @@ _DEGENERATE = ("keep", "drop")
 def hamming_loss(
     y_true: ArrayLike, y_pred: ArrayLike, *, threshold: float = 0.5, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Share of labels predicted wrongly.
+    """Fraction of labels predicted wrongly.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def ranking_loss(
     degenerate: str = "keep",
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Share of pairs of a relevant and an irrelevant label that are ranked the wrong way round.
+    """Fraction of pairs of a relevant and an irrelevant label that are ranked the wrong way round.
 
     With the defaults equal to :func:`sklearn.metrics.label_ranking_loss`.
 
@@ -121,7 +121,7 @@ def one_error(
     degenerate: str = "keep",
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Share of samples whose top-ranked label is not relevant.
+    """Fraction of samples whose top-ranked label is not relevant.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def average_precision(
     degenerate: str = "keep",
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Mean over relevant labels of the share of relevant labels among those ranked at least as high.
+    """Mean over relevant labels of the fraction of relevant labels among those ranked at least as high.
 
     With the defaults equal to :func:`sklearn.metrics.label_ranking_average_precision_score`.
 
@@ -286,7 +286,7 @@ def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
 
 
 def _ranks_among_relevant(relevant: np.ndarray, scores: np.ndarray, ties: str) -> np.ndarray:
-    """Rank of each relevant label among the relevant labels of its row; entries of irrelevant labels mean nothing."""
+    """Rank of each relevant label among the relevant labels of its row; others have no meaning."""
     return _ranks(np.where(relevant, scores, -np.inf), ties)
 
 

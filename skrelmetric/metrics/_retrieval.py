@@ -1,4 +1,4 @@
-"""Criteria of embeddings: what is near a sample, and what clusters form."""
+"""Criteria of embeddings: retrieval of nearest samples, and clusters."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -25,7 +25,7 @@ def recall_at_k(
     X_reference: ArrayLike | None = None,
     y_reference: ArrayLike | None = None,
 ) -> Any:
-    """Share of queries with a sample of their class among the k nearest.
+    """Fraction of queries with a sample of their class among the k nearest.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def recall_at_k(
 def r_precision(
     X: ArrayLike, y: ArrayLike, *, X_reference: ArrayLike | None = None, y_reference: ArrayLike | None = None
 ) -> float:
-    """Share of a query's class among its R nearest samples, where R samples are of its class; mean over queries.
+    """Fraction of a query's R nearest samples that are of its class, which R samples are; mean over queries.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ def mean_average_precision_at_r(
 ) -> float:
     r"""Average precision of the R nearest samples, where R samples are of the query's class; mean over queries.
 
-    For one query it is :math:`\frac{1}{R} \sum_{i=1}^{R} P(i)`, where P(i) is the share of its class among the i
-    nearest samples if the i-th is of its class, and 0 if not.
+    For one query it is :math:`\frac{1}{R} \sum_{i=1}^{R} P(i)`, where P(i) is the fraction of the i nearest
+    samples that are of its class if the i-th is, and 0 if not.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def retrieval_report(
     X_reference: ArrayLike | None = None,
     y_reference: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """All criteria of retrieval from one ranking, in the time of any of them.
+    """Criteria of retrieval, all from one ranking and in the time of any of them.
 
     Parameters
     ----------
@@ -355,7 +355,7 @@ def _recalls(found: "Retrieved", ks: list[int]) -> np.ndarray:
 
 
 def _retrieved(X, y, X_reference, y_reference) -> "Retrieved":
-    """What the queries retrieve that have a sample of their class to find."""
+    """Results of the queries that have a sample of their class to find."""
     import torch
 
     from skrelmetric._search.retrieval import Retrieved, retrieve

@@ -1,4 +1,4 @@
-"""What all criteria share: dense input, and the mean over samples."""
+"""Input of all criteria, made dense, and the mean over samples."""
 
 import numpy as np
 from numpy.typing import ArrayLike

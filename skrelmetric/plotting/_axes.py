@@ -1,4 +1,4 @@
-"""The seam to matplotlib and scikit-posthocs, and the colours that all pictures share."""
+"""Seam to matplotlib and scikit-posthocs, and the colours of all pictures."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,11 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
 each of these has a contrast of 2.2 and more to white and of 4 and more to black."""
 
 GREY = "#8C8C8C"
-"""What is unknown or left over, in between black and white."""
+"""Colour of what is unknown or left over, in between black and white."""
 
 
 def optional(module: str) -> Any:
-    """A module of the packages that only pictures need.
+    """Module of one of the packages that only pictures need.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def optional(module: str) -> Any:
 
 
 def axes_or_new(ax: "Axes | None", **figure: Any) -> "Axes":
-    """The axes, or those of a new figure whose layout leaves room for legends."""
+    """Axes as given, or those of a new figure whose layout leaves room for legends."""
     return optional("matplotlib.pyplot").subplots(layout="constrained", **figure)[1] if ax is None else ax
 
 

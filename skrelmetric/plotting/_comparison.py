@@ -1,4 +1,4 @@
-"""Methods against one another, over data sets and over time."""
+"""Pictures of methods against one another, over data sets and over time."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ def plot_critical_difference(
     test : {"nemenyi", "wilcoxon-holm"}, default="nemenyi"
         "nemenyi" compares average ranks, and draws the difference from which on two differ. "wilcoxon-holm" is the
         signed-rank test of each pair of methods, zero differences split evenly, with Holm's correction. It does not
-        depend on what else is compared, and can find nothing at level 0.05 with five data sets or fewer.
+        depend on what else is compared, and can find no difference at level 0.05 with five data sets or fewer.
     alpha : float, default=0.05
         Level of the test, above 0 and below 1.
     ax : matplotlib Axes, default=None
@@ -205,7 +205,7 @@ def _front(times: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
-    """A name beside each point, on the side where it covers least of what is there already."""
+    """Name beside each point, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
     corners = [(b[0], a[1]) for a, b in pairwise(points[front])]

@@ -1,4 +1,4 @@
-"""Samples under the learned distance, coloured by their targets."""
+"""Pictures of samples under the learned distance, coloured by their targets."""
 
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -201,7 +201,7 @@ def _single(y: np.ndarray, names: Any, discrete: bool | None) -> _Classes | _Num
 
 
 def _present(hue: _Classes) -> _Classes:
-    """Without the classes that no sample has."""
+    """Colours without the classes that no sample has."""
     used, codes = np.unique(hue.codes, return_inverse=True)
     shift = int((used < 0).any())
     return hue._replace(codes=codes - shift, names=[hue.names[code] for code in used[shift:]])
@@ -210,11 +210,11 @@ def _present(hue: _Classes) -> _Classes:
 def _first_component(Y: np.ndarray, names: list[str]) -> _Numbers:
     known = ~np.isnan(Y)
     means = np.where(known, Y, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    scores, shares, directions = _principal_components(np.where(known, Y, means), 1)
+    scores, fractions, directions = _principal_components(np.where(known, Y, means), 1)
     direction = directions[0]
     high, low = (names[end] if sign * direction[end] > 0 else "" for sign, end in _ends(direction))
     values = np.where(known.any(1), scores[:, 0], np.nan)
-    return _Numbers(values, f"first principal component of {len(names)} labels ({shares[0]:.0%})", high, low)
+    return _Numbers(values, f"first principal component of {len(names)} labels ({fractions[0]:.0%})", high, low)
 
 
 def _ends(direction: np.ndarray) -> list[tuple[int, int]]:
@@ -222,23 +222,23 @@ def _ends(direction: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _principal_components(A: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, shares of variance and directions; 0 beyond those that there are."""
+    """Scores, fractions of variance and directions; 0 beyond those that there are."""
     centred = A - A.mean(0)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    shares = singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
+    fractions = singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
     missing = max(0, n_components - len(directions))
     directions = np.pad(directions, ((0, missing), (0, 0)))[:n_components]
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], axis=1)
     directions = np.where(largest < 0, -directions, directions)  # one of two signs, whatever the solver found
-    return centred @ directions.T, np.pad(shares, (0, missing))[:n_components], directions
+    return centred @ directions.T, np.pad(fractions, (0, missing))[:n_components], directions
 
 
 def _in_the_plane(X: np.ndarray, names: list, generator: np.random.RandomState) -> tuple[np.ndarray, list[str]]:
-    """Coordinates of shape (n_samples, 2), and what they are."""
+    """Coordinates of shape (n_samples, 2), and their names."""
     n_components = X.shape[1]
     if n_components > 2:
-        places, shares, _ = _principal_components(X, 2)
-        return places, [f"principal component {k} ({share:.0%})" for k, share in enumerate(shares, 1)]
+        places, fractions, _ = _principal_components(X, 2)
+        return places, [f"principal component {k} ({fraction:.0%})" for k, fraction in enumerate(fractions, 1)]
     labels = [str(name) for name in names] or [f"component {k + 1}" for k in range(n_components)]
     if n_components == 2:
         return X, labels
@@ -246,12 +246,12 @@ def _in_the_plane(X: np.ndarray, names: list, generator: np.random.RandomState) 
 
 
 def _draw_classes(ax: "Axes", places: np.ndarray, hue: _Classes, style: dict[str, Any]) -> None:
-    """All classes in one collection, so that none lies above the others."""
+    """Draw all classes as one collection, so that none lies above the others."""
     lines, markers = optional("matplotlib.lines"), optional("matplotlib.markers")
-    looks = [(color, marker) for marker in _MARKERS for color in PALETTE]
+    symbols = [(color, marker) for marker in _MARKERS for color in PALETTE]
     counts = np.bincount(hue.codes[hue.codes >= 0], minlength=len(hue.names))
-    named = np.sort(np.argsort(-counts, kind="stable")[: len(looks)])
-    entries = [(hue.names[code], *look) for code, look in zip(named, looks, strict=False)]
+    named = np.sort(np.argsort(-counts, kind="stable")[: len(symbols)])
+    entries = [(hue.names[code], *symbol) for code, symbol in zip(named, symbols, strict=False)]
     if len(hue.names) > len(named):
         entries.append((f"{len(hue.names) - len(named)} rarer", GREY, "."))
     if (hue.codes < 0).any():

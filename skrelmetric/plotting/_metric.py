@@ -1,4 +1,4 @@
-"""What a distance has learned: its agreement with the relation, and its matrix."""
+"""Pictures of a learned distance: its agreement with the relation, and its matrix."""
 
 import warnings
 from numbers import Integral
@@ -45,7 +45,7 @@ def plot_relation(
     relation : str, callable or object, default="auto"
         Relation of the targets; see :func:`skrelmetric.relations.make_relation`.
     max_pairs : int, default=20000
-        Most pairs of different samples to look at; where there are more, as many are drawn with replacement.
+        Most pairs of different samples to compare; where there are more, as many are drawn with replacement.
     random_state : int, RandomState or None, default=0
         Seed of that.
     ax : matplotlib Axes, default=None
@@ -133,7 +133,7 @@ def _draw_density(ax: "Axes", relations: np.ndarray, distances: np.ndarray) -> N
     counts = ax.hexbin(relations[near], distances[near], gridsize=40, mincnt=1, bins="log", cmap=sequential())
     ax.figure.colorbar(counts, ax=ax, label="pairs")
     tenths = np.array_split(np.argsort(relations, kind="stable"), 10)
-    medians = [[np.median(part) for part in (relations[tenth], distances[tenth])] for tenth in tenths]
+    medians = [[np.median(each) for each in (relations[tenth], distances[tenth])] for tenth in tenths]
     effects = optional("matplotlib.patheffects")
     halo = [effects.withStroke(linewidth=4, foreground="white")]
     ax.plot(*np.transpose(medians), color="black", marker="o", markersize=4, path_effects=halo, label="median")
@@ -230,7 +230,7 @@ def _matrix(transformer: Any) -> np.ndarray:
 
 
 def _linear_map(transformer: Any) -> np.ndarray | None:
-    """What a transform multiplies samples with, up to a shift; None where it does something else."""
+    """Matrix that a transform multiplies samples with, up to a shift; None where it does something else."""
     if not hasattr(transformer, "transform") or not hasattr(transformer, "components_"):
         return None
     if hasattr(transformer, "encoder_"):

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""Picture of a training, epoch by epoch."""
 
 from typing import TYPE_CHECKING, Any
 

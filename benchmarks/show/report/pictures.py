@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 def short(method: str, task: str) -> str:
-    """Name of a method without the predictor that all share."""
+    """Name of a method without the predictor that all have in common."""
     return TASKS[task].short(method) if task in TASKS else method
 
 
@@ -119,7 +119,7 @@ def illustrations(source: Source, record: Record, name: str) -> list[Picture]:
     train, test = splits(source, Settings(record.get("folds", 3), 1, record.get("seed", 0)))[0]
     generator = np.random.default_rng(0)
     train, test = (
-        np.sort(generator.permutation(part)[:most]) for part, most in ((train, _MOST_TRAINED), (test, _MOST_SHOWN))
+        np.sort(generator.permutation(rows)[:most]) for rows, most in ((train, _MOST_TRAINED), (test, _MOST_SHOWN))
     )
     metrics = {
         "Standardised features": StandardScaler(),

@@ -168,11 +168,11 @@ def _protocol(records: list[Record]) -> str:
         words.append(f"{folds.pop()} folds")
     if len(repeats) > 1:
         words.append(f"{len(repeats)} repeats")
-    parts = {"training": [r.get("n_train") for r in records], "test": [r.get("n_test") for r in records]}
-    for part, of_records in parts.items():
+    sizes_of = {"training": [r.get("n_train") for r in records], "test": [r.get("n_test") for r in records]}
+    for subset, of_records in sizes_of.items():
         if sizes := [size for size in of_records if size is not None]:
             number = f"{min(sizes):,} to {max(sizes):,}" if len(set(sizes)) > 1 else f"{sizes[0]:,}"
-            words.append(f"{number} {part} samples")
+            words.append(f"{number} {subset} samples")
     return ", ".join(words)
 
 

@@ -94,10 +94,10 @@ def inlined(figure: Figure, label: str, name: str) -> Markup:
 def _share_shapes(group: ElementTree.Element) -> None:
     """Write the shapes of many points once, and of each point only where it is and its colour."""
     paths = group.findall(f"{_SVG}path")
-    looks = {(path.get("clip-path", ""), path.get("style", "").partition("; ")[2]) for path in paths}
-    if len(paths) <= _MOST_PATHS or len(looks) > 1:
+    outlines = {(path.get("clip-path", ""), path.get("style", "").partition("; ")[2]) for path in paths}
+    if len(paths) <= _MOST_PATHS or len(outlines) > 1:
         return
-    group.attrib.update(zip(("clip-path", "style"), looks.pop(), strict=True))
+    group.attrib.update(zip(("clip-path", "style"), outlines.pop(), strict=True))
     shapes: dict[str, str] = {}
     definitions = ElementTree.Element(f"{_SVG}defs")
     for path in paths:
