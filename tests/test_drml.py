@@ -17,7 +17,6 @@ from torch import nn
 
 from skrelmetric import DRMLTransformer, MLkNN, drml
 from skrelmetric._drml.training import Training
-from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
 from skrelmetric.relations import make_relation
@@ -254,21 +253,6 @@ def test_no_batch_is_of_a_single_sample(rng):
 def test_names_of_components_are_those_fitted(digits):
     model = quick().fit(*digits).set_params(n_components=8)
     assert len(model.get_feature_names_out()) == model.transform(digits[0]).shape[1] == 16
-
-
-def test_batches_of_some_classes():
-    codes = np.repeat([0, 1, 2, 3], [10, 10, 10, 1])
-    batches = list(per_class(codes, 8, 4, np.random.default_rng(0)))
-    assert len(batches) == 4
-    assert len(list(per_class(codes, 80, 4, np.random.default_rng(0)))) == 2  # four classes are all that there are
-    for rows in batches:
-        assert len(set(rows)) == len(rows)
-        classes, counts = np.unique(codes[rows], return_counts=True)
-        assert len(classes) == 2
-        assert all(count == min(4, (codes == c).sum()) for c, count in zip(classes, counts, strict=True))
-    whole = list(shuffled(31, 8, np.random.default_rng(0)))
-    assert sorted(np.concatenate(whole)) == list(range(31))
-    assert {len(rows) for rows in whole} == {7, 8}
 
 
 def test_pickle_clone_warm_start_and_grid_search(digits):

@@ -1,5 +1,8 @@
+import pickle
+
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -11,8 +14,15 @@ from sklearn.preprocessing import StandardScaler
 
 from skrelmetric import AAKNN, MLkNN, metrics
 from skrelmetric.datasets import make_label_distributions
-from skrelmetric.metrics import LAMDA
-from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS
+from skrelmetric.metrics import LAMDA, mean_average_precision_at_r, r_precision, recall_at_k
+from skrelmetric.scorers import (
+    LABEL_DISTRIBUTION_SCORERS,
+    LAMDA_SCORERS,
+    MULTILABEL_SCORERS,
+    RETRIEVAL_SCORERS,
+    retrieval_scores,
+)
+from tests.metrics.retrieved import make_samples
 
 EMBEDDING = {
     "clustering_f1",
@@ -22,7 +32,7 @@ EMBEDDING = {
     "r_precision",
     "recall_at_k",
     "retrieval_report",
-}  # their scorers are tested in test_retrieval
+}  # whose scorers are tested at the end
 
 
 @pytest.fixture
@@ -114,3 +124,30 @@ def test_sample_weight_reaches_the_criterion(samples):
     weights = np.r_[np.ones(10), np.zeros(20)]
     for scorer in MULTILABEL_SCORERS.values():
         assert scorer(model, X[60:], Y[60:], sample_weight=weights) == pytest.approx(scorer(model, X[60:70], Y[60:70]))
+
+
+def test_retrieval_on_the_test_fold(rng):
+    X, y = make_samples(rng, sizes=(0.4, 0.3, 0.3))
+    X, y = X[:-1], y[:-1]
+    criteria = dict(zip(RETRIEVAL_SCORERS, (recall_at_k, r_precision, mean_average_precision_at_r), strict=True))
+    fitted = make_pipeline(StandardScaler(), PCA(2)).fit(X[:60])
+    for name, scorer in RETRIEVAL_SCORERS.items():
+        expected = criteria[name](fitted.transform(X[60:]), y[60:])
+        assert scorer(fitted, X[60:], y[60:]) == expected
+        assert pickle.loads(pickle.dumps(scorer))(fitted, X[60:], y[60:]) == expected
+        assert criteria[name].__name__ in repr(scorer)
+
+
+def test_retrieval_scorers_choose_among_pipelines(rng):
+    y = rng.integers(0, 3, 90)
+    X = np.column_stack([10 * rng.standard_normal(90), 3 * y + 0.1 * rng.standard_normal(90)])
+    # The scattered column has the larger variance: one component keeps it alone, two keep the classes.
+    folds = cross_validate(make_pipeline(PCA(2)), X, y, cv=3, scoring=RETRIEVAL_SCORERS, error_score="raise")
+    assert all(np.isfinite(folds[f"test_{name}"]).all() for name in RETRIEVAL_SCORERS)
+    pipeline = make_pipeline(StandardScaler(), PCA())
+    grid = {"pca__n_components": [1, 2]}
+    search = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS, refit="map_at_r", cv=3, error_score="raise")
+    assert search.fit(X, y).best_params_ == {"pca__n_components": 2}
+    for scoring, refit in ((RETRIEVAL_SCORERS["map_at_r"], True), (retrieval_scores, "map_at_r")):
+        again = GridSearchCV(pipeline, grid, scoring=scoring, refit=refit, cv=3, error_score="raise")
+        assert again.fit(X, y).best_score_ == search.best_score_

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
 from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, ParallelLinear, RelationalEnsemble
-from tests.published_drml import OFFICIAL, PAPER, check_gradients, load, tolerance
+from tests._drml.published import OFFICIAL, PAPER, check_gradients, load, tolerance
 
 
 @pytest.mark.parametrize("name", OFFICIAL + PAPER)

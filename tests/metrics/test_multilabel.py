@@ -11,14 +11,6 @@ from skrelmetric.metrics import LAMDA
 
 MULTILABEL = ("hamming_loss", "ranking_loss", "one_error", "coverage", "average_precision")
 RANKING = MULTILABEL[1:]
-DISTRIBUTION = (
-    "chebyshev_distance",
-    "clark_distance",
-    "canberra_distance",
-    "kl_divergence",
-    "cosine_similarity",
-    "intersection_similarity",
-)
 
 
 def lamda_reference(Y, scores):
@@ -140,78 +132,6 @@ def test_lists_of_scikit_learn_are_read(rng):
     probabilities = KNeighborsClassifier().fit(X, Y).predict_proba(X)
     with pytest.raises(ValueError, match="label 2 .* constant in training"):
         metrics.ranking_loss(Y, probabilities)
-
-
-# SPEC: u = (.5, .5, 0, 0), v = (.25, .25, .25, .25).
-@pytest.mark.parametrize(
-    ("name", "value"),
-    list(zip(DISTRIBUTION, (0.25, 1.49071, 2.66667, 0.69315, 0.70711, 0.5), strict=True)),
-)
-def test_known_values_of_distribution_criteria(name, value):
-    u, v = [[0.5, 0.5, 0, 0]], [[0.25, 0.25, 0.25, 0.25]]
-    criterion = getattr(metrics, name)
-    assert criterion(u, v) == pytest.approx(value, abs=5e-6)
-    perfect = 1.0 if name.endswith("similarity") else 0.0
-    assert criterion(u, u) == pytest.approx(perfect)
-    assert criterion(u + u, v + u) == pytest.approx((value + perfect) / 2, abs=5e-6)
-
-
-def test_distribution_criteria_against_loops(rng):
-    U, V = rng.dirichlet(np.ones(5), 12), rng.dirichlet(np.ones(5), 12)
-    U[:, 0], V[:, 0], V[:, 1] = 0, 0, 0
-    eps = 1e-9
-
-    def canberra(u, v):
-        return sum(abs(a - b) / (a + b) for a, b in zip(u, v, strict=True) if a + b)
-
-    def clark(u, v):
-        return np.sqrt(sum((a - b) ** 2 / (a + b) ** 2 for a, b in zip(u, v, strict=True) if a + b))
-
-    def kl(u, v):
-        return sum(a * np.log(a / max(b, eps)) for a, b in zip(u, v, strict=True) if a)
-
-    rows = list(zip(U, V, strict=True))
-    assert metrics.canberra_distance(U, V) == pytest.approx(np.mean([canberra(u, v) for u, v in rows]))
-    assert metrics.clark_distance(U, V) == pytest.approx(np.mean([clark(u, v) for u, v in rows]))
-    assert metrics.kl_divergence(U, V, eps=eps) == pytest.approx(np.mean([kl(u, v) for u, v in rows]))
-
-
-def test_zero_rows_and_zero_predictions_are_finite():
-    zero, some = [[0.0, 0.0]], [[0.4, 0.6]]
-    for unit in (1e-200, 1e200):
-        assert metrics.cosine_similarity(np.multiply(unit, some), some) == pytest.approx(1)
-    assert metrics.cosine_similarity(zero, some) == metrics.cosine_similarity(zero, zero) == 0
-    assert metrics.canberra_distance(zero, zero) == metrics.clark_distance(zero, zero) == 0
-    assert np.isfinite(metrics.kl_divergence(some, zero))
-    assert metrics.kl_divergence(zero, some) == 0
-
-
-@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
-def test_sample_weights(name, rng):
-    criterion = getattr(metrics, name)
-    truth, prediction = rng.dirichlet(np.ones(4), 6), rng.dirichlet(np.ones(4), 6)
-    if name in MULTILABEL:
-        truth = (truth > 0.25).astype(int)
-    weights = np.array([0, 1, 2, 1, 3, 1])
-    repeated = criterion(truth.repeat(weights, axis=0), prediction.repeat(weights, axis=0))
-    assert criterion(truth, prediction, sample_weight=weights) == pytest.approx(repeated)
-    with pytest.raises(ValueError, match="zero"):
-        criterion(truth, prediction, sample_weight=np.zeros(6))
-
-
-@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
-@pytest.mark.parametrize(
-    ("truth", "prediction", "message"),
-    [
-        ([[1, 0]], [[0.5, 0.2, 0.1]], "differ"),
-        ([[1, 0]], [[0.5, np.nan]], "NaN"),
-        ([1, 0], [0.5, 0.2], "Expected 2D array"),
-        (np.empty((0, 2)), np.empty((0, 2)), "0 sample"),
-    ],
-)
-def test_bad_input(name, truth, prediction, message):
-    with pytest.raises(ValueError, match=message):
-        getattr(metrics, name)(truth, prediction)
 
 
 def test_bad_labels_and_parameters():

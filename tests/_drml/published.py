@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from skrelmetric._drml.ensemble import RelationalEnsemble
 
-FIXTURES = Path(__file__).parent / "fixtures/drml"
+FIXTURES = Path(__file__).parent / "fixtures"
 OFFICIAL = [
     "official_K2_f64",
     "official_K4_f64",

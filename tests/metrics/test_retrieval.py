@@ -1,20 +1,12 @@
-import pickle
-
 import numpy as np
 import pytest
-import sklearn
 import torch
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
-from sklearn.model_selection import GridSearchCV, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from skrelmetric._search.retrieval import retrieve
 from skrelmetric.metrics import (
     clustering_f1,
     clustering_nmi,
@@ -24,52 +16,7 @@ from skrelmetric.metrics import (
     recall_at_k,
     retrieval_report,
 )
-from skrelmetric.scorers import RETRIEVAL_SCORERS, retrieval_scores
-
-KS = [1, 2, 5, 20]
-
-
-def scores(*args, **kwargs):
-    return [
-        *recall_at_k(*args, k=KS, **kwargs),
-        r_precision(*args, **kwargs),
-        mean_average_precision_at_r(*args, **kwargs),
-    ]
-
-
-def reference(X, y, X_reference=None, y_reference=None):
-    """The definitions, query by query; among equal distances other classes come first."""
-    found, known = (X, y) if X_reference is None else (X_reference, y_reference)
-    rows = []
-    for i, (x, c) in enumerate(zip(X, y, strict=True)):
-        others = [j for j in range(len(found)) if X_reference is not None or j != i]
-        ranking = sorted((((x - found[j]) ** 2).sum(), known[j] == c) for j in others)
-        hits = [hit for _, hit in ranking]
-        R = sum(hits)
-        if R:
-            precisions = [sum(hits[: i + 1]) / (i + 1) * hits[i] for i in range(R)]
-            rows.append([*(any(hits[:k]) for k in KS), sum(hits[:R]) / R, sum(precisions) / R])
-    return np.mean(rows, 0)
-
-
-def calculated(X, y, X_reference=None, y_reference=None):
-    """What pytorch-metric-learning makes of it."""
-    calculator = AccuracyCalculator(
-        include=("precision_at_1", "r_precision", "mean_average_precision_at_r"),
-        k="max_bin_count",
-        knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
-        device=torch.device("cpu"),
-    )
-    found, known = (X, y) if X_reference is None else (X_reference, y_reference)
-    tensors = [torch.as_tensor(array) for array in (X, y, found, known)]
-    values = calculator.get_accuracy(*tensors, ref_includes_query=X_reference is None)
-    return [values[name] for name in ("precision_at_1", "r_precision", "mean_average_precision_at_r")]
-
-
-def make_samples(rng, n=120, sizes=(0.6, 0.25, 0.1, 0.05), spread=1.0):
-    """Overlapping classes of very different size, and a last one with a single member."""
-    y = np.r_[rng.choice(len(sizes), n - 1, p=sizes), len(sizes)]
-    return rng.standard_normal((n, 5)) + spread * rng.standard_normal((len(sizes) + 1, 5))[y], y
+from tests.metrics.retrieved import KS, calculated, make_samples, reference, scores
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -100,62 +47,6 @@ def test_many_small_classes_and_one_large(rng):
         assert scores(X, y) == pytest.approx(reference(X, y))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_ties_count_against_the_ranking(rng, dtype):
-    y = np.repeat([0, 1, 2], 10)
-    collapsed = np.tile(rng.standard_normal(64).astype(dtype) + 100, (30, 1))
-    assert scores(collapsed, y) == [0, 0, 0, 0, 0, 0]
-    # Groups of copies: within a group everything ties, and rounding is not what decides.
-    points = rng.standard_normal((6, 64)).astype(dtype)
-    X, y = np.repeat(points, 10, axis=0), rng.integers(0, 3, 60)
-    assert scores(X, y) == pytest.approx(reference(X, y), rel=1e-6)
-    X = rng.integers(0, 3, (60, 2)).astype(dtype)
-    assert scores(X, y) == pytest.approx(reference(X, y), rel=1e-6)
-
-
-def test_order_of_samples_does_not_matter(rng):
-    X, y = rng.integers(0, 3, (80, 3)).astype(float) / 7, rng.integers(0, 4, 80)
-    expected = scores(X, y)
-    for _ in range(3):
-        order = rng.permutation(80)
-        assert scores(X[order], y[order]) == pytest.approx(expected)
-        assert scores(X, y, X_reference=X[order], y_reference=y[order]) == pytest.approx(
-            scores(X, y, X_reference=X, y_reference=y)
-        )
-
-
-def test_each_query_has_its_own_results_in_its_own_place(rng):
-    X, y = (torch.from_numpy(array) for array in make_samples(rng))
-    found = retrieve(X, y)
-    for i in range(len(X)):
-        others = torch.arange(len(X)) != i
-        alone = retrieve(X[i : i + 1], y[i : i + 1], (X[others], y[others]))
-        assert [float(all_of_them[i]) for all_of_them in found] == pytest.approx([float(one) for one in alone])
-
-
-def test_blocks_do_not_show(rng):
-    X, y = make_samples(rng, 300)
-    halves = X[::2], y[::2]
-    others = {"X_reference": X[1::2], "y_reference": y[1::2]}
-    expected, expected_of_halves = scores(X, y), scores(*halves, **others)
-    for rows in (1, 7):
-        with sklearn.config_context(working_memory=rows * 4 * 8 * 300 / 2**20):
-            assert scores(X, y) == pytest.approx(expected)
-            assert scores(*halves, **others) == pytest.approx(expected_of_halves)
-
-
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_more_samples_than_a_block(n_threads, rng):
-    X, y = make_samples(rng, n=1300, sizes=(0.9, 0.05, 0.04, 0.01))
-    given = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        ours = scores(X.astype(np.float32), y)
-    finally:
-        torch.set_num_threads(given)
-    assert [ours[0], *ours[-2:]] == pytest.approx(calculated(X, y), rel=1e-6)
-
-
 def test_a_report_has_every_criterion(rng):
     X, y = make_samples(rng)
     halves = {"X_reference": X[::2], "y_reference": y[::2]}
@@ -166,11 +57,6 @@ def test_a_report_has_every_criterion(rng):
     assert list(retrieval_report(X, y, 3)) == ["recall_at_3", "r_precision", "map_at_r"]
     with pytest.raises(ValueError, match="k=0 is not a number"):
         retrieval_report(X, y, 0)
-
-
-def test_far_from_the_origin(rng):
-    X, y = make_samples(rng)
-    assert scores(X + 1e6, y) == pytest.approx(scores(X, y))
 
 
 def test_kinds_of_arrays_and_labels(rng):
@@ -274,30 +160,3 @@ def test_clusters(rng):
     assert clustering_nmi(np.zeros((6, 2)), [0, 0, 1, 1, 2, 2]) == pytest.approx(0)  # collapsed, without a warning
     assert pair_f1([0, 1, 2], [2, 1, 0]) == 1
     assert pair_f1(["a", "a"], [0, 1]) == 0
-
-
-def test_scorers_on_the_test_fold(rng):
-    X, y = make_samples(rng, sizes=(0.4, 0.3, 0.3))
-    X, y = X[:-1], y[:-1]
-    criteria = dict(zip(RETRIEVAL_SCORERS, (recall_at_k, r_precision, mean_average_precision_at_r), strict=True))
-    fitted = make_pipeline(StandardScaler(), PCA(2)).fit(X[:60])
-    for name, scorer in RETRIEVAL_SCORERS.items():
-        expected = criteria[name](fitted.transform(X[60:]), y[60:])
-        assert scorer(fitted, X[60:], y[60:]) == expected
-        assert pickle.loads(pickle.dumps(scorer))(fitted, X[60:], y[60:]) == expected
-        assert criteria[name].__name__ in repr(scorer)
-
-
-def test_scorers_choose_among_pipelines(rng):
-    y = rng.integers(0, 3, 90)
-    X = np.column_stack([10 * rng.standard_normal(90), 3 * y + 0.1 * rng.standard_normal(90)])
-    # The scattered column has the larger variance: one component keeps it alone, two keep the classes.
-    folds = cross_validate(make_pipeline(PCA(2)), X, y, cv=3, scoring=RETRIEVAL_SCORERS, error_score="raise")
-    assert all(np.isfinite(folds[f"test_{name}"]).all() for name in RETRIEVAL_SCORERS)
-    pipeline = make_pipeline(StandardScaler(), PCA())
-    grid = {"pca__n_components": [1, 2]}
-    search = GridSearchCV(pipeline, grid, scoring=RETRIEVAL_SCORERS, refit="map_at_r", cv=3, error_score="raise")
-    assert search.fit(X, y).best_params_ == {"pca__n_components": 2}
-    for scoring, refit in ((RETRIEVAL_SCORERS["map_at_r"], True), (retrieval_scores, "map_at_r")):
-        again = GridSearchCV(pipeline, grid, scoring=scoring, refit=refit, cv=3, error_score="raise")
-        assert again.fit(X, y).best_score_ == search.best_score_

@@ -9,7 +9,7 @@ from skrelmetric._drml.ensemble import ASSIGNMENTS, RelationalEnsemble
 from skrelmetric._drml.objective import Discrimination, Weights
 from skrelmetric._drml.supervision import Supervision
 from skrelmetric.losses import LOSSES, ProxyAnchor, Triplet
-from tests.published_drml import LAYERS, OFFICIAL, PAPER, check_gradients, load, tolerance
+from tests._drml.published import LAYERS, OFFICIAL, PAPER, check_gradients, load, tolerance
 
 
 def with_proxies(loss, n_labels, proxies, dtype):

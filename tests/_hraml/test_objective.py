@@ -1,4 +1,3 @@
-import re
 from collections import Counter
 from itertools import islice
 from typing import ClassVar
@@ -12,16 +11,13 @@ from torch import nn
 from skrelmetric._alignment.loss import sampled_pairs
 from skrelmetric._alignment.problem import Related
 from skrelmetric._data.partitions import InMemory
-from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
 from skrelmetric._hraml.objective import Objective, Schedule
-from skrelmetric._interop.torch import as_tensor
-from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.subsets import Subsets
 from skrelmetric.relations import make_relation
+from tests._training.encoders import WIDTH, WRONG, Encoder, Returning, subset_of, wrong
 
 EVERYTHING = slice(None)
-WIDTH = 3
 IDENTITY = torch.eye(WIDTH, dtype=torch.float64)
 
 TARGETS = {
@@ -46,27 +42,6 @@ class Recorder(torch.optim.Optimizer):
         return value
 
 
-class Encoder(nn.Module):
-    """Two layers with dropout between, which remembers the samples that it was trained on and what it dropped."""
-
-    def __init__(self, n_inputs=4, dropout=0.0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.first, self.second = nn.Linear(n_inputs, 6).double(), nn.Linear(6, WIDTH).double()
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.5, generator=generator)
-        self.dropout, self.seen = dropout, []
-
-    def forward(self, x):
-        mask = nn.functional.dropout(torch.ones(len(x), 6, dtype=x.dtype), self.dropout, self.training)
-        if self.training:
-            self.seen.append((x, mask))
-        return self.features(x, mask)
-
-    def features(self, x, mask):
-        return self.second(self.first(x).tanh() * mask)
-
-
 def schedule(**options):
     defaults = {
         "n_pairs": None,
@@ -78,15 +53,6 @@ def schedule(**options):
         "seed": 5,
     }
     return Schedule(**{**defaults, **options})
-
-
-def uniform(n):
-    return torch.full((n,), 1 / n, dtype=torch.float64)
-
-
-def subset_of(X, p=None):
-    X = X if sparse.issparse(X) else as_tensor(X)
-    return Subset(X, None, uniform(X.shape[0]) if p is None else torch.as_tensor(p), None)
 
 
 def objective_of(encoder, head, samples, G, n_components=WIDTH, **options):
@@ -500,69 +466,24 @@ class TestCriteria:
         assert_close(steps_again[0], steps[0], 0.0)
 
 
-class TestSubset:
-    """Rows are read as they are asked for, whatever they are stored in."""
+def test_whole_numbers_reach_an_embedding(rng):
+    part = subset_of(rng.integers(0, 7, (9, 3)))
+    encoder = nn.Sequential(nn.Embedding(7, 1), nn.Flatten())
+    alignment = objective_of(encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)))
+    value, (gradients,) = epoch_of(alignment)
+    assert np.isfinite(value)
+    assert gradients[0].any()
 
-    X = np.arange(24.0).reshape(6, 4) * (np.arange(4) % 2)
-    STORED = {
-        "tensor": torch.from_numpy(X),
-        "single": torch.from_numpy(X.astype("f4")),
-        "csr": sparse.csr_array(X),
-        "single csr": sparse.csr_array(X.astype("f4")),
-        "integers": torch.from_numpy(X.astype(np.int64)),
-        "images": torch.from_numpy(X.reshape(6, 2, 2)),
-    }
 
-    @pytest.mark.parametrize(
-        "some", [slice(1, 3), slice(None), slice(4, 99), torch.tensor([3, 0, 3]), torch.tensor([1])]
-    )
-    @pytest.mark.parametrize("rows", [None, [5, 2, 2, 0, 1]])
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    @pytest.mark.parametrize("kind", STORED)
-    def test_read(self, kind, dtype, rows, some):
-        stored = self.STORED[kind]
-        n = 6 if rows is None else len(rows)
-        part = Subset(stored, None if rows is None else torch.tensor(rows), uniform(n), None)
-        read = part.read(some, dtype)
-        index = np.arange(6) if rows is None else np.array(rows)
-        expected = self.X[index[some if isinstance(some, slice) else some.numpy()]]
-        np.testing.assert_array_equal(read, expected.reshape(-1, *stored.shape[1:]))
-        assert read.dtype == (torch.int64 if kind == "integers" else dtype)
-
-    @pytest.mark.parametrize("kind", STORED)
-    def test_dtype_and_example(self, kind):
-        part = Subset(self.STORED[kind], None, uniform(6), None)
-        assert part.float_dtype == (torch.float64 if kind in ("tensor", "csr", "images") else torch.float32)
-        example = part.example()
-        assert example.shape == (2, *part.X.shape[1:])
-        assert example.dtype == (torch.int64 if kind == "integers" else part.float_dtype)
-        assert not example.any()
-
-    def test_some_of_some(self, rng):
-        p = torch.from_numpy(rng.dirichlet(np.ones(6)))
-        whole = Subset(self.STORED["csr"], None, p, None)
-        part = whole.some(torch.tensor([4, 1, 5, 0])).some(torch.tensor([3, 0, 1]), factor=2.0, start=7)
-        assert (part.n_samples, part.start) == (3, 7)
-        torch.testing.assert_close(part.weights, 2 * p[[0, 4, 1]])
-        np.testing.assert_array_equal(part.read(EVERYTHING, torch.float64), self.X[[0, 4, 1]])
-
-    def test_whole_numbers_reach_an_embedding(self, rng):
-        part = subset_of(rng.integers(0, 7, (9, 3)))
-        encoder = nn.Sequential(nn.Embedding(7, 1), nn.Flatten())
-        alignment = objective_of(encoder, linear_head(), part, make_relation(rng.integers(0, 2, 9)))
-        value, (gradients,) = epoch_of(alignment)
-        assert np.isfinite(value)
-        assert gradients[0].any()
-
-    @pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
-    def test_sparse_samples_train_as_dense_ones(self, options, rng):
-        X, G = rng.standard_normal((13, 4)) * (rng.random((13, 4)) < 0.4), make_relation(rng.integers(0, 3, 13))
-        parts = subset_of(X), subset_of(sparse.csr_array(X))
-        alignments = [objective_of(Encoder(), RidgeHead(1.0), part, G, **options) for part in parts]
-        (value, steps), (sparse_value, sparse_steps) = map(epoch_of, alignments)
-        assert sparse_value == pytest.approx(value, rel=1e-12)
-        for expected, actual in zip(steps, sparse_steps, strict=True):
-            assert_close(actual, expected)
+@pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)
+def test_sparse_samples_train_as_dense_ones(options, rng):
+    X, G = rng.standard_normal((13, 4)) * (rng.random((13, 4)) < 0.4), make_relation(rng.integers(0, 3, 13))
+    parts = subset_of(X), subset_of(sparse.csr_array(X))
+    alignments = [objective_of(Encoder(), RidgeHead(1.0), part, G, **options) for part in parts]
+    (value, steps), (sparse_value, sparse_steps) = map(epoch_of, alignments)
+    assert sparse_value == pytest.approx(value, rel=1e-12)
+    for expected, actual in zip(steps, sparse_steps, strict=True):
+        assert_close(actual, expected)
 
 
 class Watched(torch.Tensor):
@@ -622,24 +543,6 @@ class TestMemoryMap:
         assert max(sizes) == 100
 
 
-class Returning(nn.Module):
-    """An encoder whose features are made something else."""
-
-    def __init__(self, change):
-        super().__init__()
-        self.layer, self.change = nn.Linear(4, WIDTH).double(), change
-
-    def forward(self, x):
-        return self.change(self.layer(x))
-
-
-WRONG = {
-    "shape (9,) and torch.float64": lambda z: z[:, 0],
-    "shape (9, 1, 3) and torch.float64": lambda z: z[:, None],
-    "shape (4, 3) and torch.float64": lambda z: z[:4],
-    "shape (18, 3) and torch.float64": lambda z: torch.cat([z, z]),
-    "shape (9, 3) and torch.int64": lambda z: z.long(),
-}
 WRONG_IN_TRAINING = {
     **WRONG,
     "shape () and torch.float64": lambda z: z.sum(),
@@ -648,49 +551,12 @@ WRONG_IN_TRAINING = {
 }
 
 
-def wrong(what):
-    expected = re.escape(f"The encoder returned {what} for 9 samples. It must return features of shape (9, width)")
-    return pytest.raises(ValueError, match=expected)
-
-
 @pytest.mark.parametrize("what", WRONG_IN_TRAINING)
 @pytest.mark.parametrize("options", [{}, {"n_pairs": 200}])
 def test_training_an_encoder_that_returns_no_features_is_an_error(options, what, rng):
     alignment = alignment_of(rng, n=9, encoder=Returning(WRONG_IN_TRAINING[what]), **options)
     with wrong(what):
         epoch_of(alignment)
-
-
-@pytest.mark.parametrize("what", WRONG)
-def test_embedding_by_an_encoder_that_returns_no_features_is_an_error(what, rng):
-    with wrong(what):
-        embed(Returning(WRONG[what]), subset_of(rng.standard_normal((9, 4))), torch.float64)
-
-
-def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
-    X = rng.standard_normal((10, 4))
-    encoder = Encoder(dropout=0.5)
-    expected = encoder.features(torch.from_numpy(X), 1.0).detach()
-    for chunk in (1, 3, 10, 99):
-        monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", chunk)
-        z = embed(encoder.train(), subset_of(X), torch.float64)
-        torch.testing.assert_close(z, expected)
-        assert not z.requires_grad
-    assert not encoder.training
-    assert not encoder.seen
-
-
-@pytest.mark.parametrize(
-    ("encoder", "dtype"),
-    [
-        (nn.Linear(2, 2), torch.float32),
-        (nn.Linear(2, 2).double(), torch.float64),
-        (nn.Identity(), torch.float32),
-        (nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)).double(), torch.float64),
-    ],
-)
-def test_dtype_of_an_encoder(encoder, dtype):
-    assert dtype_of(encoder) == dtype
 
 
 @pytest.mark.parametrize("options", SCHEDULES.values(), ids=SCHEDULES)

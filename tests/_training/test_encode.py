@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch import nn
+
+from skrelmetric._training.encode import dtype_of, embed
+from tests._training.encoders import WRONG, Encoder, Returning, subset_of, wrong
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_embedding_by_an_encoder_that_returns_no_features_is_an_error(what, rng):
+    with wrong(what):
+        embed(Returning(WRONG[what]), subset_of(rng.standard_normal((9, 4))), torch.float64)
+
+
+def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
+    X = rng.standard_normal((10, 4))
+    encoder = Encoder(dropout=0.5)
+    expected = encoder.features(torch.from_numpy(X), 1.0).detach()
+    for chunk in (1, 3, 10, 99):
+        monkeypatch.setattr("skrelmetric._training.encode._CHUNK_OF_INFERENCE", chunk)
+        z = embed(encoder.train(), subset_of(X), torch.float64)
+        torch.testing.assert_close(z, expected)
+        assert not z.requires_grad
+    assert not encoder.training
+    assert not encoder.seen
+
+
+@pytest.mark.parametrize(
+    ("encoder", "dtype"),
+    [
+        (nn.Linear(2, 2), torch.float32),
+        (nn.Linear(2, 2).double(), torch.float64),
+        (nn.Identity(), torch.float32),
+        (nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2)).double(), torch.float64),
+    ],
+)
+def test_dtype_of_an_encoder(encoder, dtype):
+    assert dtype_of(encoder) == dtype

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from skrelmetric import metrics
+from tests.metrics.test_distribution import DISTRIBUTION
+from tests.metrics.test_multilabel import MULTILABEL
+
+
+@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
+def test_sample_weights(name, rng):
+    criterion = getattr(metrics, name)
+    truth, prediction = rng.dirichlet(np.ones(4), 6), rng.dirichlet(np.ones(4), 6)
+    if name in MULTILABEL:
+        truth = (truth > 0.25).astype(int)
+    weights = np.array([0, 1, 2, 1, 3, 1])
+    repeated = criterion(truth.repeat(weights, axis=0), prediction.repeat(weights, axis=0))
+    assert criterion(truth, prediction, sample_weight=weights) == pytest.approx(repeated)
+    with pytest.raises(ValueError, match="zero"):
+        criterion(truth, prediction, sample_weight=np.zeros(6))
+
+
+@pytest.mark.parametrize("name", MULTILABEL + DISTRIBUTION)
+@pytest.mark.parametrize(
+    ("truth", "prediction", "message"),
+    [
+        ([[1, 0]], [[0.5, 0.2, 0.1]], "differ"),
+        ([[1, 0]], [[0.5, np.nan]], "NaN"),
+        ([1, 0], [0.5, 0.2], "Expected 2D array"),
+        (np.empty((0, 2)), np.empty((0, 2)), "0 sample"),
+    ],
+)
+def test_bad_input(name, truth, prediction, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, name)(truth, prediction)
