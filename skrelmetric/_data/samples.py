@@ -52,9 +52,9 @@ class Samples:
         self.stored_sparse = not isinstance(X, Tensor)
         self.dtype = as_tensor(self.X.data[:0]).dtype if self.stored_sparse else X.dtype
         self.multiplied_sparse = (
-            sparse.issparse(X)
+            not isinstance(X, Tensor)
             and self.device.type == "cpu"
-            and self.X.nnz < _WORTH_SPARSE * np.prod(X.shape, dtype=float)
+            and X.nnz < _WORTH_SPARSE * np.prod(X.shape, dtype=float)
         )
         self.mean = self._weighted_mean() if mean is None else mean
 
