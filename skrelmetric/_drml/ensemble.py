@@ -14,7 +14,7 @@ two numbers a branch, w.a_j - w.b_i, each a linear functional of y: neither R no
 """
 
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -201,6 +201,11 @@ class RelationalEnsemble(nn.Module):
             self.update.weight.copy_(torch.eye(width, 2 * width))
             self.update.bias.zero_()
 
+    @property
+    def layout(self) -> tuple[bool, bool, int, int]:
+        """Whether there are relations, whether trunk features are split, and the numbers of branches and components."""
+        return True, self.split_features, *self.nodes.bias.shape
+
     def embed(self, y: Tensor, output: str) -> Tensor:
         """Embedding of trunk features of shape (B, D), or with the output "nodes" the nodes side by side."""
         ensemble = self(y)
@@ -252,6 +257,14 @@ class PlainHead(nn.Module):
     def __init__(self, n_inputs: int, n_components: int, n_branches: int, generator: Generator, dtype: torch.dtype):
         super().__init__()
         self.nodes = ParallelLinear(n_branches, n_inputs, n_components // n_branches, generator, dtype)
+
+    @property
+    def layout(self) -> tuple[bool, bool, int, int]:
+        """Layout of the weights, as that of :class:`RelationalEnsemble`."""
+        return False, False, *self.nodes.bias.shape
+
+    def read_as(self, **reading: Any) -> None:
+        """Read the method in another way, of which nodes without relations have but one."""
 
     def embed(self, y: Tensor, output: str) -> Tensor:
         """Nodes side by side, of shape (B, E), for trunk features of shape (B, D), whatever output is asked for."""

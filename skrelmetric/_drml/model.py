@@ -110,18 +110,15 @@ class Architecture(NamedTuple):
         ValueError
             If its weights are of other shapes.
         """
-        head = encoder.head
-        relational = isinstance(head, RelationalEnsemble)
-        found = relational, relational and head.split_features, len(head.nodes.bias), encoder.n_components
-        if found != (self.relational, self.relational and self.split_features, self.branches, self.n_components):
+        branches, split = self.branches, self.relational and self.split_features
+        if encoder.head.layout != (self.relational, split, branches, self.n_components // branches):
             raise ValueError(
                 "warm_start=True, but relational, split_features, n_branches or n_components has changed since the "
                 "last fit. Pass warm_start=False to begin anew."
             )
         encoder = deepcopy(encoder).to(samples.weights.device)
         encoder.output, encoder.normalize = self.output, self.normalize
-        if isinstance(encoder.head, RelationalEnsemble):
-            encoder.head.read_as(**self._reading)
+        encoder.head.read_as(**self._reading)
         return encoder, width_of(encoder.trunk, samples, dtype_of(encoder.trunk, samples.float_dtype))
 
     @property

@@ -189,7 +189,7 @@ class OwnLoss(nn.Module):
 
 
 def objective_of(
-    head: RelationalEnsemble | PlainHead,
+    head: Any,
     loss: Any,
     embedding_loss: Any,
     supervision: Supervision,
@@ -201,7 +201,7 @@ def objective_of(
 
     None for a loss of the embedding is that of the branches. The generator draws what the losses learn.
     """
-    dtype, (n_branches, width) = head.nodes.bias.dtype, head.nodes.bias.shape
+    dtype = head.nodes.bias.dtype
     of_branches, of_embedding = (
         LOSSES[each] if isinstance(each, str) else each
         for each in (loss, loss if embedding_loss is None else embedding_loss)
@@ -212,10 +212,10 @@ def objective_of(
             return spec.build(supervision.n_labels, width, n_groups, generator, dtype)
         return OwnLoss([deepcopy(spec) for _ in range(n_groups)]).to(dtype)
 
-    plain = isinstance(head, PlainHead)
-    uses = {use for each in ((of_embedding,) if plain else (of_branches, of_embedding)) for use in _uses(each)}
+    relational, _, n_branches, width = head.layout
+    uses = {use for each in ((of_branches, of_embedding) if relational else (of_embedding,)) for use in _uses(each)}
     built = build(of_embedding, n_branches * width, 1)
-    if isinstance(head, PlainHead):
+    if not relational:
         return PlainDiscrimination(head, built, supervision, uses)
     return Discrimination(head, build(of_branches, width, n_branches), built, supervision, weights, assignment, uses)
 
