@@ -140,7 +140,7 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     *Partitions.* Samples in several partitions (chunks, Dask arrays, shards of several processes) need "ridge". The
     partitions have the distinct targets in common for "discrete", "jaccard" and callables, and as many sums of
-    samples. For "l1" these are at most 24,576 for each target: of more than 12,288 values, those next to each other are
+    samples. For "l1" these are at most 24,578 for each target: of more than 12,288 values, those next to each other are
     summed, which changes the metric by some 1e-8.
 
     *Tensors.* Under ``sklearn.set_config(array_api_dispatch=True)`` a torch tensor is fitted and transformed on its
