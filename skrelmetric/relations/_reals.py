@@ -199,9 +199,9 @@ class LevelDifference(_RealDifference):
     Notes
     -----
     With the sums P_c of v and Q_c of t v over the cells up to c, a target t of cell c differs from those of all other
-    cells by t (P_(c-1) - (P_n - P_c)) - (Q_(c-1) - (Q_n - Q_c)), exactly. Two targets of one cell count as equal: of up
-    to 12,288 distinct values each has a cell of its own, and of more the metric of :class:`~skrelmetric.RAMLLinear`
-    differs by some 1e-8 of its largest entry (up to 7e-8 for 300,000 Cauchy targets). Blocks and pairs are exact always.
+    cells by t (P_(c-1) - (P_n - P_c)) - (Q_(c-1) - (Q_n - Q_c)), exactly. Targets of one cell count as equal: of up to
+    12,288 distinct values each has a cell of its own, and of more the metric of :class:`~skrelmetric.RAMLLinear` moves
+    by some 1e-8 of its largest entry (up to 7e-8 for 300,000 Cauchy targets). Blocks and pairs are exact always.
     """
 
     def __init__(self, Y: Tensor, known: Tensor | None, levels: list[Levels]):
