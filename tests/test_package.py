@@ -76,16 +76,21 @@ def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
-    """Rooms that a file imports from; the private modules of a public package are its own."""
+def imported_modules(path):
+    """Modules of the package that a file imports from, wherever in it, without the package's name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "skrelmetric":
             _, *parts = node.module.split(".")
-            rooms = parts[:1] or [alias.name for alias in node.names]
-            assert not any(part.startswith("_") for part in parts[1:]) or rooms == [room_of(path)], (
-                f"{path} looks into {node.module}"
-            )
-            yield from (room for room in rooms if room != room_of(path))
+            yield from [".".join(parts)] if parts else (alias.name for alias in node.names)
+
+
+def imported_rooms(path):
+    """Rooms that a file imports from; the private modules of a public package are its own."""
+    for module in imported_modules(path):
+        room, *within = module.split(".")
+        if room != room_of(path):
+            assert not any(part.startswith("_") for part in within), f"{path} looks into {module}"
+            yield room
 
 
 def test_imports_point_one_way():
@@ -97,6 +102,15 @@ def test_imports_point_one_way():
     for floor, below in zip(FLOORS, range(len(FLOORS)), strict=True):
         assert {room for room in rooms[floor] if room.startswith("_")} <= set(FLOORS[:below])
     assert {room for room in rooms if room.startswith("_")} == set(FLOORS)
+
+
+def test_no_files_import_one_another():
+    files = {}
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        files[module] = set(imported_modules(path))
+    del files["__init__"]
+    tuple(TopologicalSorter(files).static_order())
 
 
 def test_the_package_never_imports_its_benchmarks():

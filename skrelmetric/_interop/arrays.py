@@ -4,7 +4,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
+
+from skrelmetric._interop.sklearn import stays_on_device
 
 __all__ = [
     "as_host",
@@ -14,15 +15,9 @@ __all__ = [
     "integer_dtype",
     "like",
     "module_of",
-    "stays_on_device",
     "two_classes",
     "unwrapped",
 ]
-
-
-def stays_on_device(X: Any) -> bool:
-    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
-    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
 
 
 def module_of(array: Any) -> ModuleType:

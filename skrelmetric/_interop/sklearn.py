@@ -1,9 +1,11 @@
-"""Seam to scikit-learn: its names without a promise of stability, and its formats of probabilities."""
+"""Seam to scikit-learn: its names without a promise of stability, its formats and its dispatch."""
 
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import _fit_context as fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
@@ -45,11 +47,17 @@ __all__ = [
     "get_chunk_n_rows",
     "label_columns",
     "positive_columns",
+    "stays_on_device",
     "warn_caller",
     "with_callbacks",
 ]
 
 _NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
+
+
+def stays_on_device(X: Any) -> bool:
+    """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
+    return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
 
 
 class LabelScorer(_Scorer):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelmetric._interop.arrays import stays_on_device
+from skrelmetric._interop.sklearn import stays_on_device
 
 __all__ = [
     "as_tensor",

@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._interop.arrays import as_host, float_dtypes, stays_on_device
+from skrelmetric._interop.arrays import as_host, float_dtypes
+from skrelmetric._interop.sklearn import stays_on_device
 from skrelmetric._search.host import NeighbourSearch, without_missing
 
 __all__ = ["Neighbours", "read_queries"]
