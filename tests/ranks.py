@@ -8,12 +8,20 @@ import sys
 import traceback
 from contextlib import closing
 from functools import partial
+from multiprocessing import forkserver
 
 import cloudpickle
 import torch
 
 CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-CONTEXT.set_forkserver_preload(["skrelmetric.deep", "skrelmetric.drml", "skrelmetric.linear"])
+# What each process would otherwise load for itself; the last is what torch loads with its first optimizer.
+CONTEXT.set_forkserver_preload(["skrelmetric.deep", "skrelmetric.drml", "skrelmetric.linear", "torch._dynamo"])
+
+
+def start_server():
+    """Start the process that others are forked from, which has loaded what they need."""
+    if CONTEXT.get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 def started(function, *args):

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import contextmanager
 from threading import Thread
 
+import dask
 import joblib
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from torch import nn
 
 from skrelmetric import DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.scorers import MULTILABEL_SCORERS
+from tests.ranks import CONTEXT, start_server
 
 distributed = pytest.importorskip("distributed")
 
@@ -33,7 +35,9 @@ METRICS = {
 def cluster(**options):
     """Client of two worker processes with a thread each."""
     given = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"} | options
-    with distributed.LocalCluster(**given) as workers, distributed.Client(workers) as client:
+    start_server()  # before Dask says what it should have loaded
+    method = {"distributed.worker.multiprocessing-method": CONTEXT.get_start_method()}
+    with dask.config.set(method), distributed.LocalCluster(**given) as workers, distributed.Client(workers) as client:
         yield client
 
 

@@ -100,7 +100,7 @@ def test_tf32_ends():
 
 def test_accuracy_is_in_the_order_of_precision(tmp_path, capsys):
     out = tmp_path / "precision.jsonl"
-    sizes = ["--n-samples", "4000", "--n-features", "8", "--n-labels", "3", "--width", "4", "--repeats", "1"]
+    sizes = ["--n-samples", "3000", "--n-features", "8", "--n-labels", "3", "--width", "4", "--repeats", "1"]
     assert main(["--profile", "accelerator", "--device", "cpu", *sizes, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     records = records_of(out)
@@ -115,7 +115,7 @@ def test_accuracy_is_in_the_order_of_precision(tmp_path, capsys):
     for record in records:
         assert record["agrees"]
         assert record["arithmetic"] in printed
-        assert record["rows_per_second"] == pytest.approx(4000 / record["seconds"])
+        assert record["rows_per_second"] == pytest.approx(3000 / record["seconds"])
         assert record["gigabytes_per_second"] > 0
 
 

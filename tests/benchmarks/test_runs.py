@@ -20,8 +20,15 @@ from benchmarks.compare.methods import Method
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import load
 from tests.benchmarks.comparison import EMOTIONS, FAST, Broken, records_of
+from tests.ranks import CONTEXT
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Processes of cells have loaded the estimators when they start, which takes seconds."""
+    monkeypatch.setattr(runs, "get_context", lambda method: CONTEXT)
 
 
 def test_parallel_scores_are_the_same(tmp_path):
@@ -163,6 +170,7 @@ class Deadly(Cell):
         return os._exit, (1,)  # the process that reads it ends, as one does that wants too much memory
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_worker_that_is_killed_is_a_failure_of_its_cell():
     comparison = cells(EMOTIONS, ["MLkNN", "PCA + MLkNN"], Settings(2, 1))
     first, *others = comparison
@@ -189,6 +197,7 @@ def test_a_cell_keeps_to_its_worker(monkeypatch):
     assert jobs == [1]
 
 
+@pytest.mark.usefixtures("loaded")
 def test_a_cell_that_is_killed_alone_leaves_the_others():
     first, second = cells(EMOTIONS, ["MLkNN", "PCA + MLkNN"], Settings(OFFICIAL, 1))
     records = list(runs.run([first, Deadly(*second)], n_jobs=1, alone=True))

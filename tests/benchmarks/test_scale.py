@@ -6,6 +6,7 @@ import pytest
 from benchmarks.cli import main
 from benchmarks.speed import scale
 from tests.benchmarks.comparison import records_of
+from tests.ranks import CONTEXT
 
 
 def test_rows_are_the_same_wherever_they_are_made():
@@ -19,7 +20,8 @@ def test_rows_are_the_same_wherever_they_are_made():
     np.testing.assert_array_equal(np.concatenate([y for _, y in numbers]), X[:, :2])
 
 
-def test_messages_are_those_of_the_model():
+def test_messages_are_those_of_the_model(monkeypatch):
+    monkeypatch.setattr(scale, "get_context", lambda method: CONTEXT)  # where torch is loaded already
     n, d = 600, 14
     one, two = scale.fit_shard(n, d, 1), scale.in_ranks(2, n, d, 1)
     assert [fit.metric for fit in one] == [fit.metric for fit in two] == ["RAMLLinear", "HRAML, 3 epochs"]
