@@ -6,7 +6,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -23,6 +22,7 @@ from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,
+    MetricTransformer,
     StrOptions,
     check_same_namespace,
     fit_context,
@@ -36,7 +36,7 @@ from skrelmetric.relations import Relation
 __all__ = ["RAMLLinear"]
 
 
-class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RAMLLinear(MetricTransformer):
     """Relation-aligned linear metric, exact over all pairs of samples.
 
     Learns a Mahalanobis distance under which samples with similar targets are near: squared distances are fitted
@@ -415,16 +415,6 @@ class RAMLLinear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     @property
     def _n_features_out(self) -> int:
         return self.components_.shape[0]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.two_d_labels = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _options(X: Any) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def read(
     own: Partitions
     if not is_partitioned(X, ranks, streams=streams):
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
-        targets = _check_supervision(estimator, X, y, device)
+        _check_given(estimator, y)
+        targets = read_targets(y, device)
+        check_consistent_length(X, targets.y)
         rows = stored(X)
         if with_mean and isinstance(rows, torch.Tensor):  # sums go over all of them, and so do all that follow
             rows = rows.to(device)
@@ -121,16 +123,14 @@ def read(
             raise ValueError("Chunks hold the targets and weights of their samples. Pass nothing but the Chunks.")
         own = _in_chunks(estimator, X, options)
     elif is_dask(X):
-        if y is None:
-            _check_supervision(estimator, X, y, device)
+        _check_given(estimator, y)
         check_array(np.empty((0, *X.shape[1:]), X.dtype), ensure_min_samples=0, input_name="X", **options(X))
         validate_data(estimator, X, skip_check_array=True)
         own = OnDask(_blocks(X, y, sample_weight)).map(lambda block: _read_chunk(block, options))
     elif streams and _is_large_map(X) and y is not None:
         own = _in_chunks(estimator, Chunks.of(X, y, sample_weight), options)
     else:
-        if y is None:
-            _check_supervision(estimator, X, y, device)
+        _check_given(estimator, y)
         own = InMemory([_read_chunk((X, y, sample_weight), options)])
         validate_data(estimator, X, skip_check_array=True)
     if ranks.size > 1:
@@ -245,22 +245,13 @@ def _blocks(X: Any, y: Any, sample_weight: Any) -> list[tuple]:
     return list(zip(*blocks, strict=True))
 
 
-def _check_supervision(estimator: BaseEstimator, X: Any, y: Any, device: torch.device) -> Targets:
-    """Targets of the samples, read.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or not one a sample, or they are no targets.
-    """
+def _check_given(estimator: BaseEstimator, y: Any) -> None:
+    """Refuse samples without targets."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
             "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
         )
-    targets = read_targets(y, device)
-    check_consistent_length(X, targets.y)
-    return targets
 
 
 def weighted(X: Any, y: Targets, sample_weight: Any, given: Any, device: torch.device) -> Subset:

@@ -1,6 +1,7 @@
 """Objective of HRAML: an encoder and a head on samples, with three ways to see their pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -239,10 +240,10 @@ class Objective(nn.Module):
     def features(self) -> Partitions:
         """Features of the training samples, for which an exact head is solved."""
         if self._features is None:
-            encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+            embedder = self._embedder()
 
             def embedded(some: Related[Subset]) -> Features:
-                return Features(embed(encoder, some.samples, dtype, size, width), some.samples.weights, some.G.rows)
+                return Features(embedder(some.samples), some.samples.weights, some.G.rows)
 
             self._features = self.samples.partitions.map(embedded).persist()
             self.head.solve(self._problem(self._features))
@@ -256,10 +257,10 @@ class Objective(nn.Module):
         """Mean relation of validation samples to their nearest training samples."""
         features, G = self.features(), self.samples.G
         layer = self.head.layer(self.n_components, self.dtype)
-        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+        embedder = self._embedder()
 
         def embedded(some: Related[Subset], index: Tensor) -> Tensor:
-            return layer(embed(encoder, some.samples.some(index), dtype, size, width))
+            return layer(embedder(some.samples.some(index)))
 
         with torch.no_grad():
             places = judged_places(validation.n_samples, G.device)
@@ -272,14 +273,18 @@ class Objective(nn.Module):
     def alignment_error(self, validation: Subsets) -> float:
         """Alignment loss over all pairs of validation samples."""
         self.solve()
-        encoder, dtype, size, width = self.encoder, self.dtype, self.schedule.chunk_size, self.width
+        embedder = self._embedder()
         partitions, moments = _paired(validation)
 
         def embedded(some: _Pairs) -> _Pairs:
-            return some._replace(features=embed(encoder, some.samples, dtype, size, width))
+            return some._replace(features=embedder(some.samples))
 
-        sums, distance = self._sums(partitions.map(embedded), _Pass(encoder, self.schedule, dtype, 0))
+        sums, distance = self._sums(partitions.map(embedded), _Pass(self.encoder, self.schedule, self.dtype, 0))
         return pair_loss(sums, distance, validation.G, moments).value
+
+    def _embedder(self) -> Callable[[Subset], Tensor]:
+        """The encoder as it embeds samples; what goes to other processes takes it along, and not the objective."""
+        return partial(embed, self.encoder, dtype=self.dtype, chunk_size=self.schedule.chunk_size, width=self.width)
 
     def _problem(self, features: Partitions) -> Problem:
         only: Features | None = features.only

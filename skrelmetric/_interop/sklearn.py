@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.base import _fit_context as fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
@@ -39,6 +40,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "LabelScorer",
+    "MetricTransformer",
     "NamedMembers",
     "StrOptions",
     "check_same_namespace",
@@ -58,6 +60,20 @@ _NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
 def stays_on_device(X: Any) -> bool:
     """Whether results for `X` are arrays of its own kind, on its device: scikit-learn's array API dispatch."""
     return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
+
+
+class MetricTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Transformer into a learned metric: of any array, sparse ones too, by targets of any number of outputs."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.two_d_labels = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 class LabelScorer(_Scorer):

@@ -12,7 +12,6 @@ from warnings import catch_warnings, simplefilter
 import joblib
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -23,7 +22,13 @@ from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
 from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.sklearn import CallbackSupportMixin, Interval, StrOptions, check_same_namespace
+from skrelmetric._interop.sklearn import (
+    CallbackSupportMixin,
+    Interval,
+    MetricTransformer,
+    StrOptions,
+    check_same_namespace,
+)
 from skrelmetric._interop.torch import as_tensor, like
 from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
 from skrelmetric._training.checkpoint import Checkpoint, History, as_bytes, fingerprint
@@ -35,7 +40,7 @@ from skrelmetric.encoders import ACTIVATIONS
 __all__ = ["ModuleTransformer"]
 
 
-class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
     """Transformer by a fitted torch module, ``encoder_``; ``_example`` has two samples of zeros.
 
     Its pickles load where the device of the modules is not, and take classes of a notebook along.
@@ -230,16 +235,6 @@ class ModuleTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         super().__setstate__(state)
         for name, value in torch.load(modules, map_location=_where_possible, weights_only=False).items():
             setattr(self, name, value)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.two_d_labels = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _where_possible(storage: Any, location: str) -> Any:
