@@ -6,16 +6,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import get_config
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import Bunch, get_tags
-from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import like, module_of, unwrapped
 from skrelmetric._interop.labels import label_classes, label_probabilities
-from skrelmetric._interop.sklearn import NamedMembers, check_same_namespace, fit_context
+from skrelmetric._interop.sklearn import NamedMembers, check_same_namespace, fit_context, routed_to_fit
 
 __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]
 
@@ -49,13 +47,7 @@ class _Vote(NamedMembers):
         names, members = self._validate_estimators()
         kept = [member != "drop" for member in members]
         weights = _relative_weights(self.weights, kept)
-        if params and not get_config()["enable_metadata_routing"]:
-            raise ValueError(
-                f"{type(self).__name__}.fit got {sorted(params)}, but which member, or which step of it, they are for "
-                "is known by metadata routing only. Call sklearn.set_config(enable_metadata_routing=True) and request "
-                "them where they are meant, as in RAMLLinear().set_fit_request(sample_weight=True)."
-            )
-        routed = process_routing(self, "fit", **params)
+        routed = routed_to_fit(self, params)
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
             delayed(_fitted)(clone(member), X, y, routed[name]["fit"])
             for name, member in zip(names, members, strict=True)
