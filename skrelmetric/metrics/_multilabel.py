@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from skrelmetric._interop.sklearn import positive_columns
-from skrelmetric.metrics._rows import check_same_shape, dense, mean
+from skrelmetric.metrics._rows import labels_and_scores, mean
 
 LAMDA: dict[str, dict[str, Any]] = {
     "hamming_loss": {},
@@ -57,7 +56,7 @@ def hamming_loss(
     >>> hamming_loss([[1, 0], [0, 1]], [[1, 1], [0, 1]])
     0.25
     """
-    relevant, scores = _labels_and_scores(y_true, y_pred)
+    relevant, scores = labels_and_scores(y_true, y_pred)
     if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
         raise ValueError(
             f"hamming_loss needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
@@ -106,7 +105,7 @@ def ranking_loss(
     >>> ranking_loss([[1, 0, 0]], [[0.5, 0.7, 0.1]])
     0.5
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     n_relevant = relevant.sum(1)
     n_pairs = n_relevant * (relevant.shape[1] - n_relevant)
     errors = _irrelevant_above(relevant, scores, ties).sum(1, where=relevant)
@@ -152,7 +151,7 @@ def one_error(
     >>> one_error([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]])
     0.5
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     above = _irrelevant_above(relevant, scores, ties)
     errors = above.min(1, where=relevant, initial=relevant.shape[1]) > 0
     proper = _proper(relevant)
@@ -200,7 +199,7 @@ def coverage(
     >>> coverage([[1, 0, 1]], [[0.9, 0.5, 0.1]])
     2.0
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     depth = _ranks(scores, ties).max(1, where=relevant, initial=0)
     return mean(depth - 1.0, sample_weight, _kept(relevant.sum(1) > 0, degenerate))
 
@@ -246,36 +245,11 @@ def average_precision(
     >>> average_precision([[1, 0, 1]], [[0.9, 0.5, 0.1]])
     0.8333333333333333
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     precision = _ranks_among_relevant(relevant, scores, ties) / _ranks(scores, ties)
     proper = _proper(relevant)
     means = precision.sum(1, where=relevant) / np.maximum(relevant.sum(1), 1)
     return mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
-
-
-def _labels_and_scores(y_true, y_score) -> tuple[np.ndarray, np.ndarray]:
-    """Relevance as booleans and scores as floats, both (n_samples, n_labels)."""
-    relevant = dense(y_true, "y_true")
-    scores = dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
-    check_same_shape(relevant, scores)
-    unexpected = (relevant != 0) & (relevant != 1)
-    if unexpected.any():
-        raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {relevant[unexpected][0]!r}.")
-    return relevant == 1, scores
-
-
-def _positive_columns(y_score):
-    """Probability of having each label, from a list with one (n_samples, 2) array a label."""
-    if not (isinstance(y_score, list) and y_score and all(getattr(p, "ndim", 0) == 2 for p in y_score)):
-        return y_score
-    for label, probabilities in enumerate(y_score):
-        if probabilities.shape[1] != 2:
-            raise ValueError(
-                f"The probabilities of label {label} have shape {probabilities.shape}, but (n_samples, 2) is needed: "
-                "the label was constant in training, and the array does not tell whether everybody had it or nobody. "
-                "Use the scorers of skrelmetric.scorers, which read it from the estimator's classes_."
-            )
-    return positive_columns(y_score, [np.array([0, 1])] * len(y_score))
 
 
 def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:
