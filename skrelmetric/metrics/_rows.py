@@ -60,7 +60,14 @@ def mean(rows: np.ndarray, sample_weight: ArrayLike | None, kept: np.ndarray | s
     """Mean over the kept rows, weighted if asked for."""
     if sample_weight is None:
         return float(np.mean(rows[kept]))
+    return float(np.average(rows[kept], weights=row_weights(sample_weight, rows, kept)))
+
+
+def row_weights(
+    sample_weight: ArrayLike | None, rows: np.ndarray, kept: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """Weights of the kept rows, 1 unless they are given."""
     weights = check_sample_weight(sample_weight, rows, ensure_non_negative=True)[kept]
     if not weights.sum() > 0:
         raise ValueError("sample_weight is zero for every sample that counts; at least one must be positive.")
-    return float(np.average(rows[kept], weights=weights))
+    return weights
