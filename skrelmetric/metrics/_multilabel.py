@@ -123,10 +123,10 @@ def f1(
     if average == "samples":
         return mean(_f1(right.sum(1), relevant.sum(1), predicted.sum(1), nothing), sample_weight)
     weights = row_weights(sample_weight, right)
-    counts = [weights @ labels for labels in (right, relevant, predicted)]  # of shape (n_labels,)
+    counts = np.stack([weights @ labels for labels in (right, relevant, predicted)])
     if average == "micro":
-        counts = [count.sum() for count in counts]
-    return float(np.mean(_f1(*counts, nothing)))
+        counts = counts.sum(1)
+    return float(np.mean(_f1(counts[0], counts[1], counts[2], nothing)))
 
 
 def ranking_loss(
