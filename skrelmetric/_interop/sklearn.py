@@ -14,6 +14,8 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import _safe_split as split_samples
+from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:
@@ -49,8 +51,10 @@ __all__ = [
     "fit_context",
     "get_chunk_n_rows",
     "label_columns",
+    "params_of_samples",
     "positive_columns",
     "routed_to_fit",
+    "split_samples",
     "stays_on_device",
     "warn_caller",
     "with_callbacks",
