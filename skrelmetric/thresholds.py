@@ -286,7 +286,7 @@ def _fixed_thresholds(thresholds: Any, n_labels: int) -> np.ndarray:
 def _best_thresholds(probabilities: np.ndarray, labels: np.ndarray, aim: Callable) -> np.ndarray:
     """Threshold of each label that maximises the aim, among the samples for which the label is known."""
     known = ~np.isnan(labels)
-    columns = zip(probabilities.T.astype(np.float64), labels.T, known.T, strict=True)
+    columns = zip(probabilities.T, labels.T, known.T, strict=True)
     return np.array([_best_threshold(column[use], has[use], aim) for column, has, use in columns])
 
 

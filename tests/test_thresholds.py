@@ -121,7 +121,7 @@ def test_folds_need_not_be_a_partition(label_sets):
 def test_fixed_thresholds_need_no_folds(thresholds, label_sets):
     X, Y, queries = label_sets
     model = MultilabelThresholdClassifier(MLkNN(3), thresholds=thresholds, cv=100).fit(X, Y)  # 80 samples
-    np.testing.assert_array_equal(model.thresholds_, np.broadcast_to(thresholds, 3))
+    assert model.thresholds_.tolist() == np.broadcast_to(thresholds, 3).tolist()
     np.testing.assert_array_equal(model.predict(queries), model.predict_proba(queries) >= np.array(thresholds))
 
 
