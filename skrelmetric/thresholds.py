@@ -87,14 +87,15 @@ class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
     *Why it helps.* The probabilities of a rare label are low, and few reach 1/2, while F1 counts a sample that is
     missed as much as one that is predicted wrongly. Where probabilities are right, the threshold with the best F1 is
     half that F1, and so at most 1/2 [2]_. "f1" serves F1 averaged over labels ("macro"). Where features say little of
-    a label it may predict the label for everybody, by which averages over samples lose; "frequency" never does.
-    Hamming loss is another matter: its best threshold is 1/2 where probabilities are right. Rankings, and criteria of
-    rankings, stay as they are.
+    a label it may predict the label for everybody, by which averages over samples lose; "frequency" keeps to the
+    share that has it. Hamming loss is another matter: its best threshold is 1/2 where probabilities are right.
+    Rankings, and criteria of rankings, stay as they are.
 
     *How.* Each label has its own threshold, by out-of-fold probabilities [1]_. Candidates are midway between
     neighbouring probabilities of the label in the folds, and between 0 and the least. All are tried, at the cost of
-    sorting them; of several that are equally good, the one nearest 1/2 is taken. Unknown labels (NaN) are left out,
-    and samples count alike whatever their `sample_weight` in the fit.
+    sorting them; of several that are equally good, the one nearest 1/2 is taken. Each predicts the label for one
+    sample at least. Unknown labels (NaN) are left out, and samples count alike whatever their `sample_weight` in the
+    fit.
 
     *Rare labels.* The threshold of a label that a handful of samples have follows these few and is noisy. Nothing
     guards against it but a vote or a fixed threshold.
