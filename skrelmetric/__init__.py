@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
+    from skrelmetric.thresholds import MultilabelThresholdClassifier
     from skrelmetric.voting import MultilabelVotingClassifier, MultioutputVotingRegressor
 
 __version__ = version("skrelmetric")
@@ -50,6 +51,7 @@ __all__ = [
     "DRMLTransformer",
     "HRAMLTransformer",
     "MLkNN",
+    "MultilabelThresholdClassifier",
     "MultilabelVotingClassifier",
     "MultioutputVotingRegressor",
     "RAMLLinear",
@@ -71,6 +73,7 @@ _DOORS = {
     "DRMLTransformer": "drml",
     "HRAMLTransformer": "deep",
     "MLkNN": "neighbors",
+    "MultilabelThresholdClassifier": "thresholds",
     "MultilabelVotingClassifier": "voting",
     "MultioutputVotingRegressor": "voting",
     "RAMLLinear": "linear",

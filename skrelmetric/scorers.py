@@ -21,6 +21,7 @@ __all__ = [
     "LAMDA_SCORERS",
     "MULTILABEL_SCORERS",
     "RETRIEVAL_SCORERS",
+    "precision_at_k_scorer",
     "retrieval_scores",
 ]
 
@@ -38,11 +39,48 @@ def _multilabel_scorers(choices: dict[str, dict]) -> dict[str, LabelScorer]:
     }
 
 
-MULTILABEL_SCORERS = _multilabel_scorers({criterion: {} for criterion in metrics.LAMDA})
-"""Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples."""
+MULTILABEL_SCORERS = _multilabel_scorers({criterion: {} for criterion in metrics.LAMDA}) | {
+    f"f1_{average}": LabelScorer(metrics.f1, 1, {"average": average}, "predict")
+    for average in ("micro", "macro", "samples")
+}
+"""Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples.
+
+Those of :func:`precision_at_k_scorer` are left out: they fail where there are fewer than k labels.
+"""
 
 LAMDA_SCORERS = _multilabel_scorers(metrics.LAMDA)
-"""Scorer of each multi-label criterion under :data:`skrelmetric.metrics.LAMDA`, as most published numbers have it."""
+"""Scorer of each criterion of :data:`skrelmetric.metrics.LAMDA`, as most published numbers have it."""
+
+
+def precision_at_k_scorer(k: int, *, propensities: ArrayLike | None = None) -> LabelScorer:
+    """Scorer of the precision at k, plain or propensity-scored.
+
+    Parameters
+    ----------
+    k : int
+        Number of labels.
+    propensities : array-like of shape (n_labels,), default=None
+        Propensities of the labels, for :func:`skrelmetric.metrics.propensity_scored_precision_at_k`. None takes
+        :func:`skrelmetric.metrics.precision_at_k`.
+
+    Returns
+    -------
+    LabelScorer
+        To be passed as ``scoring``, alone or beside others as in
+        ``MULTILABEL_SCORERS | {"precision_at_3": precision_at_k_scorer(3)}``.
+
+    Examples
+    --------
+    >>> from skrelmetric import MLkNN
+    >>> X, Y = [[0.0], [0.1], [1.0], [1.1]], [[1, 0], [1, 0], [0, 1], [0, 1]]
+    >>> precision_at_k_scorer(1)(MLkNN(1).fit(X, Y), X, Y)
+    1.0
+    """
+    if propensities is None:
+        return LabelScorer(metrics.precision_at_k, 1, {"k": k}, _SCORES)
+    choices = {"k": k, "propensities": propensities}
+    return LabelScorer(metrics.propensity_scored_precision_at_k, 1, choices, _SCORES)
+
 
 LABEL_DISTRIBUTION_SCORERS = {
     "neg_chebyshev_distance": make_scorer(metrics.chebyshev_distance, greater_is_better=False),

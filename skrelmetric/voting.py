@@ -6,30 +6,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from sklearn import get_config
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
-from sklearn.utils import Bunch, assert_all_finite, get_tags
-from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Bunch, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import (
-    as_host,
-    check_not_ragged,
-    like,
-    module_of,
-    two_classes,
-    unwrapped,
-)
-from skrelmetric._interop.sklearn import (
-    NamedMembers,
-    check_same_namespace,
-    fit_context,
-    label_columns,
-    positive_columns,
-)
+from skrelmetric._interop.arrays import like, module_of, unwrapped
+from skrelmetric._interop.labels import label_classes, label_probabilities
+from skrelmetric._interop.sklearn import NamedMembers, check_same_namespace, fit_context, routed_to_fit
 
 __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]
 
@@ -63,13 +47,7 @@ class _Vote(NamedMembers):
         names, members = self._validate_estimators()
         kept = [member != "drop" for member in members]
         weights = _relative_weights(self.weights, kept)
-        if params and not get_config()["enable_metadata_routing"]:
-            raise ValueError(
-                f"{type(self).__name__}.fit got {sorted(params)}, but which member, or which step of it, they are for "
-                "is known by metadata routing only. Call sklearn.set_config(enable_metadata_routing=True) and request "
-                "them where they are meant, as in RAMLLinear().set_fit_request(sample_weight=True)."
-            )
-        routed = process_routing(self, "fit", **params)
+        routed = routed_to_fit(self, params)
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
             delayed(_fitted)(clone(member), X, y, routed[name]["fit"])
             for name, member in zip(names, members, strict=True)
@@ -187,7 +165,7 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
             If the estimators are no classifiers with distinct names and `predict_proba`, the weights do not fit them,
             `y` is no label indicator, or `params` are passed without metadata routing.
         """
-        classes = _label_classes(y)
+        classes = label_classes(y, type(self).__name__, "sklearn.ensemble.VotingClassifier(estimators, voting='soft')")
         self._fit_members(X, y, params)
         self.classes_ = like(classes, X)
         return self
@@ -239,10 +217,9 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
 
     def _probabilities(self, X, method: str):
         check_is_fitted(self)
-        columns = _class_columns if self.classes_.ndim == 1 else _label_columns
 
         def answer(member):
-            return columns(member.predict_proba(X), member, self.classes_)
+            return label_probabilities(member, X, self.classes_)
 
         return self._mean(X, method, answer, self.classes_.shape[:1])
 
@@ -363,45 +340,3 @@ def _relative_weights(weights: Any, kept: list[bool]) -> np.ndarray:
             "dropped must be positive. Drop a member by set_params(name='drop'), or give it weight 0."
         )
     return of_kept / of_kept.max()
-
-
-def _label_classes(y: Any) -> np.ndarray:
-    """Classes of a target with one column a label, (n_labels, 2), or of a one-dimensional one, (2,)."""
-    if y is None:
-        raise ValueError(
-            "MultilabelVotingClassifier requires y to be passed, but the target y is None. "
-            "Pass a (n_samples, n_labels) label indicator."
-        )
-    check_not_ragged(y)
-    y = y if sparse.issparse(y) else np.asarray(as_host(y))
-    if y.ndim == 1:
-        return _two_classes(y)
-    values = sparse.csr_array(y).data if sparse.issparse(y) else y
-    known = (values == 0) | (values == 1) | (values != values)  # NaN, an unknown label, differs from itself
-    if not known.all():
-        raise ValueError(
-            f"y must be a label indicator of 0 and 1, but it holds {values[~known][0]!r}. For one output of several "
-            "classes pass a one-dimensional y to sklearn.ensemble.VotingClassifier."
-        )
-    return np.tile([0, 1], (y.shape[1], 1))
-
-
-def _two_classes(y: np.ndarray) -> np.ndarray:
-    assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
-    return two_classes(y, "sklearn.ensemble.VotingClassifier(estimators, voting='soft')")
-
-
-def _class_columns(probabilities: Any, member: Any, classes: Any) -> Any:
-    """Probabilities by a member of the two classes of a one-dimensional target."""
-    if probabilities.shape[1] == 2:
-        return probabilities
-    return probabilities * (classes == member.classes_)  # it met one of them in training, and is sure of it
-
-
-def _label_columns(probabilities: Any, member: Any, classes: Any) -> Any:
-    """Probabilities by a member of each label, in whichever format it gives them."""
-    if len(classes) == 1 and not isinstance(probabilities, list) and np.ndim(member.classes_[0]) == 0:
-        # scikit-learn makes a one-dimensional target of a single column: the columns are those of its classes.
-        return positive_columns([probabilities], [member.classes_])
-    return label_columns(probabilities, member)

@@ -18,6 +18,7 @@ from skrelmetric import (
     DRMLTransformer,
     HRAMLTransformer,
     MLkNN,
+    MultilabelThresholdClassifier,
     MultilabelVotingClassifier,
     MultioutputVotingRegressor,
     RAMLLinear,
@@ -33,6 +34,7 @@ ESTIMATORS = [
     MLkNN(),
     AAKNN(),
     MultilabelVotingClassifier([("a", MLkNN()), ("b", MLkNN(3))]),
+    MultilabelThresholdClassifier(MLkNN(3)),
     MultioutputVotingRegressor([("a", AAKNN()), ("b", AAKNN(3))]),
 ]
 

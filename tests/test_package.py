@@ -24,7 +24,8 @@ def run(code):
 def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_alone():
     code = """
 import sys, skrelmetric
-from skrelmetric import MLkNN, AAKNN, MultilabelVotingClassifier, MultioutputVotingRegressor, metrics, scorers, datasets
+from skrelmetric import MLkNN, AAKNN, MultilabelThresholdClassifier, metrics, scorers, datasets
+from skrelmetric import MultilabelVotingClassifier, MultioutputVotingRegressor
 assert "torch" not in sys.modules
 assert skrelmetric.chunks.Chunks
 assert "torch" not in sys.modules
@@ -45,6 +46,7 @@ def test_public_names():
         "DRMLTransformer",
         "HRAMLTransformer",
         "MLkNN",
+        "MultilabelThresholdClassifier",
         "MultilabelVotingClassifier",
         "MultioutputVotingRegressor",
         "RAMLLinear",

@@ -20,6 +20,7 @@ from skrelmetric.scorers import (
     LAMDA_SCORERS,
     MULTILABEL_SCORERS,
     RETRIEVAL_SCORERS,
+    precision_at_k_scorer,
     retrieval_scores,
 )
 from tests.metrics.retrieved import make_samples
@@ -33,6 +34,7 @@ EMBEDDING = {
     "recall_at_k",
     "retrieval_report",
 }  # whose scorers are tested at the end
+AT_K = {"label_propensities", "precision_at_k", "propensity_scored_precision_at_k"}  # whose scorers are made for a k
 
 
 @pytest.fixture
@@ -42,22 +44,52 @@ def samples(rng):
 
 
 def test_every_criterion_has_a_scorer():
-    named = {name.removeprefix("neg_") for name in {**MULTILABEL_SCORERS, **LABEL_DISTRIBUTION_SCORERS}}
-    assert named == {name for name in metrics.__all__ if callable(getattr(metrics, name))} - EMBEDDING
-    assert LAMDA_SCORERS.keys() == MULTILABEL_SCORERS.keys()
+    scorers = {**MULTILABEL_SCORERS, **LABEL_DISTRIBUTION_SCORERS}
+    named = {"f1" if name.startswith("f1_") else name.removeprefix("neg_") for name in scorers}
+    assert named == {name for name in metrics.__all__ if callable(getattr(metrics, name))} - EMBEDDING - AT_K
+    assert MULTILABEL_SCORERS.keys() - LAMDA_SCORERS.keys() == {"f1_micro", "f1_macro", "f1_samples"}
 
 
 def test_scorers_are_signed_criteria(samples):
     X, Y = samples
     model = MLkNN(3).fit(X[:60], Y[:60])
     probabilities, predicted = model.predict_proba(X[60:]), model.predict(X[60:])
-    for name, scorer in MULTILABEL_SCORERS.items():
+    for name in LAMDA_SCORERS:
+        scorer = MULTILABEL_SCORERS[name]
         criterion, sign = getattr(metrics, name.removeprefix("neg_")), -1 if name.startswith("neg_") else 1
         expected = sign * criterion(Y[60:], predicted if "hamming" in name else probabilities)
         assert scorer(model, X[60:], Y[60:]) == expected
         choices = LAMDA[name.removeprefix("neg_")]
         expected = sign * criterion(Y[60:], predicted if "hamming" in name else probabilities, **choices)
         assert LAMDA_SCORERS[name](model, X[60:], Y[60:]) == expected
+
+
+def test_f1_scorers_are_f1_of_predicted_labels(samples):
+    X, Y = samples
+    model = MLkNN(3).fit(X[:60], Y[:60])
+    scores = [MULTILABEL_SCORERS[f"f1_{average}"](model, X[60:], Y[60:]) for average in ("micro", "macro", "samples")]
+    predicted = model.predict(X[60:])
+    assert scores == [metrics.f1(Y[60:], predicted, average=average) for average in ("micro", "macro", "samples")]
+    assert len(set(scores)) == 3
+
+
+@pytest.mark.parametrize("propensities", [None, [0.2, 0.5, 0.9]])
+def test_precision_at_k_scorers(propensities, samples):
+    X, Y = samples
+    Y[:, 1] = 0
+    model = KNeighborsClassifier().fit(X[:60], Y[:60])  # a list of arrays, one of them of a constant label
+    answers = zip(model.predict_proba(X), model.classes_, strict=True)
+    scores = np.column_stack([p[:, -1] * known[-1] for p, known in answers])
+    for k in (1, 2):
+        scorer = precision_at_k_scorer(k, propensities=propensities)
+        expected = metrics.precision_at_k(Y[60:], scores[60:], k)
+        if propensities:
+            expected = metrics.propensity_scored_precision_at_k(Y[60:], scores[60:], k, propensities=propensities)
+        assert scorer(model, X[60:], Y[60:]) == expected
+        assert pickle.loads(pickle.dumps(scorer))(model, X[60:], Y[60:]) == expected
+    several = MULTILABEL_SCORERS | {"precision_at_2": scorer}
+    found = GridSearchCV(MLkNN(), {"n_neighbors": [3, 9]}, scoring=several, refit="precision_at_2").fit(X, Y)
+    assert np.isfinite(found.cv_results_["mean_test_precision_at_2"]).all()
 
 
 @pytest.mark.parametrize(

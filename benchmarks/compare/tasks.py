@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from benchmarks.compare import images
 from benchmarks.compare.methods import TIERS, Method, behind, classifiers, regressors
 from skrelmetric import AAKNN, MLkNN, MultilabelVotingClassifier, MultioutputVotingRegressor
-from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, MULTILABEL_SCORERS
+from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS
 
 
 class Criterion(NamedTuple):
@@ -61,7 +61,7 @@ def _images() -> dict[str, Method]:
 
 TASKS = {
     "multilabel": Task(
-        MULTILABEL_SCORERS,
+        {name: MULTILABEL_SCORERS[name] for name in LAMDA_SCORERS},  # the papers' criteria, as scikit-learn has them
         (
             Criterion("Hamming loss ↓", "neg_hamming_loss", -1),
             Criterion("Ranking loss ↓", "neg_ranking_loss", -1),

@@ -13,6 +13,9 @@ from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics._scorer import _Scorer
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import _safe_split as split_samples
+from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:
@@ -48,7 +51,10 @@ __all__ = [
     "fit_context",
     "get_chunk_n_rows",
     "label_columns",
+    "params_of_samples",
     "positive_columns",
+    "routed_to_fit",
+    "split_samples",
     "stays_on_device",
     "warn_caller",
     "with_callbacks",
@@ -95,6 +101,23 @@ class NamedMembers(_BaseHeterogeneousEnsemble):
 
     get_metadata_routing = VotingClassifier.get_metadata_routing
     _sk_visual_block_ = VotingClassifier._sk_visual_block_
+
+
+def routed_to_fit(estimator, params: dict):
+    """Metadata that the objects within an estimator have requested, by their names, out of the `params` of its fit.
+
+    Raises
+    ------
+    ValueError
+        If there are `params`, but metadata routing is off.
+    """
+    if params and not get_config()["enable_metadata_routing"]:
+        raise ValueError(
+            f"{type(estimator).__name__}.fit got {sorted(params)}, but which estimator within it, or which step of it, "
+            "they are for is known by metadata routing only. Call sklearn.set_config(enable_metadata_routing=True) and "
+            "request them where they are meant, as in RAMLLinear().set_fit_request(sample_weight=True)."
+        )
+    return process_routing(estimator, "fit", **params)
 
 
 def label_columns(scores, estimator):

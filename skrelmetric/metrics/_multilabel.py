@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from skrelmetric._interop.sklearn import positive_columns
-from skrelmetric.metrics._rows import check_same_shape, dense, mean
+from skrelmetric.metrics._rows import labels_and_scores, mean, row_weights
 
 LAMDA: dict[str, dict[str, Any]] = {
     "hamming_loss": {},
@@ -24,6 +23,9 @@ _ROUNDING = 1e-6
 # Scores rank downwards, rankdata upwards: the worst rank downwards is the least upwards.
 _UPWARD_METHODS = {"worst": "min", "best": "max", "index": "ordinal"}
 _DEGENERATE = ("keep", "drop")
+
+# F1 where there is nothing to predict and nothing predicted: 0/0.
+_F1_OF_NOTHING = {"micro": 1.0, "macro": 0.0, "samples": 1.0}
 
 
 def hamming_loss(
@@ -57,13 +59,74 @@ def hamming_loss(
     >>> hamming_loss([[1, 0], [0, 1]], [[1, 1], [0, 1]])
     0.25
     """
-    relevant, scores = _labels_and_scores(y_true, y_pred)
-    if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
-        raise ValueError(
-            f"hamming_loss needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
-            f"{scores.max():g}]. Pass the output of predict or predict_proba."
-        )
-    return mean((relevant != (scores >= threshold)).mean(1), sample_weight)
+    relevant, predicted = _label_sets(y_true, y_pred, threshold, "hamming_loss")
+    return mean((relevant != predicted).mean(1), sample_weight)
+
+
+def f1(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    average: str = "micro",
+    threshold: float = 0.5,
+    zero_division: float | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """F1 of predicted labels: twice the number predicted rightly, over the numbers of true and of predicted ones.
+
+    Parameters
+    ----------
+    y_true : array-like or sparse matrix of shape (n_samples, n_labels)
+        True labels, 0 or 1.
+    y_pred : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays
+        Predicted labels, or their probabilities.
+    average : {"micro", "macro", "samples"}, default="micro"
+        What is counted together. "micro" takes all samples and labels at once, "macro" the mean over labels and
+        "samples" the mean over samples.
+    threshold : float, default=0.5
+        Least probability at which a label is predicted.
+    zero_division : float or None, default=None
+        What 0/0 is, in [0, 1]. It comes about for a label that no sample has and that is predicted for none, and for
+        a sample that has no label and gets none. None takes 0 for a label, which "macro" is commonly reported with
+        and which scikit-learn takes too, and 1 elsewhere: no label predicted where there is none is right.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples.
+
+    Returns
+    -------
+    float
+        In [0, 1]; higher is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, `y_true` is not binary, `y_pred` leaves [0, 1], or `average` or `zero_division` is not
+        known.
+
+    See Also
+    --------
+    sklearn.metrics.f1_score : The like for classes, for which a single column is no label set.
+
+    Examples
+    --------
+    >>> Y, predicted = [[1, 0], [0, 0]], [[1, 1], [0, 0]]
+    >>> [round(f1(Y, predicted, average=average), 2) for average in ("micro", "macro", "samples")]
+    [0.67, 0.5, 0.83]
+    """
+    if average not in list(_F1_OF_NOTHING):
+        raise ValueError(f"average={average!r} is not known. Choose one of {list(_F1_OF_NOTHING)}.")
+    nothing = _F1_OF_NOTHING[average] if zero_division is None else zero_division
+    if not 0 <= nothing <= 1:
+        raise ValueError(f"zero_division={zero_division!r} must be between 0 and 1, or None.")
+    relevant, predicted = _label_sets(y_true, y_pred, threshold, "f1")
+    right = relevant & predicted
+    if average == "samples":
+        return mean(_f1(right.sum(1), relevant.sum(1), predicted.sum(1), nothing), sample_weight)
+    weights = row_weights(sample_weight, right)
+    counts = np.stack([weights @ labels for labels in (right, relevant, predicted)])
+    if average == "micro":
+        counts = counts.sum(1)
+    return float(np.mean(_f1(counts[0], counts[1], counts[2], nothing)))
 
 
 def ranking_loss(
@@ -106,7 +169,7 @@ def ranking_loss(
     >>> ranking_loss([[1, 0, 0]], [[0.5, 0.7, 0.1]])
     0.5
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     n_relevant = relevant.sum(1)
     n_pairs = n_relevant * (relevant.shape[1] - n_relevant)
     errors = _irrelevant_above(relevant, scores, ties).sum(1, where=relevant)
@@ -152,7 +215,7 @@ def one_error(
     >>> one_error([[1, 0], [0, 1]], [[0.9, 0.1], [0.8, 0.2]])
     0.5
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     above = _irrelevant_above(relevant, scores, ties)
     errors = above.min(1, where=relevant, initial=relevant.shape[1]) > 0
     proper = _proper(relevant)
@@ -200,7 +263,7 @@ def coverage(
     >>> coverage([[1, 0, 1]], [[0.9, 0.5, 0.1]])
     2.0
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     depth = _ranks(scores, ties).max(1, where=relevant, initial=0)
     return mean(depth - 1.0, sample_weight, _kept(relevant.sum(1) > 0, degenerate))
 
@@ -246,36 +309,28 @@ def average_precision(
     >>> average_precision([[1, 0, 1]], [[0.9, 0.5, 0.1]])
     0.8333333333333333
     """
-    relevant, scores = _labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score)
     precision = _ranks_among_relevant(relevant, scores, ties) / _ranks(scores, ties)
     proper = _proper(relevant)
     means = precision.sum(1, where=relevant) / np.maximum(relevant.sum(1), 1)
     return mean(np.where(proper, means, 1.0), sample_weight, _kept(proper, degenerate))
 
 
-def _labels_and_scores(y_true, y_score) -> tuple[np.ndarray, np.ndarray]:
-    """Relevance as booleans and scores as floats, both (n_samples, n_labels)."""
-    relevant = dense(y_true, "y_true")
-    scores = dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
-    check_same_shape(relevant, scores)
-    unexpected = (relevant != 0) & (relevant != 1)
-    if unexpected.any():
-        raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {relevant[unexpected][0]!r}.")
-    return relevant == 1, scores
+def _label_sets(y_true, y_pred, threshold: float, criterion: str) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted labels as booleans, both (n_samples, n_labels)."""
+    relevant, scores = labels_and_scores(y_true, y_pred)
+    if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
+        raise ValueError(
+            f"{criterion} needs predicted labels or probabilities, but y_pred spans [{scores.min():g}, "
+            f"{scores.max():g}]. Pass the output of predict or predict_proba."
+        )
+    return relevant, scores >= threshold
 
 
-def _positive_columns(y_score):
-    """Probability of having each label, from a list with one (n_samples, 2) array a label."""
-    if not (isinstance(y_score, list) and y_score and all(getattr(p, "ndim", 0) == 2 for p in y_score)):
-        return y_score
-    for label, probabilities in enumerate(y_score):
-        if probabilities.shape[1] != 2:
-            raise ValueError(
-                f"The probabilities of label {label} have shape {probabilities.shape}, but (n_samples, 2) is needed: "
-                "the label was constant in training, and the array does not tell whether everybody had it or nobody. "
-                "Use the scorers of skrelmetric.scorers, which read it from the estimator's classes_."
-            )
-    return positive_columns(y_score, [np.array([0, 1])] * len(y_score))
+def _f1(right, n_relevant, n_predicted, nothing: float) -> np.ndarray:
+    """F1 by counts of labels, `nothing` where there are none."""
+    either = n_relevant + n_predicted
+    return np.where(either > 0, 2 * right / np.where(either > 0, either, 1), nothing)
 
 
 def _ranks(scores: np.ndarray, ties: str) -> np.ndarray:

@@ -11,6 +11,8 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 from sklearn.utils import check_array, column_or_1d
 
+from skrelmetric.metrics._rows import ranks
+
 if TYPE_CHECKING:
     from skrelmetric._search.retrieval import Retrieved
 
@@ -71,7 +73,7 @@ def recall_at_k(
     >>> recall_at_k(X, y, [1, 2, 3])
     array([0.5 , 0.75, 1.  ])
     """
-    ks = _ranks(k)
+    ks = ranks(k, "neighbours")
     recalls = _recalls(_retrieved(X, y, X_reference, y_reference), ks)
     return float(recalls[0]) if isinstance(k, Integral) else recalls
 
@@ -208,7 +210,7 @@ def retrieval_report(
     >>> retrieval_report([[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"], k=1)
     {'recall_at_1': 0.6, 'r_precision': 0.6, 'map_at_r': 0.6}
     """
-    ks = _ranks(k)
+    ks = ranks(k, "neighbours")
     found = _retrieved(X, y, X_reference, y_reference)
     return {
         **{f"recall_at_{rank}": float(recall) for rank, recall in zip(ks, _recalls(found, ks), strict=True)},
@@ -341,13 +343,6 @@ def pair_f1(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """
     _, fp, fn, tp = pair_confusion_matrix(labels_true, labels_pred).ravel().tolist()
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
-
-
-def _ranks(k) -> list[int]:
-    ks: list[Any] = np.asarray(k, dtype=object).ravel().tolist() if np.ndim(k) < 2 else []
-    if not ks or not all(isinstance(each, Integral) and not isinstance(each, bool) and int(each) >= 1 for each in ks):
-        raise ValueError(f"k={k!r} is not a number of neighbours. Pass an integer from 1 on, or a sequence of them.")
-    return ks
 
 
 def _recalls(found: "Retrieved", ks: list[int]) -> np.ndarray:

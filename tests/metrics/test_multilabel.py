@@ -9,8 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from skrelmetric import metrics
 from skrelmetric.metrics import LAMDA
 
-MULTILABEL = ("hamming_loss", "ranking_loss", "one_error", "coverage", "average_precision")
-RANKING = MULTILABEL[1:]
+RANKING = ("ranking_loss", "one_error", "coverage", "average_precision")
+MULTILABEL = ("hamming_loss", "f1", "precision_at_k", *RANKING)
 
 
 def lamda_reference(Y, scores):
@@ -61,6 +61,29 @@ def test_defaults_agree_with_scikit_learn(case):
 
 
 @settings(max_examples=100, deadline=None)
+@given(labels_and_scores(), st.sampled_from(["micro", "macro", "samples"]), st.sampled_from([0.0, 1.0]))
+def test_f1_agrees_with_scikit_learn(case, average, zero_division):
+    Y, scores = case
+    if Y.shape[1] == 1:  # which scikit-learn takes for two classes
+        Y, scores = np.hstack([Y, Y]), np.hstack([scores, scores])
+    weights = 1.0 + np.arange(len(Y))
+    for sample_weight in (None, weights):
+        choices = {"average": average, "zero_division": zero_division, "sample_weight": sample_weight}
+        expected = sklearn.metrics.f1_score(Y, scores >= 0.25, **choices)
+        assert metrics.f1(Y, scores, threshold=0.25, **choices) == pytest.approx(expected)
+
+
+def test_f1_of_nothing():
+    nothing, second = [[0, 0], [0, 0]], [[0, 1], [0, 0]]
+    of = {average: [metrics.f1(Y, Y, average=average) for Y in (nothing, second)] for average in ("micro", "macro")}
+    assert of == {"micro": [1, 1], "macro": [0, 0.5]}
+    assert metrics.f1(second, nothing, average="samples") == 0.5  # the first is wrong, the second right
+    assert metrics.f1(second, nothing, average="samples", zero_division=0) == 0
+    assert metrics.f1(nothing, nothing, average="macro", zero_division=1) == 1
+    assert metrics.f1([[1], [0], [1]], [[1], [0], [0]], average="macro") == pytest.approx(2 / 3)
+
+
+@settings(max_examples=100, deadline=None)
 @given(labels_and_scores(proper=True), st.booleans())
 def test_preset_reproduces_lamda(case, with_degenerate):
     Y, scores = case
@@ -70,7 +93,7 @@ def test_preset_reproduces_lamda(case, with_degenerate):
             np.vstack([scores, scores[:1], scores[:1]]),
         )
     expected = lamda_reference(Y, scores)
-    for name in MULTILABEL:
+    for name in LAMDA:
         assert getattr(metrics, name)(Y, scores, **LAMDA[name]) == pytest.approx(expected[name]), name
 
 
@@ -139,6 +162,12 @@ def test_bad_labels_and_parameters():
         metrics.ranking_loss([[2, 0]], [[0.1, 0.2]])
     with pytest.raises(ValueError, match="predicted labels or probabilities"):
         metrics.hamming_loss([[1, 0]], [[-3.0, 2.0]])
+    with pytest.raises(ValueError, match="f1 needs predicted labels or probabilities"):
+        metrics.f1([[1, 0]], [[-3.0, 2.0]])
+    with pytest.raises(ValueError, match="average='weighted' is not known. Choose one of"):
+        metrics.f1([[1, 0]], [[1, 0]], average="weighted")
+    with pytest.raises(ValueError, match="zero_division=2 must be between 0 and 1"):
+        metrics.f1([[1, 0]], [[1, 0]], zero_division=2)
     with pytest.raises(ValueError, match="ties='mean' is not known"):
         metrics.coverage([[1, 0]], [[0.1, 0.2]], ties="mean")
     with pytest.raises(ValueError, match="degenerate='skip' is not known"):

@@ -1,0 +1,58 @@
+"""Formats of label sets: the targets that classifiers are fitted to, and the probabilities they answer with."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+
+from skrelmetric._interop.arrays import as_host, check_not_ragged, two_classes
+from skrelmetric._interop.sklearn import label_columns, positive_columns
+
+__all__ = ["label_classes", "label_probabilities"]
+
+
+def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
+    """Classes of a target with one column a label, (n_labels, 2), or of a one-dimensional one, (2,).
+
+    Raises
+    ------
+    ValueError
+        If there is no target, or it is no label indicator; `owner` is who needs it, `otherwise` what takes one output
+        of several classes.
+    """
+    if y is None:
+        raise ValueError(
+            f"{owner} requires y to be passed, but the target y is None. Pass a (n_samples, n_labels) label indicator."
+        )
+    check_not_ragged(y)
+    y = y if sparse.issparse(y) else np.asarray(as_host(y))
+    if y.ndim == 1:
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        return two_classes(y, otherwise)
+    values = sparse.csr_array(y).data if sparse.issparse(y) else y
+    known = (values == 0) | (values == 1) | (values != values)  # NaN, an unknown label, differs from itself
+    if not known.all():
+        raise ValueError(
+            f"y must be a label indicator of 0 and 1, but it holds {values[~known][0]!r}. For one output of several "
+            f"classes pass a one-dimensional y to {otherwise}."
+        )
+    return np.tile([0, 1], (y.shape[1], 1))
+
+
+def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
+    """Probabilities of each label, (n_samples, n_labels), in whichever format the classifier gives them.
+
+    Where `classes` are those of a one-dimensional target, probabilities of its two classes.
+    """
+    probabilities = classifier.predict_proba(X)
+    if classes.ndim == 1:
+        if probabilities.shape[1] == 2:
+            return probabilities
+        return probabilities * (classes == classifier.classes_)  # it met one class in training, and is sure of it
+    if len(classes) == 1 and not isinstance(probabilities, list) and np.ndim(classifier.classes_[0]) == 0:
+        # scikit-learn makes a one-dimensional target of a single column: the columns are those of its classes.
+        return positive_columns([probabilities], [classifier.classes_])
+    return label_columns(probabilities, classifier)
