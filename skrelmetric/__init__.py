@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
+    from skrelmetric.soft_neighbors import SoftNeighborsClassifier, SoftNeighborsRegressor
     from skrelmetric.thresholds import MultilabelThresholdClassifier
     from skrelmetric.voting import MultilabelVotingClassifier, MultioutputVotingRegressor
 
@@ -55,6 +56,8 @@ __all__ = [
     "MultilabelVotingClassifier",
     "MultioutputVotingRegressor",
     "RAMLLinear",
+    "SoftNeighborsClassifier",
+    "SoftNeighborsRegressor",
     "chunks",
     "datasets",
     "distributed",
@@ -77,6 +80,8 @@ _DOORS = {
     "MultilabelVotingClassifier": "voting",
     "MultioutputVotingRegressor": "voting",
     "RAMLLinear": "linear",
+    "SoftNeighborsClassifier": "soft_neighbors",
+    "SoftNeighborsRegressor": "soft_neighbors",
 }
 
 

@@ -44,7 +44,8 @@ class HRAMLTransformer(ModuleTransformer):
     Parameters
     ----------
     n_components : int or None, default=None
-        Dimension of the embedding. None is 64, or the number of features of the encoder where they are fewer.
+        Dimension of the embedding. None keeps every direction in which the metric of the "ridge" head is positive, and
+        is 64 for the "linear" head.
     relation : str, callable or object, default="auto"
         What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets, "l1"
         for label distributions and other real targets, "discrete" for classes.
@@ -69,6 +70,10 @@ class HRAMLTransformer(ModuleTransformer):
     alpha : float, default=3.0
         Weight of the penalty ``alpha / 2 * |M|_F^2`` of the "ridge" head, at least 0; scale-free, as that of
         :class:`skrelmetric.RAMLLinear`.
+    prediction_weight : float, default=0.3
+        Share that ridge-regression predictions of the targets from the features have in the squared distances of the
+        embedding under the "ridge" head, in [0, 1]; as that of :class:`skrelmetric.RAMLLinear`. Training goes by the
+        aligned distance alone.
     learn_scale : bool, default=False
         Whether the "linear" head learns a scale and an offset between distance and relation. Without them normalised
         features cannot match a relation above 4. The "ridge" head always has both.
@@ -186,6 +191,7 @@ class HRAMLTransformer(ModuleTransformer):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "head": [StrOptions({"ridge", "linear"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "prediction_weight": [Interval(Real, 0, 1, closed="both")],
         "learn_scale": ["boolean"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "pairs": [StrOptions({"all"}), Interval(Integral, 1, None, closed="left")],
@@ -210,6 +216,7 @@ class HRAMLTransformer(ModuleTransformer):
         dropout=0.0,
         head="ridge",
         alpha=3.0,
+        prediction_weight=0.3,
         learn_scale=False,
         weight_decay=0.0,
         pairs="all",
@@ -240,6 +247,7 @@ class HRAMLTransformer(ModuleTransformer):
         self.dropout = dropout
         self.head = head
         self.alpha = alpha
+        self.prediction_weight = prediction_weight
         self.learn_scale = learn_scale
         self.weight_decay = weight_decay
         self.pairs = pairs

@@ -1,36 +1,27 @@
 """Nearest-neighbour predictors for label sets and label distributions."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import ClassifierMixin, RegressorMixin
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, two_classes, unwrapped
-from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.sklearn import Interval, StrOptions, check_same_namespace, fit_context, warn_caller
-from skrelmetric._search.neighbours import Neighbours, read_queries
+from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
+from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.labels import label_indicator
+from skrelmetric._interop.sklearn import Interval, fit_context, warn_caller
+from skrelmetric._search.host import Found
+from skrelmetric._search.neighbours import read_numbers, read_queries
+from skrelmetric._search.predictor import NeighborPredictor, available
 
 __all__ = ["AAKNN", "MLkNN"]
 
-_SEARCH = ("metric", "metric_params", "algorithm", "n_jobs", "device")
-"""Names of the parameters of the search, which both predictors have."""
-
-_CONSTRAINTS: dict = {
-    "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-    "metric": [str, callable],
-    "metric_params": [dict, None],
-    "algorithm": [StrOptions({"auto", "ball_tree", "kd_tree", "brute"})],
-    "n_jobs": [Integral, None],
-    "device": "no_validation",  # a str or torch.device, but that is not worth loading torch for
-}
+_N_NEIGHBORS = [Interval(Integral, 1, None, closed="left")]
 
 
-class MLkNN(ClassifierMixin, BaseEstimator):
+class MLkNN(ClassifierMixin, NeighborPredictor):
     """Multi-label k nearest neighbours (Zhang and Zhou, 2007).
 
     Counts, label by label, how many of a sample's neighbours have the label, and applies Bayes' rule to that
@@ -38,8 +29,9 @@ class MLkNN(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_neighbors : int, default=10
+    n_neighbors : int or sequence of int, default=10
         Number k of neighbours. Where there are fewer other training samples, all of them are taken, with a warning.
+        Several numbers, such as ``range(1, 31)``, give the mean of the probabilities of each, from one search.
     smoothing : float, default=1.0
         Pseudo-count s of the prior and of the likelihoods, at least 0; 1 is Laplace smoothing.
     metric : str or callable, default="euclidean"
@@ -63,10 +55,12 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_labels, 2) or (2,)
         The classes of each label, [0, 1] even where the training samples are all alike; for a one-dimensional
         target its two classes.
-    n_neighbors_ : int
-        Number of neighbours taken.
-    posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1)
-        Probability of having a label, given how many neighbours have it.
+    n_neighbors_ : int or ndarray of int
+        Number of neighbours taken, or numbers in ascending order.
+    posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1), or list of them
+        Probability of having a label, given how many neighbours have it; one table for each of several numbers.
+    label_names_ : ndarray of shape (n_labels,)
+        Names of the labels, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -82,6 +76,10 @@ class MLkNN(ClassifierMixin, BaseEstimator):
     algorithm searches. Distances count as equal that differ by less than rounding explains: squared Euclidean ones by
     some hundred units in the last place of the squared samples, others by a relative 1e-12. The votes of the last
     query are remembered, so that `predict` and `predict_proba` of the same samples search once.
+
+    *Several numbers of neighbours.* No one number is safe: few neighbours are noisy, many are far away, and which
+    number errs least differs between data sets and labels. The mean of the probabilities of all numbers up to thirty
+    had a lower loss than k = 10 on nearly every data set tried, behind any metric.
 
     *Many samples.* The search goes through blocks that fit into the ``working_memory`` of
     :func:`sklearn.config_context`, beyond a centred copy of the training samples and what is found. A prediction costs
@@ -113,7 +111,11 @@ class MLkNN(ClassifierMixin, BaseEstimator):
            [0, 1]])
     """
 
-    _parameter_constraints: dict = {**_CONSTRAINTS, "smoothing": [Interval(Real, 0, None, closed="left")]}
+    _parameter_constraints: dict = {
+        **NeighborPredictor._parameter_constraints,
+        "n_neighbors": [*_N_NEIGHBORS, "array-like"],
+        "smoothing": [Interval(Real, 0, None, closed="left")],
+    }
 
     def __init__(
         self,
@@ -155,18 +157,19 @@ class MLkNN(ClassifierMixin, BaseEstimator):
             If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
         """
         check_not_ragged(y)
-        given = X
-        X, y = read_queries(self, X, y, ensure_min_samples=2)
-        classes, Y = _label_indicator(y)
-        n_neighbors = _available(self.n_neighbors, X.shape[0] - 1)
-        neighbours = Neighbours(X, Y, **{name: getattr(self, name) for name in _SEARCH})
-        votes = neighbours.votes(None, n_neighbors, self.device)
-        neighbours.forget_distances()
-
-        self.n_neighbors_ = n_neighbors
-        self.classes_ = like(classes, given)
-        self.posterior_ = like(posterior_table(votes, Y, n_neighbors, self.smoothing), given)
-        self._neighbours = neighbours
+        samples, targets = read_queries(self, X, y, ensure_min_samples=2)
+        classes, Y = label_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
+        numbers = self._numbers(samples.shape[0] - 1)
+        neighbours = self._search(samples, Y)
+        tables = [
+            like(posterior_table(votes, Y, n_neighbors, self.smoothing), X)
+            for n_neighbors, votes in zip(numbers, neighbours.votes_of_each(None, numbers, self.device), strict=True)
+        ]
+        single = isinstance(self.n_neighbors, Integral)
+        self.n_neighbors_ = numbers[0] if single else np.array(numbers)
+        self.posterior_ = tables[0] if single else tables
+        self.classes_ = like(classes, X)
+        self._keep(neighbours, y, X)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -183,8 +186,7 @@ class MLkNN(ClassifierMixin, BaseEstimator):
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
         if is_dask(X):
-            n_columns = len(self.posterior_) if self.classes_.ndim == 2 else 2
-            return _by_blocks(self, "predict_proba", X, n_columns, np.float64)
+            return self._by_blocks("predict_proba", X, len(self.classes_), np.float64)
         return like(self._probabilities(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -203,35 +205,62 @@ class MLkNN(ClassifierMixin, BaseEstimator):
         if is_dask(X):
             several = self.classes_.ndim == 2
             dtype = np.int64 if several else as_host(self.classes_).dtype
-            return _by_blocks(self, "predict", X, len(self.posterior_) if several else None, dtype)
+            return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
         probabilities = self._probabilities(X, "predict")
         if self.classes_.ndim == 2:
             return like(module_of(probabilities).asarray(probabilities >= 0.5, dtype=module_of(probabilities).int64), X)
         return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
 
+    def _numbers(self, n_candidates: int) -> list[int]:
+        """Numbers of neighbours to take, in ascending order."""
+        if isinstance(self.n_neighbors, Integral):
+            return [available(self.n_neighbors, n_candidates)]
+        numbers = np.unique(np.asarray(self.n_neighbors))
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
+            raise ValueError(
+                f"n_neighbors={self.n_neighbors!r}, but a whole number of at least 1 is needed, or a sequence of such, "
+                "for example range(1, 31)."
+            )
+        most = available(int(numbers[-1]), n_candidates)
+        return [int(number) for number in numbers if number <= most] or [most]
+
+    @property
+    def _n_voters(self) -> int:
+        return int(np.max(self.n_neighbors_))
+
+    def _shares(self, found: Found) -> Any:
+        numbers = np.atleast_1d(self.n_neighbors_)
+        ranks = np.arange(1, numbers[-1] + 1)
+        shares = ((ranks <= numbers[:, None]) / numbers[:, None]).mean(0)
+        return np.broadcast_to(shares[: found.indices.shape[1]], found.indices.shape)
+
     def _probabilities(self, X, method: str):
-        check_is_fitted(self)
-        check_same_namespace(X, self, attribute="posterior_", method=method)
-        table = unwrapped(self.posterior_)
-        votes = self._neighbours.remembered_votes(read_queries(self, X), self.n_neighbors_, self.device)
-        of_labels = [row[counts] for row, counts in zip(table, votes.T, strict=True)]
-        probabilities = module_of(table).stack(of_labels, -1)
+        queries = self._queries(X, method)
+        probabilities = self._neighbours.remembered(queries, lambda: self._mean_posterior(queries))
         if self.classes_.ndim == 2:
             return probabilities
-        return module_of(table).hstack([1 - probabilities, probabilities])
+        return module_of(probabilities).hstack([1 - probabilities, probabilities])
+
+    def _mean_posterior(self, queries: Any) -> Any:
+        several = isinstance(self.posterior_, list)
+        tables = [unwrapped(table) for table in (self.posterior_ if several else [self.posterior_])]
+        numbers: Sequence[int] = np.atleast_1d(self.n_neighbors_).tolist()
+        votes = self._neighbours.votes_of_each(queries, numbers, self.device)
+        posteriors = (
+            module_of(table).stack([row[counts] for row, counts in zip(table, of_queries.T, strict=True)], -1)
+            for table, of_queries in zip(tables, votes, strict=True)
+        )
+        total = sum(posteriors)
+        return total if len(tables) == 1 else total / len(tables)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.input_tags.pairwise = self.metric == "precomputed"
         tags.classifier_tags.multi_class = False
         tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
         return tags
 
 
-class AAKNN(RegressorMixin, BaseEstimator):
+class AAKNN(RegressorMixin, NeighborPredictor):
     """Label-distribution k nearest neighbours: the mean of the neighbours' distributions (Geng, 2016).
 
     Parameters
@@ -286,7 +315,7 @@ class AAKNN(RegressorMixin, BaseEstimator):
            [0.25, 0.75]])
     """
 
-    _parameter_constraints: dict = _CONSTRAINTS
+    _parameter_constraints: dict = {**NeighborPredictor._parameter_constraints, "n_neighbors": _N_NEIGHBORS}
 
     def __init__(
         self, n_neighbors=5, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None, device="auto"
@@ -318,17 +347,16 @@ class AAKNN(RegressorMixin, BaseEstimator):
         ValueError
             If the input is not finite or not numeric.
         """
-        check_not_ragged(y)
-        given = X
-        X, y = read_queries(self, X, y, y_numeric=True)
-        y = y.toarray() if sparse.issparse(y) else y
-        y = module_of(y).asarray(y, dtype=module_of(y).float64)
-        if not module_of(y).isfinite(y).all():  # objects are numbers only now
-            raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
-        neighbours = Neighbours(X, y, **{name: getattr(self, name) for name in _SEARCH})
-        neighbours.forget_distances()
-        self.n_neighbors_ = _available(self.n_neighbors, X.shape[0])
-        self._neighbours, self._Y = neighbours, like(y[:0], given)  # an empty array tells kind and number of outputs
+        samples, Y = read_numbers(self, X, y)
+        if Y.ndim == 2 and ((Y == 0) | (Y == 1)).all() and (Y.sum(1) != 1).any():
+            warn_caller(
+                "y holds label sets, 0 and 1 in rows that do not sum to 1, so that the means of neighbours are no "
+                "distributions. Use MLkNN or SoftNeighborsClassifier for label sets, or divide rows by their sums.",
+                UserWarning,
+            )
+        neighbours = self._search(samples, Y)
+        self.n_neighbors_ = available(self.n_neighbors, len(Y))
+        self._keep(neighbours, y, X)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -344,20 +372,10 @@ class AAKNN(RegressorMixin, BaseEstimator):
         ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples,)
             Predicted distributions.
         """
-        check_is_fitted(self)
         if is_dask(X):
-            return _by_blocks(self, "predict", X, self._Y.shape[1] if self._Y.ndim == 2 else None, np.float64)
-        check_same_namespace(X, self, attribute="_Y", method="predict")
-        sums = self._neighbours.votes(read_queries(self, X), self.n_neighbors_, self.device)
-        return like(sums / self.n_neighbors_, X)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        tags.input_tags.sparse = True
-        tags.input_tags.pairwise = self.metric == "precomputed"
-        tags.target_tags.multi_output = True
-        return tags
+            return self._by_blocks("predict", X, self._n_outputs, np.float64)
+        queries = self._queries(X, "predict")
+        return like(self._neighbours.votes(queries, self.n_neighbors_, self.device) / self.n_neighbors_, X)
 
 
 def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
@@ -378,9 +396,10 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
     -------
     ndarray of shape (n_labels, n_neighbors + 1)
     """
-    xp, counts = module_of(votes), range(n_neighbors + 1)
-    seen = xp.stack([(votes == count).sum(0) for count in counts], -1)
-    seen_with = xp.stack([((votes == count) & (Y == 1)).sum(0) for count in counts], -1)
+    xp, shape = module_of(votes), (Y.shape[1], n_neighbors + 1)
+    cells = votes + (n_neighbors + 1) * (xp.ones_like(votes[0]).cumsum(0) - 1)  # of the table, flattened
+    seen = xp.bincount(cells.reshape(-1), minlength=shape[0] * shape[1]).reshape(shape)
+    seen_with = xp.bincount(cells[Y == 1], minlength=shape[0] * shape[1]).reshape(shape)
 
     def likelihood(frequencies):
         frequencies = smoothing + xp.asarray(frequencies, dtype=xp.float64)
@@ -393,43 +412,3 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
     joint_without = (1 - prior) * likelihood(seen - seen_with)
     evidence = joint_with + joint_without
     return xp.where(evidence > 0, joint_with / xp.where(evidence > 0, evidence, 1.0), prior)
-
-
-def _available(n_neighbors: int, n_candidates: int) -> int:
-    """Number of neighbours to take, with a warning where there are fewer than asked for."""
-    if n_neighbors > n_candidates:
-        warn_caller(
-            f"n_neighbors={n_neighbors}, but there are only {n_candidates} training samples to choose from; "
-            f"using {n_candidates}.",
-            UserWarning,
-        )
-    return min(n_neighbors, n_candidates)
-
-
-def _by_blocks(estimator: MLkNN | AAKNN, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
-    """Lazy predictions of a method for the blocks of rows of a Dask array."""
-    validate_data(estimator, X, reset=False, skip_check_array=True)
-    return map_rows(getattr(estimator, method), X, n_columns, dtype)
-
-
-def _label_indicator(y) -> tuple[Any, Any]:
-    """Classes and 0/1 indicator of a target with one column a label."""
-    y = y.toarray() if sparse.issparse(y) else y
-    if isinstance(y, np.ndarray):
-        check_classification_targets(y)
-    if y.ndim == 1:
-        return _single_label(y)
-    known = (y == 0) | (y == 1)
-    if not known.all():
-        raise ValueError(
-            f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
-            "For several classes an output, use sklearn.neighbors.KNeighborsClassifier."
-        )
-    xp = module_of(y)
-    return xp.asarray([[0, 1]] * y.shape[1]), xp.asarray(y, dtype=xp.int32)
-
-
-def _single_label(y) -> tuple[Any, Any]:
-    """Classes and (n_samples, 1) indicator of a one-dimensional target."""
-    classes, xp = two_classes(y, "sklearn.neighbors.KNeighborsClassifier"), module_of(y)
-    return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]

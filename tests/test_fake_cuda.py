@@ -262,7 +262,7 @@ for (_metric, _params), _dtype in product([*METRICS, ("minkowski", {"p": 3}), ("
         n_features = 30 if metric == "precomputed" else 3
         X, queries = (place((draw(n, n_features, high=4, seed=n) + 1).to(dtype)) for n in (30, 9))
         search = TensorSearch(X, metric=metric, metric_params=params)
-        found = [search.nearest(q, k) for q, k in ((queries, 4), (None, 4), (queries, 30), (queries[:0], 2))]
+        found = [search.nearest(q, k).indices for q, k in ((queries, 4), (None, 4), (queries, 30), (queries[:0], 2))]
         return [indices.sort().values for indices in found]
 
 

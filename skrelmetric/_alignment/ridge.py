@@ -39,6 +39,8 @@ class NormalEquations(NamedTuple):
         The samples.
     right : Tensor of shape (rank, rank)
         Right-hand side B, symmetric, float64.
+    quadratic : Tensor of shape (rank, rank)
+        Z'P G P Z, symmetric, float64.
     relation_mean : Tensor
         Weighted mean of the relation over all pairs, a scalar.
     alpha : float
@@ -47,6 +49,7 @@ class NormalEquations(NamedTuple):
 
     coordinates: PrincipalCoordinates
     right: Tensor
+    quadratic: Tensor
     relation_mean: Tensor
     alpha: float
 
@@ -94,9 +97,10 @@ def normal_equations(problem: Problem, alpha: float) -> NormalEquations:
     if coordinates.rotation is None:
         size, scatter = coordinates.problem.partitions.total(moments)
         finite(size, "targets", "targets")
-    right = 2 * coordinates.turned(scatter - coordinates.problem.quadratic())
+    quadratic = coordinates.turned(coordinates.problem.quadratic())
+    right = 2 * (coordinates.turned(scatter) - quadratic)
     finite(right.square().sum(), "targets", "targets")
-    return NormalEquations(coordinates, (right + right.T) / 2, mean, alpha)
+    return NormalEquations(coordinates, (right + right.T) / 2, (quadratic + quadratic.T) / 2, mean, alpha)
 
 
 class AlignedMetric(NamedTuple):
@@ -114,6 +118,8 @@ class AlignedMetric(NamedTuple):
         How far from optimal, relative; see the solver.
     coordinates : PrincipalCoordinates
         Principal coordinates of the samples.
+    quadratic : Tensor of shape (rank, rank) or None, default=None
+        Z'P G P Z in these coordinates; None where it was not needed.
     """
 
     M: Tensor
@@ -121,6 +127,37 @@ class AlignedMetric(NamedTuple):
     n_iter: int
     residual: float
     coordinates: PrincipalCoordinates
+    quadratic: Tensor | None = None
+
+    def with_predictions(self, weight: float, penalty: float) -> Tensor:
+        """Positive semi-definite part of M, mixed with the distance of ridge-regression predictions of the targets.
+
+        Parameters
+        ----------
+        weight : float
+            Share w of the predictions in the mean squared distance, in [0, 1].
+        penalty : float
+            Weight of the penalty of the regression in units of the mean variance, above 0.
+
+        Returns
+        -------
+        Tensor of shape (rank, rank)
+            ``(1 - w) M1 + w M2``, where M1 is the positive part of M, and M2 that of
+
+                -1/2 (S + penalty I)^-1 Z'P G P Z (S + penalty I)^-1,
+
+            in units in which both have the same mean squared distance. With G the squared distance of numeric targets,
+            M2 is that of their predictions by ridge regression, for -1/2 Z'P G P Z is then Z'P Y Y'P Z.
+        """
+        M = _on_cone(self.M)
+        if not weight or self.quadratic is None:
+            return M
+        variances = self.coordinates.variances
+        predictions = _on_cone(-self.quadratic / torch.outer(variances + penalty, variances + penalty) / 2)
+        size, size_of_predictions = M.diagonal() @ variances, predictions.diagonal() @ variances
+        if not size_of_predictions > 0:
+            return M
+        return (1 - weight) * M + weight * size / size_of_predictions * predictions
 
 
 def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
@@ -161,7 +198,7 @@ def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> Align
         direction = preconditioned + energy / previous * direction
         n_iter += 1
     relative = (energy / initial).sqrt() if initial > 0 else initial
-    return AlignedMetric(M, equations.offset(M), n_iter, float(relative), equations.coordinates)
+    return _aligned(equations, M, n_iter, float(relative))
 
 
 def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
@@ -217,7 +254,11 @@ def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: flo
             residual = float((N - _on_cone(N - image + right)).norm() / unit)
         lipschitz *= 0.9
     M = C * N
-    return AlignedMetric(M, equations.offset(M), n_iter, residual, equations.coordinates)
+    return _aligned(equations, M, n_iter, residual)
+
+
+def _aligned(equations: NormalEquations, M: Tensor, n_iter: int, residual: float) -> AlignedMetric:
+    return AlignedMetric(M, equations.offset(M), n_iter, residual, equations.coordinates, equations.quadratic)
 
 
 def _on_cone(M: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 
 __all__ = ["Head", "LinearHead", "RidgeHead", "warn_of"]
 
-_MAX_ITER, _TOL = 1000, 1e-6
+_MAX_ITER, _TOL = 1000, 1e-4
+
+_PENALTY = 5.0  # of the regression whose predictions have a part in the embedding, in units of the mean variance
 
 
 class Head(nn.Module, ABC):
@@ -51,10 +53,13 @@ class Head(nn.Module, ABC):
         return 0.0, 0.0
 
     @abstractmethod
-    def factor(self, n_components: int) -> Tensor:
-        """Factor L of the metric L' L that the embedding has, of shape (n_components, width), float64."""
+    def factor(self, n_components: int | None) -> Tensor:
+        """Factor L of the metric L' L that the embedding has, of shape (n_components, width), float64.
 
-    def layer(self, n_components: int, dtype: torch.dtype) -> nn.Linear:
+        None keeps every direction in which the metric is positive, at least one.
+        """
+
+    def layer(self, n_components: int | None, dtype: torch.dtype) -> nn.Linear:
         """Embedding of features."""
         weight = self.factor(n_components)
         shape = weight.shape[1], weight.shape[0]
@@ -69,17 +74,22 @@ class RidgeHead(Head):
 
     For given features the best symmetric M and offset are those of :func:`skrelmetric._alignment.ridge.ridge`, over all
     pairs. By the envelope theorem the gradient of the loss by the features is that at fixed M and offset, so
-    features are trained under signed distances; the embedding takes the positive semi-definite part of M.
+    features are trained under signed distances; the embedding takes the positive semi-definite part of M, and the
+    distance of predictions (see :meth:`~skrelmetric._alignment.ridge.AlignedMetric.with_predictions`).
 
     Parameters
     ----------
     alpha : float
         Weight of the penalty alpha/2 |M|^2, for features in units of their root mean variance, at least 0.
+    prediction_weight : float, default=0.0
+        Share of ridge-regression predictions in the squared distances of the embedding, in [0, 1].
 
     Attributes
     ----------
     M : Tensor of shape (width, width)
         Matrix of the distance, float64.
+    metric : Tensor of shape (width, width)
+        Matrix of the distances of the embedding, positive semi-definite, float64.
     offset : Tensor
         Offset between distance and relation, a scalar.
     residual : float
@@ -88,15 +98,16 @@ class RidgeHead(Head):
 
     exact = True
 
-    def __init__(self, alpha: float):
+    def __init__(self, alpha: float, prediction_weight: float = 0.0):
         super().__init__()
-        self.alpha = alpha
+        self.alpha, self.prediction_weight = alpha, prediction_weight
 
     def solve(self, problem: Problem) -> None:
         aligned = ridge(problem, self.alpha, max_iter=_MAX_ITER, tol=_TOL)
         coordinates = aligned.coordinates
         axes = coordinates.in_features(torch.eye(len(aligned.M), dtype=torch.float64, device=problem.mean.device))
         self.M = axes.T @ aligned.M @ axes
+        self.metric = axes.T @ aligned.with_predictions(self.prediction_weight, _PENALTY) @ axes
         self.offset, self.residual = aligned.offset, aligned.residual
         self._penalty = self.alpha / 2 * float(aligned.M.square().sum())
         self._variance = coordinates.scale**2 * float(coordinates.variances.sum())
@@ -105,6 +116,7 @@ class RidgeHead(Head):
         if not isinstance(other, RidgeHead) or not fraction:
             return
         self.M = fraction * other.M + (1 - fraction) * self.M
+        self.metric = fraction * other.metric + (1 - fraction) * self.metric
         self.offset = fraction * other.offset + (1 - fraction) * self.offset
 
     @property
@@ -119,9 +131,9 @@ class RidgeHead(Head):
         ratio = variance / self._variance
         return self._penalty * ratio**2, 4 * self._penalty * ratio / self._variance
 
-    def factor(self, n_components: int) -> Tensor:
-        strongest = with_positive_sign(psd_factor(self.M)[:n_components])
-        factor = self.M.new_zeros((n_components, len(self.M)))  # zeros beyond the rank of the metric
+    def factor(self, n_components: int | None) -> Tensor:
+        strongest = with_positive_sign(psd_factor(self.metric)[:n_components])
+        factor = self.M.new_zeros((n_components or max(1, len(strongest)), len(self.M)))  # zeros beyond the rank
         factor[: len(strongest)] = strongest
         return factor
 
@@ -162,7 +174,7 @@ class LinearHead(Head):
             self.log_scale.grad = torch.full_like(self.log_scale, loss.by_scale)
             self.shift.grad = torch.full_like(self.shift, loss.by_offset)
 
-    def factor(self, n_components: int) -> Tensor:
+    def factor(self, n_components: int | None) -> Tensor:
         return (self.log_scale.detach().to(torch.float64) / 2).exp() * self._identity
 
 

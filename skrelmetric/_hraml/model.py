@@ -57,6 +57,7 @@ class Architecture(NamedTuple):
     dropout: float
     head: str
     alpha: float
+    prediction_weight: float
     learn_scale: bool
     n_components: int | None
 
@@ -131,7 +132,11 @@ class Architecture(NamedTuple):
 
     def new_head(self, encoder: nn.Module, width: int, device: torch.device) -> Head:
         """Head that has learned nothing."""
-        return RidgeHead(self.alpha) if self.exact else LinearHead(width, self.learn_scale, device, dtype_of(encoder))
+        return (
+            RidgeHead(self.alpha, self.prediction_weight)
+            if self.exact
+            else LinearHead(width, self.learn_scale, device, dtype_of(encoder))
+        )
 
     def head_of(self, model: Model) -> Head:
         """Head of a model as far as it serves, or a new one."""
@@ -141,9 +146,9 @@ class Architecture(NamedTuple):
         """Whether what a head has learned is what is asked for; an exact head has learned nothing."""
         return isinstance(head, LinearHead) and not self.exact and head.learn_scale == self.learn_scale
 
-    def rank(self, width: int) -> int:
-        """Dimension of the embedding of a number of features."""
-        return (self.n_components or min(_N_COMPONENTS, width)) if self.exact else width
+    def rank(self, width: int) -> int | None:
+        """Dimension of the embedding of a number of features; None is the rank of the metric."""
+        return self.n_components if self.exact else width
 
     def _spec(self, name: str) -> EncoderSpec:
         n_features = self.n_components or _N_COMPONENTS

@@ -166,8 +166,8 @@ class Objective(nn.Module):
         Training samples and their relation.
     width : int
         Number of features.
-    n_components : int
-        Dimension of the embedding that neighbours are searched in.
+    n_components : int or None
+        Dimension of the embedding that neighbours are searched in; None is the rank of the metric.
     schedule : Schedule
         Way of an epoch through the pairs. Batches and drawn pairs need the samples of each process in memory.
     few : Tensor or None, default=None
@@ -180,7 +180,7 @@ class Objective(nn.Module):
         head: Head,
         samples: Subsets,
         width: int,
-        n_components: int,
+        n_components: int | None,
         schedule: Schedule,
         few: Tensor | None = None,
     ):

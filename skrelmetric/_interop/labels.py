@@ -7,10 +7,10 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, two_classes
+from skrelmetric._interop.arrays import as_host, check_not_ragged, module_of, two_classes
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
-__all__ = ["label_classes", "label_probabilities"]
+__all__ = ["class_indicator", "label_classes", "label_indicator", "label_probabilities"]
 
 
 def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
@@ -40,6 +40,46 @@ def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
             f"classes pass a one-dimensional y to {otherwise}."
         )
     return np.tile([0, 1], (y.shape[1], 1))
+
+
+def label_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
+    """Classes and 0/1 indicator, one column a label, of a target that was read; one-dimensional ones are one label.
+
+    Raises
+    ------
+    ValueError
+        If it is no label indicator; `otherwise` is what takes several classes.
+    """
+    y = y.toarray() if sparse.issparse(y) else y
+    xp = module_of(y)
+    if isinstance(y, np.ndarray):
+        check_classification_targets(y)
+    if y.ndim == 1:
+        classes = two_classes(y, otherwise)
+        return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]
+    known = (y == 0) | (y == 1)
+    if not known.all():
+        raise ValueError(
+            f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
+            f"For several classes an output, use {otherwise}."
+        )
+    return xp.asarray([[0, 1]] * y.shape[1]), xp.asarray(y, dtype=xp.int32)
+
+
+def class_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
+    """Classes and 0/1 indicator of a target that was read: one column a label, or one a class if one-dimensional.
+
+    Raises
+    ------
+    ValueError
+        If it is neither label sets nor classes; `otherwise` is what takes several classes an output.
+    """
+    if y.ndim == 2:
+        return label_indicator(y, otherwise)
+    if isinstance(y, np.ndarray):
+        check_classification_targets(y)
+    classes, xp = module_of(y).unique(y), module_of(y)
+    return classes, xp.asarray(y[:, None] == classes, dtype=xp.int32)
 
 
 def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:

@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _get_feature_names as column_names
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -48,6 +49,7 @@ __all__ = [
     "StrOptions",
     "check_same_namespace",
     "check_sample_weight",
+    "column_names",
     "fit_context",
     "get_chunk_n_rows",
     "label_columns",

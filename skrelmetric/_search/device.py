@@ -12,6 +12,7 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skrelmetric._interop.torch import as_tensor
+from skrelmetric._search.host import Found
 
 __all__ = ["TensorSearch"]
 
@@ -67,8 +68,8 @@ class TensorSearch:
         # A centre amid the samples keeps digits that the expanded form of |x - y|^2 would lose.
         self.centre = _median(X) if euclidean and not sparse.issparse(X) else None
 
-    def nearest(self, X: Any, n_neighbors: int, device: torch.device | None = None) -> Any:
-        """Indices of the nearest training samples, equal distances in the order of the samples.
+    def nearest(self, X: Any, n_neighbors: int, device: torch.device | None = None, *, ranked: bool = False) -> Found:
+        """The nearest training samples, equal distances in the order of the samples.
 
         Parameters
         ----------
@@ -78,24 +79,65 @@ class TensorSearch:
             Number k of neighbours, at most the number of candidates.
         device : torch.device or None, default=None
             Where to search; None is where the training samples are.
+        ranked : bool, default=False
+            Whether they are in the order of their distances, equal ones in that of the samples, so that the first of
+            them are what a search for fewer finds; otherwise their order within a row has no meaning.
 
         Returns
         -------
-        Tensor or ndarray of shape (n_queries, n_neighbors)
-            Indices, where and of the kind the training samples are; their order within a row has no meaning.
+        Found
+            Tensors or arrays, where and of the kind the training samples are.
         """
         queries = self.samples if X is None else X
-        home = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
+        home = self._home
         device = device or home
         chosen = torch.empty((queries.shape[0], n_neighbors), dtype=torch.int64, device=home)
+        nearest = torch.empty(chosen.shape, dtype=self.dtype, device=home)
         n_rows, n_columns = self._block_shape(queries.shape[0], n_neighbors, device)
         for rows in gen_batches(queries.shape[0], n_rows) if queries.shape[0] else ():
             x = self._rows(queries, rows, device)
             own = torch.arange(rows.start, rows.stop, device=device) if X is None else None
-            chosen[rows] = self._nearest(x, own, n_neighbors, n_columns).to(home)
-        return chosen if isinstance(self.samples, Tensor) else chosen.numpy()
+            found = self._nearest(x, own, n_neighbors, n_columns)
+            if ranked:
+                found = _ranked(found, self._tolerance(x, found.distances))
+            chosen[rows], nearest[rows] = (each.to(home) for each in found)
+        found = Found(chosen, self._as_asked(nearest))
+        return found if isinstance(self.samples, Tensor) else Found(*(each.numpy() for each in found))
 
-    def _nearest(self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int) -> Tensor:
+    def blocks(self, X: Any, device: torch.device | None = None, *, some: Any = None) -> Iterator[tuple[slice, Any]]:
+        """Distances of queries to all training samples, in blocks of queries that fit into memory.
+
+        Parameters
+        ----------
+        X : Tensor, ndarray or csr of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
+            Queries. None asks for the training samples, each infinitely far from itself.
+        device : torch.device or None, default=None
+            Where to compute; None is where the training samples are.
+        some : Tensor or ndarray of shape (n_queries,) or None, default=None
+            Indices of the training samples that None asks for; None is all.
+
+        Yields
+        ------
+        rows : slice
+            Queries.
+        D : Tensor or ndarray of shape (n_rows, n_train)
+            Their distances, where and of the kind the training samples are.
+        """
+        queries, own = X, None
+        if X is None:
+            queries = self.samples if some is None else self.samples[some]
+            own = torch.arange(self.n_train) if some is None else as_tensor(some)
+        home = self._home
+        device = device or home
+        room = int(get_config()["working_memory"] * 2**20 / _BYTES)
+        for rows in gen_batches(queries.shape[0], max(1, room // max(1, self.n_train))) if queries.shape[0] else ():
+            x = self._rows(queries, rows, device)
+            n_columns = max(1, min(self.n_train, _BLOCK_DISTANCES.get(device.type, room) // len(x)))
+            own_rows = None if own is None else own[rows].to(device)
+            D = self._as_asked(torch.cat([D for _, D in self._distances(x, own_rows, n_columns)], 1)).to(home)
+            yield rows, D if isinstance(self.samples, Tensor) else D.numpy()
+
+    def _nearest(self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int) -> Found:
         n_kept = min(n_neighbors + 1, self.n_train)
         nearest, indices = _running_top(self._distances(x, own, n_columns), n_kept)
         kth = nearest[:, n_neighbors - 1 : n_neighbors]
@@ -105,7 +147,7 @@ class TensorSearch:
         if len(tied):
             again = self._distances(x[tied], None if own is None else own[tied], n_columns)
             chosen[tied] = _with_first_ties(again, chosen[tied], nearer[tied], (kth + tolerance)[tied])
-        return chosen
+        return Found(chosen, nearest[:, :n_neighbors])  # what ties with the k-th is as far as it, up to rounding
 
     def _distances(self, x: Tensor, own: Tensor | None, n_columns: int) -> Iterator[tuple[int, Tensor]]:
         """Distances to training samples, block by block with its first index; infinite from a sample to its own."""
@@ -153,8 +195,16 @@ class TensorSearch:
         n_columns = min((room - n_rows * kept) // (n_rows + width), block // n_rows)
         return n_rows, max(1, min(n_train, n_columns))
 
+    @property
+    def _home(self) -> torch.device:
+        return self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
+
+    def _as_asked(self, D: Tensor) -> Tensor:
+        """Distances of the metric that was asked for; overwrites those of blocks."""
+        return D.sqrt_() if self.euclidean and self.metric != "sqeuclidean" else D
+
     def _tolerance(self, x: Tensor, kth: Tensor) -> Tensor:
-        """Difference that rounding may make between equal distances, of shape (n_queries, 1)."""
+        """Difference that rounding may make between equal distances, of the shape of `kth`, (n_queries, ...)."""
         eps = torch.finfo(x.dtype).eps
         if self.euclidean:  # a sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2
             return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth)
@@ -184,6 +234,15 @@ def _running_top(blocks: Iterator[tuple[int, Tensor]], n_kept: int) -> tuple[Ten
         else:
             nearest, indices = near, columns
     return nearest, indices
+
+
+def _ranked(found: Found, tolerance: Tensor) -> Found:
+    """Neighbours in ascending order of distance, those that tie with the one before by index."""
+    further = found.distances.diff(dim=1) > tolerance[:, 1:]
+    step = torch.nn.functional.pad(further.cumsum(1), (1, 0))
+    by_index = found.indices.argsort(dim=1)
+    order = by_index.gather(1, step.gather(1, by_index).argsort(dim=1, stable=True))
+    return Found(*(each.gather(1, order) for each in found))
 
 
 def _with_first_ties(blocks: Iterator[tuple[int, Tensor]], chosen: Tensor, nearer: Tensor, furthest: Tensor) -> Tensor:

@@ -1,25 +1,41 @@
 """Neighbour search whose choice among equal distances is defined: by the order of the training samples."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn import config_context, get_config
-from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics import pairwise_distances, pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
-__all__ = ["NeighbourSearch", "without_missing"]
+__all__ = ["Found", "NeighbourSearch", "without_missing"]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
 
 # How much wider than the neighbours asked for a search may get before all distances of a row are computed.
 _WIDEST = 16
+
+
+class Found(NamedTuple):
+    """Neighbours that were found.
+
+    Attributes
+    ----------
+    indices : ndarray or Tensor of int of shape (n_queries, n_neighbors)
+        Indices of training samples, -1 where a graph has no more of them.
+    distances : ndarray or Tensor of shape (n_queries, n_neighbors)
+        Their distances, squared for the squared Euclidean metric, infinite where there are none.
+    """
+
+    indices: Any
+    distances: Any
 
 
 class NeighbourSearch:
@@ -46,7 +62,7 @@ class NeighbourSearch:
     def __init__(self, X, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
         params = metric_params or {}
         self.precomputed = metric == "precomputed"
-        self.cosine = metric == "cosine"
+        self.cosine, self.squared = metric == "cosine", metric == "sqeuclidean"
         if metric == "sqeuclidean" or self.cosine:  # of the same order, and one way to settle ties
             metric = "euclidean"
         self.euclidean = metric in ("euclidean", "l2") or (
@@ -68,8 +84,8 @@ class NeighbourSearch:
             n_jobs=n_jobs,
         ).fit(self.samples)
 
-    def nearest(self, X, n_neighbors: int) -> np.ndarray:
-        """Indices of the nearest training samples, equal distances in the order of the samples.
+    def nearest(self, X, n_neighbors: int, *, ranked: bool = False) -> Found:
+        """The nearest training samples, equal distances in the order of the samples.
 
         Parameters
         ----------
@@ -77,11 +93,13 @@ class NeighbourSearch:
             Queries. None asks for the neighbours of the training samples, none of which is its own.
         n_neighbors : int
             Number k of neighbours, at most the number of candidates.
+        ranked : bool, default=False
+            Whether they are in the order of their distances, equal ones in that of the samples, so that the first of
+            them are what a search for fewer finds; otherwise their order within a row has no meaning.
 
         Returns
         -------
-        ndarray of shape (n_queries, n_neighbors)
-            Indices; their order within a row has no meaning.
+        Found
 
         Raises
         ------
@@ -92,9 +110,11 @@ class NeighbourSearch:
         X = self.samples if leave_one_out else X
         if self.precomputed:
             check_non_negative(X, "a search among precomputed distances")
-            return (_in_graph if sparse.issparse(X) else _in_table)(X, n_neighbors, leave_one_out)
+            found = (_in_graph if sparse.issparse(X) else _in_table)(X, n_neighbors, leave_one_out)
+            return _ranked(found, _relative_tolerance) if ranked else found
         n_train = self.samples.shape[0]
         chosen = np.empty((X.shape[0], n_neighbors), dtype=np.intp)
+        nearest = np.empty(chosen.shape)
         kth = np.empty((X.shape[0], 1))
         open_rows = np.arange(X.shape[0])
         for width in (n_neighbors + 1, _WIDEST * n_neighbors + 1):
@@ -109,13 +129,57 @@ class NeighbourSearch:
                 kth[rows] = d[:, [n_neighbors - 1]]
                 side = _side(d, kth[rows], self._tolerance(x, kth[rows]))
                 settled = (side[:, -1] > 0) | (width == n_train)
-                chosen[rows] = _first(indices, side, n_neighbors)
+                chosen[rows], nearest[rows] = _first(Found(indices, d), side, n_neighbors)
                 unsettled.append(rows[~settled])
             open_rows = np.concatenate([*unsettled, np.empty(0, dtype=np.intp)])
         for rows in self._batches(X, open_rows, n_neighbors):
             x = self._as_queries(X[rows], leave_one_out)
-            chosen[rows] = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
-        return chosen
+            chosen[rows], nearest[rows] = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
+        if ranked:
+            for rows in self._batches(X, np.arange(X.shape[0]), n_neighbors):
+                x = self._as_queries(X[rows], leave_one_out)
+                found = Found(chosen[rows], nearest[rows])
+                chosen[rows], nearest[rows] = _ranked(found, partial(self._tolerance, x))
+        return Found(chosen, self._as_asked(nearest))
+
+    def blocks(self, X, *, some: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Distances of queries to all training samples, in blocks of queries that fit into memory.
+
+        Parameters
+        ----------
+        X : ndarray or csr of float64 of shape (n_queries, n_features), or (n_queries, n_train) if precomputed, or None
+            Queries. None asks for the training samples, each infinitely far from itself.
+        some : ndarray of shape (n_queries,) or None, default=None
+            Indices of the training samples that None asks for; None is all.
+
+        Yields
+        ------
+        rows : slice
+            Queries.
+        D : ndarray of shape (n_rows, n_train)
+            Their distances, infinite where a graph has none.
+
+        Raises
+        ------
+        ValueError
+            If precomputed distances are negative.
+        """
+        own = None
+        if X is None:
+            own = np.arange(self.samples.shape[0]) if some is None else some
+            X = self.samples if some is None else self.samples[some]
+        if self.precomputed:
+            check_non_negative(X, "a search among precomputed distances")
+        n_train = X.shape[1] if self.precomputed else self.samples.shape[0]
+        for rows in gen_batches(X.shape[0], _rows_in_memory(n_train)) if X.shape[0] else ():
+            if self.precomputed:
+                D = _in_full(X, rows) if sparse.issparse(X) else X[rows].copy()
+            else:
+                x = self._as_queries(X[rows], own is not None)
+                D = self._as_asked(pairwise_distances(x, self.samples, **self._pairwise_options))
+            if own is not None:
+                D[np.arange(len(D)), own[rows]] = np.inf
+            yield rows, D
 
     def _search(self, x, width: int) -> tuple[np.ndarray, np.ndarray]:
         # Half of the memory is for what is found. Sorting out the nearest in scikit-learn's own blocks of distances,
@@ -123,7 +187,7 @@ class NeighbourSearch:
         with config_context(working_memory=get_config()["working_memory"] / 4):
             return self.index.kneighbors(x, width)
 
-    def _scan(self, x, kth: np.ndarray, n_neighbors: int, own: np.ndarray | None) -> np.ndarray:
+    def _scan(self, x, kth: np.ndarray, n_neighbors: int, own: np.ndarray | None) -> Found:
         """First neighbours of rows whose k-th distance is shared by very many samples, from all their distances."""
         tolerance = self._tolerance(x, kth)
 
@@ -131,19 +195,22 @@ class NeighbourSearch:
             batch = slice(start, start + len(D))
             if own is not None:
                 D[np.arange(len(D)), own[batch]] = np.inf
-            return _first_of_all(_side(D, kth[batch], tolerance[batch]), n_neighbors)
+            return tuple(_first_of_all(D, _side(D, kth[batch], tolerance[batch]), n_neighbors))
 
-        options = {"squared": True} if self.euclidean else self.index.effective_metric_params_
         blocks = pairwise_distances_chunked(
             x,
             self.samples,
             reduce_func=first_by_index,
-            metric=self.index.effective_metric_,
-            n_jobs=self.index.n_jobs,
             working_memory=get_config()["working_memory"] / 5,  # the marks take more than the distances
-            **options,
+            **self._pairwise_options,
         )
-        return np.concatenate(list(blocks))
+        return Found(*map(np.concatenate, zip(*blocks, strict=True)))
+
+    @property
+    def _pairwise_options(self) -> dict[str, Any]:
+        """Options of scikit-learn's distances between samples, of which Euclidean ones come squared."""
+        options = {"squared": True} if self.euclidean else self.index.effective_metric_params_
+        return {"metric": self.index.effective_metric_, "n_jobs": self.index.n_jobs, **options}
 
     def _batches(self, X, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
         """The rows, in batches whose samples and `width` neighbours fit into memory."""
@@ -167,14 +234,22 @@ class NeighbourSearch:
         """Distances as ties are told by: Euclidean ones squared, as they are computed."""
         return distances**2 if self.euclidean else distances
 
+    def _as_asked(self, d: np.ndarray) -> np.ndarray:
+        """Distances of the metric that was asked for; overwrites comparable ones."""
+        if self.cosine:  # half the squared distance on the sphere
+            d /= 2
+        elif self.euclidean and not self.squared:
+            np.sqrt(d, out=d)
+        return d
+
     def _tolerance(self, X, kth: np.ndarray) -> np.ndarray:
-        """Difference that rounding may make between equal distances, of shape (n_queries, 1).
+        """Difference that rounding may make between equal distances, of the shape of `kth`, (n_queries, ...).
 
         A sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2, so |x|^2 + d^2 bounds what the expanded
         form rounds.
         """
         if not self.euclidean:
-            return _RELATIVE_TOLERANCE * np.abs(kth)
+            return _relative_tolerance(kth)
         rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
         return rounding * (row_norms(X, squared=True)[:, None] + kth)
 
@@ -192,21 +267,27 @@ def without_missing(graph: Any) -> Any:
     return type(graph)((graph.data[found], graph.indices[found], starts), shape=graph.shape)
 
 
-def _in_table(D: np.ndarray, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+def _relative_tolerance(distances: np.ndarray) -> np.ndarray:
+    return _RELATIVE_TOLERANCE * np.abs(distances)
+
+
+def _in_table(D: np.ndarray, n_neighbors: int, leave_one_out: bool) -> Found:
     """First neighbours of each row of distances to all training samples, equal ones by index."""
     chosen = np.empty((len(D), n_neighbors), dtype=np.intp)
+    nearest = np.empty(chosen.shape)
     for rows in gen_batches(len(D), _rows_in_memory(D.shape[1])) if len(D) else ():
         d = D[rows].copy()
         if leave_one_out:
             d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = np.inf
         kth = np.partition(d, n_neighbors - 1, axis=1)[:, [n_neighbors - 1]]
-        chosen[rows] = _first_of_all(_side(d, kth, _RELATIVE_TOLERANCE * np.abs(kth)), n_neighbors)
-    return chosen
+        chosen[rows], nearest[rows] = _first_of_all(d, _side(d, kth, _relative_tolerance(kth)), n_neighbors)
+    return Found(chosen, nearest)
 
 
-def _in_graph(graph: sparse.csr_array, n_neighbors: int, leave_one_out: bool) -> np.ndarray:
+def _in_graph(graph: sparse.csr_array, n_neighbors: int, leave_one_out: bool) -> Found:
     """First neighbours of each row of a graph of distances, equal ones by index."""
     chosen = np.empty((graph.shape[0], n_neighbors), dtype=np.intp)
+    nearest = np.empty(chosen.shape)
     width = max(np.diff(graph.indptr).max(initial=0), n_neighbors)
     for rows in gen_batches(graph.shape[0], _rows_in_memory(width)) if graph.shape[0] else ():
         distances, indices = _padded(graph, rows, width)
@@ -215,8 +296,18 @@ def _in_graph(graph: sparse.csr_array, n_neighbors: int, leave_one_out: bool) ->
             distances[own], indices[own] = np.inf, -1
         _check_counts((indices >= 0).sum(1), rows.start, n_neighbors, leave_one_out)
         kth = np.partition(distances, n_neighbors - 1, axis=1)[:, [n_neighbors - 1]]
-        chosen[rows] = _first(indices, _side(distances, kth, _RELATIVE_TOLERANCE * np.abs(kth)), n_neighbors)
-    return chosen
+        side = _side(distances, kth, _relative_tolerance(kth))
+        chosen[rows], nearest[rows] = _first(Found(indices, distances), side, n_neighbors)
+    return Found(chosen, nearest)
+
+
+def _in_full(graph, rows: slice) -> np.ndarray:
+    """Distances of some rows of a graph to all training samples, infinite where it has none."""
+    distances, indices = _padded(graph, rows, np.diff(graph.indptr).max(initial=1))
+    D = np.full((len(indices), graph.shape[1]), np.inf)
+    row, place = np.nonzero(indices >= 0)
+    D[row, indices[row, place]] = distances[row, place]
+    return D
 
 
 def _padded(graph, rows: slice, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -243,18 +334,30 @@ def _check_counts(counts: np.ndarray, first_row: int, n_neighbors: int, leave_on
         )
 
 
-def _first_of_all(side: np.ndarray, n_neighbors: int) -> np.ndarray:
+def _first_of_all(D: np.ndarray, side: np.ndarray, n_neighbors: int) -> Found:
     """The nearest of each row of all training samples, those that tie with the k-th by index."""
     nearer, tied = side < 0, side == 0
     places = n_neighbors - nearer.sum(1, keepdims=True)
     chosen = nearer | (tied & (tied.cumsum(1, dtype=np.int32) <= places))
-    return chosen.nonzero()[1].reshape(len(side), n_neighbors)
+    shape = len(side), n_neighbors
+    return Found(chosen.nonzero()[1].reshape(shape), D[chosen].reshape(shape))
 
 
-def _first(indices: np.ndarray, side: np.ndarray, n_neighbors: int) -> np.ndarray:
+def _first(found: Found, side: np.ndarray, n_neighbors: int) -> Found:
     """The nearest of each row of found neighbours, those that tie with the k-th by index."""
-    order = np.lexsort((indices, side), axis=1)[:, :n_neighbors]
-    return np.take_along_axis(indices, order, axis=1)
+    order = np.lexsort((found.indices, side), axis=1)[:, :n_neighbors]
+    return Found(*(np.take_along_axis(each, order, axis=1) for each in found))
+
+
+def _ranked(found: Found, tolerance: Callable[[np.ndarray], np.ndarray]) -> Found:
+    """Neighbours by distance, those that tie with the one before by index."""
+    order = found.distances.argsort(axis=1, kind="stable")
+    found = Found(*(np.take_along_axis(each, order, axis=1) for each in found))
+    with np.errstate(invalid="ignore"):  # among infinite distances
+        further = np.diff(found.distances, axis=1) > tolerance(found.distances)[:, 1:]
+    step = np.zeros(order.shape, dtype=np.intp)
+    further.cumsum(axis=1, out=step[:, 1:])
+    return _first(found, step, order.shape[1])
 
 
 def _side(distances: np.ndarray, kth: np.ndarray, tolerance: np.ndarray) -> np.ndarray:

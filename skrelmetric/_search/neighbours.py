@@ -1,5 +1,6 @@
 """Neighbours of a predictor: training samples, searched where they live or where a device says."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import joblib
@@ -9,11 +10,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._interop.arrays import as_host, float_dtypes
+from skrelmetric._interop.arrays import as_host, check_not_ragged, float_dtypes, module_of
 from skrelmetric._interop.sklearn import stays_on_device
-from skrelmetric._search.host import NeighbourSearch, without_missing
+from skrelmetric._search.host import Found, NeighbourSearch, without_missing
 
-__all__ = ["Neighbours", "read_queries"]
+__all__ = ["Neighbours", "read_numbers", "read_queries"]
 
 
 class Neighbours:
@@ -43,6 +44,7 @@ class Neighbours:
 
     def __init__(self, X: Any, Y: Any, *, metric: Any, metric_params: Any, algorithm: str, n_jobs: Any, device: Any):
         self.precomputed, self.Y = metric == "precomputed", Y
+        self.squared = metric == "sqeuclidean"
         self._latest: tuple[_Query, Any] | None = None
         if self.precomputed and X.shape[0] != X.shape[1]:
             raise ValueError(
@@ -58,34 +60,77 @@ class Neighbours:
 
             self.search = TensorSearch(X, metric=metric, metric_params=metric_params)
 
-    def votes(self, X: Any, n_neighbors: int, device: Any) -> Any:
-        """Sum of the targets of each query's neighbours, of shape (n_queries, ...).
+    @property
+    def n_train(self) -> int:
+        """Number of training samples."""
+        return len(self.Y)
+
+    def nearest(self, X: Any, n_neighbors: int, device: Any, *, ranked: bool = False) -> Found:
+        """The nearest training samples of each query, in the order of their distances if they are to be ranked.
 
         None asks for the neighbours of the training samples, none of which is its own.
+
+        Raises
+        ------
+        ValueError
+            If it asks so of distances that are forgotten.
         """
-        if isinstance(self.search, NeighbourSearch):
-            nearest = self.search.nearest(X, n_neighbors)
-        else:
-            from skrelmetric._interop.torch import resolve_device
+        self._check_remembers(X)
+        return self.search.nearest(X, n_neighbors, *self._place(X, device), ranked=ranked)
 
-            device = resolve_device(device, self.search.samples if X is None else X)
-            nearest = self.search.nearest(X, n_neighbors, device)
-        return sum(self.Y[column] for column in nearest.T)
+    def blocks(self, X: Any, device: Any, some: Any = None) -> Iterator[tuple[slice, Any]]:
+        """Distances of queries to all training samples, in blocks of queries.
 
-    def remembered_votes(self, X: Any, n_neighbors: int, device: Any) -> Any:
-        """Votes for queries, which are found once where the next call asks the same.
+        None asks for those of the training samples, or some of them by their indices; each is infinitely far from
+        itself.
+        """
+        self._check_remembers(X)
+        return self.search.blocks(X, *self._place(X, device), some=some)
 
-        They are kept with these training samples, so that those of another fit are never taken for them.
+    def votes(self, X: Any, n_neighbors: int, device: Any) -> Any:
+        """Sum of the targets of each query's neighbours, of shape (n_queries, ...); None is for training samples."""
+        return sum(self.Y[column] for column in self.nearest(X, n_neighbors, device).indices.T)
+
+    def votes_of_each(self, X: Any, numbers: Sequence[int], device: Any) -> Iterator[Any]:
+        """Sums of the targets of as many neighbours as each of some ascending numbers says, from one search."""
+        if len(numbers) == 1:
+            yield self.votes(X, numbers[0], device)
+            return
+        columns = self.nearest(X, numbers[-1], device, ranked=True).indices.T
+        sums = 0
+        for first, last in zip([0, *numbers], numbers, strict=False):
+            sums = sum((self.Y[column] for column in columns[first:last]), sums)
+            yield sums
+
+    def remembered(self, X: Any, answer: Callable[[], Any]) -> Any:
+        """Answer for queries, which is found once where the next call asks for the same.
+
+        It is kept with these training samples, so that the answer of another fit is never taken for it.
         """
         latest = self._latest
         if latest is None or not latest[0].is_of(X):
-            self._latest = latest = _Query(X), self.votes(X, n_neighbors, device)
+            self._latest = latest = _Query(X), answer()
         return latest[1]
 
     def forget_distances(self) -> None:
         """Leave out distances of training samples, which predictions do not need: those of queries come with them."""
         if self.precomputed:
             self.search = type(self.search)(self.search.samples[[]], metric="precomputed")
+
+    def _check_remembers(self, X: Any) -> None:
+        if X is None and self.precomputed and not self.search.samples.shape[0]:
+            raise ValueError(
+                "Distances among the training samples are not kept after fit. Pass them, with each sample's own as it "
+                "is: it is then among its neighbours."
+            )
+
+    def _place(self, X: Any, device: Any) -> list:
+        """Device of a search by torch."""
+        if isinstance(self.search, NeighbourSearch):
+            return []
+        from skrelmetric._interop.torch import resolve_device
+
+        return [resolve_device(device, self.search.samples if X is None else X)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_latest": None}
@@ -128,6 +173,23 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
     targets = as_tensor(targets, X.device)
     check_consistent_length(X, targets)
     return X, targets
+
+
+def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+    """Validated samples and numeric targets of a regressor, dense and float64.
+
+    Raises
+    ------
+    ValueError
+        If the targets are not numbers, or not finite.
+    """
+    check_not_ragged(y)
+    X, y = read_queries(estimator, X, y, y_numeric=True, **options)
+    y = y.toarray() if sparse.issparse(y) else y
+    y = module_of(y).asarray(y, dtype=module_of(y).float64)
+    if not module_of(y).isfinite(y).all():  # objects are numbers only now
+        raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
+    return X, y
 
 
 def _is_host(device: Any, precomputed: bool) -> bool:

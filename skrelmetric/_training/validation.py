@@ -81,7 +81,7 @@ def _nearest(embedding: Tensor, G: Relation, judged: Tensor, rows: Rows) -> tupl
     if not k:
         none = judged.new_zeros((len(judged), 0), dtype=torch.float64)
         return none, none
-    nearest = TensorSearch(embedding).nearest(judged, k)
+    nearest = TensorSearch(embedding).nearest(judged, k).indices
     distances = (embedding[nearest] - judged[:, None]).to(torch.float64).square().sum(2)
     both = torch.cat([dense(rows), dense(take(G.rows, nearest.reshape(-1))).to(dense(rows))])
     places = torch.arange(len(judged), device=judged.device).repeat_interleave(k)

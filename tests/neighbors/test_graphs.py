@@ -54,8 +54,8 @@ def test_approximate_search_in_a_pipeline(index, least_recall):
     model = behind(FaissTransformer(index=index), MLkNN(metric="precomputed")).fit(X, Y)
     exact = make_pipeline(StandardScaler(), RAMLLinear(), MLkNN()).fit(X, Y)
     graph, embedded = model[:-1].transform(queries), exact[:-1].transform(queries)
-    found = NeighbourSearch(graph[[]], metric="precomputed").nearest(graph.astype(float), 10)
-    nearest = exact[-1]._neighbours.search.nearest(embedded, 10)
+    found = NeighbourSearch(graph[[]], metric="precomputed").nearest(graph.astype(float), 10).indices
+    nearest = exact[-1]._neighbours.search.nearest(embedded, 10).indices
     recall = np.mean([np.isin(a, b).mean() for a, b in zip(found, nearest, strict=True)])
     assert recall >= least_recall
     assert np.abs(model.predict_proba(queries) - exact.predict_proba(queries)).mean() < 0.02

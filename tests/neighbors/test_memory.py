@@ -50,7 +50,7 @@ def test_search_keeps_to_working_memory(data, options, rng):
     search = NeighbourSearch(X, **options)
     for asked in (None, queries):
         with config_context(working_memory=4):
-            assert peak_of(lambda asked=asked: search.nearest(asked, 10)) < 4 * MIB
+            assert peak_of(lambda asked=asked: search.nearest(asked, 10).indices) < 4 * MIB
 
 
 @pytest.mark.parametrize("kind", ["table", "graph"])
@@ -60,7 +60,7 @@ def test_precomputed_search_keeps_to_working_memory(kind, rng):
     search = NeighbourSearch(D, metric="precomputed")
     for asked in (None, D):
         with config_context(working_memory=2):
-            assert peak_of(lambda asked=asked: search.nearest(asked, 10)) < 2 * MIB
+            assert peak_of(lambda asked=asked: search.nearest(asked, 10).indices) < 2 * MIB
 
 
 def peak_of(search):
@@ -102,7 +102,7 @@ def test_tensor_search_keeps_to_working_memory(metric, kind, rng):
     search = TensorSearch(X, metric=metric)
     for asked in (None, queries):
         with config_context(working_memory=1), LiveTensors() as live:
-            result = search.nearest(asked, 10)
+            result = search.nearest(asked, 10).indices
         assert 0 < live.largest <= max(MIB // 2, result.nbytes)
         assert live.peak - result.nbytes < MIB
 
@@ -111,7 +111,7 @@ def test_a_row_of_distances_larger_than_memory(rng):
     X, queries = continuous(rng, 3000, 5)
     search = TensorSearch(torch.from_numpy(X))
     with config_context(working_memory=0.02), LiveTensors() as live:  # a row takes 24,000 bytes
-        found = search.nearest(torch.from_numpy(queries), 7)
+        found = search.nearest(torch.from_numpy(queries), 7).indices
     assert live.largest < 8 * 3000
     np.testing.assert_array_equal(found.sort().values, first_neighbours(cdist(queries, X), 7, False))
 
@@ -125,9 +125,9 @@ def test_ties_across_blocks(working_memory, metric, kind, rng):
     search = TensorSearch(kind(X), metric=metric)
     with config_context(working_memory=working_memory):
         for k in (1, 30):
-            found = np.sort(search.nearest(None, k))
+            found = np.sort(search.nearest(None, k).indices)
             np.testing.assert_array_equal(found, first_neighbours(cdist(X, X, metric), k, leave_one_out=True))
-            found = np.sort(search.nearest(kind(queries), k))
+            found = np.sort(search.nearest(kind(queries), k).indices)
             np.testing.assert_array_equal(found, first_neighbours(cdist(queries, X, metric), k, leave_one_out=False))
 
 
@@ -186,7 +186,7 @@ def test_cosine_of_samples_without_direction(n_zero, kind, rng):
 
     search = NeighbourSearch(kind(X), metric="cosine")
     for k in (1, 5, 59):
-        found = np.sort(search.nearest(None, k))
+        found = np.sort(search.nearest(None, k).indices)
         np.testing.assert_array_equal(found, first_neighbours(distances(X, X), k, leave_one_out=True))
-        found = np.sort(search.nearest(kind(queries), k))
+        found = np.sort(search.nearest(kind(queries), k).indices)
         np.testing.assert_array_equal(found, first_neighbours(distances(queries, X), k, leave_one_out=False))

@@ -97,7 +97,7 @@ def test_equal_distances_come_by_index(n, d, k, seed, leave_one_out):
     expected = neighbours_reference(cdist(grid, grid, "sqeuclidean"), k, leave_one_out)
     X = grid * 0.1 + 1e3  # equal distances of the grid differ by rounding here
     for algorithm in ("brute", "kd_tree"):
-        found = NeighbourSearch(X, algorithm=algorithm).nearest(None if leave_one_out else X, k)
+        found = NeighbourSearch(X, algorithm=algorithm).nearest(None if leave_one_out else X, k).indices
         np.testing.assert_array_equal(np.sort(found), np.sort(expected))
 
 
@@ -294,7 +294,7 @@ def test_samples_far_away_do_not_blur_the_others(algorithm, far, rng):
         X[-1] = 1e9
     else:
         X, queries = X + 1e6, queries + 1e6
-    found = NeighbourSearch(X, algorithm=algorithm).nearest(queries, 5)
+    found = NeighbourSearch(X, algorithm=algorithm).nearest(queries, 5).indices
     if far == "one sample":
         expected = neighbours_reference(cdist(queries, X), 5, leave_one_out=False)
     np.testing.assert_array_equal(np.sort(found), np.sort(expected))
@@ -308,7 +308,7 @@ def test_large_groups_of_equal_samples(metric, leave_one_out, rng):
     expected = neighbours_reference(D, 3, leave_one_out)
     samples = D if metric == "precomputed" else X
     with sklearn.config_context(working_memory=0.1):
-        found = NeighbourSearch(samples, metric=metric).nearest(None if leave_one_out else samples, 3)
+        found = NeighbourSearch(samples, metric=metric).nearest(None if leave_one_out else samples, 3).indices
     np.testing.assert_array_equal(np.sort(found), np.sort(expected))
     np.testing.assert_array_equal(np.isfinite(D), True)
 
@@ -340,7 +340,7 @@ def test_ties_of_metrics_that_expand_products(metric, rng):
         "sqeuclidean": lambda a, b: cdist(a, b, "sqeuclidean"),
     }
     expected = neighbours_reference(exact[metric](queries, X), 5, leave_one_out=False)
-    found = NeighbourSearch(X, metric=metric).nearest(queries, 5)
+    found = NeighbourSearch(X, metric=metric).nearest(queries, 5).indices
     np.testing.assert_array_equal(np.sort(found), np.sort(expected))
 
 

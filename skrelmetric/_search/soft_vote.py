@@ -1,0 +1,254 @@
+"""Soft votes: every training sample votes, with a weight that falls with its distance.
+
+The prediction for x is sum_j w_j y_j / sum_j w_j with w_j = p_j exp(-d_j^2 / (t s)), for sample weights p, a unit s and
+a temperature t. Which temperature is best is told by the training samples, each predicted by all the others.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skrelmetric._interop.arrays import module_of
+from skrelmetric._interop.sklearn import get_chunk_n_rows
+from skrelmetric._search.host import Found
+from skrelmetric._search.neighbours import Neighbours
+
+__all__ = ["SoftVote", "cross_entropy", "log_loss", "squared_error", "tuned"]
+
+_NEAR = 10  # number of the neighbour whose squared distance is the unit
+_MOST_WEIGHTS = 2**24  # of training samples that are predicted by the others, where there are not
+_FEWEST_JUDGED = 512  # of these anyway
+_MOST_RANKED = 256  # training samples whose neighbours are counted
+_TEMPERATURES = np.array([[64.0], [64 / 2**0.5]]) / 2.0 ** np.arange(15)  # each row is halved from left to right
+_DEARER = 32  # cost of finding a neighbour relative to that of weighing one of all training samples, about
+_NEGLIGIBLE = 1e-6  # share of a vote that may be left out
+_FLOOR = 1e-6  # probability that stands for less, whose logarithm would be infinite
+
+
+class SoftVote(NamedTuple):
+    """Rule of a soft vote.
+
+    Attributes
+    ----------
+    neighbours : Neighbours
+        Training samples.
+    ballots : ndarray or Tensor of shape (n_train, n_outputs + 1)
+        Targets times sample weights, and in the last column these, float64.
+    local : bool
+        Whether the unit of each sample is its own squared distance to the tenth neighbour.
+    unit : float, default=1.0
+        Median of these over the training samples.
+    temperature : float, default=1.0
+        Temperature.
+    n_neighbors : int, default=1
+        Number of neighbours that vote: what the others weigh together is nothing, or next to nothing.
+    limited : bool, default=False
+        Whether no more may vote, whatever they would weigh.
+    """
+
+    neighbours: Neighbours
+    ballots: Any
+    local: bool
+    unit: float = 1.0
+    temperature: float = 1.0
+    n_neighbors: int = 1
+    limited: bool = False
+
+    def __call__(self, X: Any, device: Any) -> Any:
+        """Predictions for queries, of shape (n_queries, n_outputs).
+
+        Raises
+        ------
+        ValueError
+            If a query has no neighbour.
+        """
+        by_search = self.limited or _DEARER * self.n_neighbors < len(self.ballots)
+        answer = self._by_nearest if by_search else self._by_all
+        row_bytes = 8 * self.n_neighbors * (self.ballots.shape[1] + 4) if by_search else 1
+        batches = gen_batches(X.shape[0], get_chunk_n_rows(row_bytes, max_n_rows=X.shape[0])) if X.shape[0] else ()
+        predictions = [answer(X[rows], device) for rows in batches]
+        return module_of(self.ballots).concatenate([self.ballots[:0, :-1], *predictions])
+
+    def shares(self, found: Found) -> Any:
+        """Share of each neighbour in the vote of all that were found."""
+        masses = self.weights(self.squares(found.distances, found.indices)) * self.ballots[:, -1][found.indices]
+        return masses / masses.sum(1)[:, None]
+
+    def squares(self, D: Any, indices: Any = None) -> Any:
+        """Squared distances, infinite to what weighs nothing.
+
+        Raises
+        ------
+        ValueError
+            If all in a row are infinite.
+        """
+        xp, counts = module_of(D), self.ballots[:, -1] > 0
+        Q = xp.asarray(D, dtype=xp.float64)
+        Q = Q if self.neighbours.squared else Q * Q
+        if not counts.all():
+            Q = xp.where(counts if indices is None else counts[indices], Q, xp.inf)
+        if not xp.isfinite(xp.amin(Q, 1)).all():
+            raise ValueError(
+                "A sample has no neighbour at a finite distance and of positive weight. Add neighbours to the graph, "
+                "or scale the features where they are too large to square."
+            )
+        return Q
+
+    def exponents(self, Q: Any) -> Any:
+        """Squared distances beyond the nearest one, in units."""
+        xp, unit = module_of(Q), self.unit
+        if self.local:
+            own = _kth(Q, _NEAR)[:, None]
+            unit = xp.where((own > 0) & xp.isfinite(own), own, unit)
+        return (Q - xp.amin(Q, 1)[:, None]) / unit
+
+    def weights(self, Q: Any) -> Any:
+        """Weights at squared distances, 1 for the nearest, without sample weights."""
+        return module_of(Q).exp(-self.exponents(Q) / self.temperature)
+
+    def _by_nearest(self, X: Any, device: Any) -> Any:
+        found = self.neighbours.nearest(X, self.n_neighbors, device)
+        W = self.weights(self.squares(found.distances, found.indices))
+        masses = (W[:, None, :] @ self.ballots[found.indices])[:, 0]
+        predictions = _shared(masses)
+        if not self.limited:  # each that was not found may weigh as much as the last that was
+            xp, n_left = module_of(W), len(self.ballots) - self.n_neighbors
+            most = n_left * xp.amin(W, 1) * self.ballots[:, -1].max()
+            (open_rows,) = xp.where(most > _NEGLIGIBLE * masses[:, -1])
+            if len(open_rows):
+                predictions[open_rows] = self._by_all(X[open_rows], device)
+        return predictions
+
+    def _by_all(self, X: Any, device: Any) -> Any:
+        blocks = [_shared(self.weights(self.squares(D)) @ self.ballots) for _, D in self.neighbours.blocks(X, device)]
+        return module_of(self.ballots).concatenate(blocks)
+
+
+def tuned(
+    vote: SoftVote,
+    Y: Any,
+    loss: Callable[[Any, Any], Any],
+    *,
+    temperature: float | None,
+    n_neighbors: int | None,
+    device: Any,
+) -> tuple[SoftVote, float]:
+    """Soft vote at the temperature at which the others predict each training sample best, and the mean loss there.
+
+    Parameters
+    ----------
+    vote : SoftVote
+        Vote without unit and temperature.
+    Y : ndarray or Tensor of shape (n_train, n_outputs)
+        Targets.
+    loss : callable
+        ``loss(Y, predictions)`` of each sample.
+    temperature : float or None
+        The temperature, if it is not to be chosen.
+    n_neighbors : int or None
+        Most neighbours that may vote.
+    device : str or torch.device
+        Where to compute distances.
+
+    Notes
+    -----
+    Leave-one-out is exact over all of up to 4096 training samples, each predicted by all others. Of more, so many at
+    even distances are left out that the weights are as many (2^24), but 512 at least. Weights at half a temperature are
+    squares of weights, so that a block of distances takes two exponentials, and for each temperature one product with
+    the targets.
+    """
+    n_train, weights = len(vote.ballots), vote.ballots[:, -1]
+    (counted,) = module_of(weights).where(weights > 0)
+    judged = _spread(counted, max(_FEWEST_JUDGED, _MOST_WEIGHTS // n_train))
+    nearest = [_host(_kth(Q, _NEAR)) for _, Q in _among_others(vote, judged, n_neighbors, device)]
+    vote = vote._replace(unit=_unit(np.concatenate(nearest)))
+
+    temperatures = _TEMPERATURES if temperature is None else np.array([[temperature]])
+    totals = np.zeros(temperatures.size)
+    for rows, Q in _among_others(vote, judged, n_neighbors, device):
+        some = judged[rows]
+        for step, predictions in enumerate(_cooled(vote.exponents(Q), vote.ballots, temperatures)):
+            totals[step] += float(weights[some] @ loss(Y[some], predictions))
+    best = int(totals.argmin())
+    vote = vote._replace(temperature=float(temperatures.flat[best]))
+    if n_neighbors is None:
+        reach = _reach(vote, _among_others(vote, _spread(judged, _MOST_RANKED), None, device))
+        vote = vote._replace(n_neighbors=reach)
+    else:
+        vote = vote._replace(n_neighbors=n_neighbors, limited=n_neighbors < n_train)
+    return vote, float(totals[best] / float(weights[judged].sum()))
+
+
+def log_loss(Y: Any, P: Any) -> Any:
+    """Mean over labels of the negative log likelihood of each sample."""
+    xp = module_of(P)
+    P = xp.clip(P, _FLOOR, 1 - _FLOOR)
+    return -(Y * xp.log(P) + (1 - Y) * xp.log1p(-P)).mean(1)
+
+
+def cross_entropy(Y: Any, P: Any) -> Any:
+    """Cross entropy of each sample's distribution and its prediction: the divergence plus what is constant."""
+    xp = module_of(P)
+    return -(Y * xp.log(xp.clip(P, _FLOOR, None))).sum(1)
+
+
+def squared_error(Y: Any, P: Any) -> Any:
+    """Mean over outputs of the squared error of each sample."""
+    return ((Y - P) ** 2).mean(1)
+
+
+def _among_others(vote: SoftVote, some: Any, n_neighbors: int | None, device: Any) -> Iterator[tuple[slice, Any]]:
+    """Squared distances of some training samples to the others, infinite beyond the neighbours that may vote."""
+    for rows, D in vote.neighbours.blocks(None, device, some):
+        Q = vote.squares(D)
+        if n_neighbors is not None:
+            Q[_kth(Q, n_neighbors)[:, None] < Q] = np.inf
+        yield rows, Q
+
+
+def _cooled(exponents: Any, ballots: Any, temperatures: np.ndarray) -> Iterator[Any]:
+    """Predictions at each temperature."""
+    for chain in temperatures:
+        W = module_of(exponents).exp(-exponents / float(chain[0]))
+        for _ in chain:
+            yield _shared(W @ ballots)
+            W = W * W
+
+
+def _shared(masses: Any) -> Any:
+    """Sums of ballots as shares in the sum of their weights."""
+    return masses[:, :-1] / masses[:, -1:]
+
+
+def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
+    """Number of neighbours beyond which all others weigh next to nothing in the votes on some training samples."""
+    reach, n_train = 1, len(vote.ballots)
+    n_left = n_train - 1 - np.arange(n_train)
+    for _, Q in blocks:
+        W = np.sort(_host(vote.weights(Q)), axis=1)[:, ::-1]
+        beyond = n_left * W * float(vote.ballots[:, -1].max())
+        reach = max(reach, 1 + int((beyond > _NEGLIGIBLE * W.sum(1, keepdims=True)).sum(1).max()))
+    return min(reach, n_train)
+
+
+def _spread(some: Any, most: int) -> Any:
+    """At most so many of some samples, at even distances."""
+    return some[:: -(-len(some) // most)]
+
+
+def _unit(nearest: np.ndarray) -> float:
+    """Median of the positive ones of squared distances, 1 if there is none."""
+    positive = nearest[(nearest > 0) & np.isfinite(nearest)]
+    return float(np.median(positive)) if len(positive) else 1.0
+
+
+def _kth(Q: Any, k: int) -> Any:
+    """The k-th least of each row, or the largest if there are fewer."""
+    k = min(k, Q.shape[1])
+    return np.partition(Q, k - 1, axis=1)[:, k - 1] if isinstance(Q, np.ndarray) else Q.kthvalue(k, 1).values
+
+
+def _host(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()

@@ -1,0 +1,381 @@
+"""Predictors by all neighbours, each with a weight that falls with its distance."""
+
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, RegressorMixin
+
+from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
+from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.labels import class_indicator
+from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weight, fit_context
+from skrelmetric._search.host import Found
+from skrelmetric._search.neighbours import read_numbers, read_queries
+from skrelmetric._search.predictor import NeighborPredictor, available
+from skrelmetric._search.soft_vote import SoftVote, cross_entropy, log_loss, squared_error, tuned
+
+__all__ = ["SoftNeighborsClassifier", "SoftNeighborsRegressor"]
+
+_ROUNDING = 1e-6  # by which the sum of a distribution may miss 1
+
+
+class _SoftNeighbors(NeighborPredictor):
+    """Predictor whose neighbours vote with weights."""
+
+    _parameter_constraints: dict = {
+        **NeighborPredictor._parameter_constraints,
+        "n_neighbors": [Interval(Integral, 1, None, closed="left"), None],
+        "temperature": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "scale": [StrOptions({"global", "local"})],
+    }
+
+    def __init__(
+        self,
+        n_neighbors=None,
+        *,
+        temperature="auto",
+        scale="global",
+        metric="euclidean",
+        metric_params=None,
+        algorithm="auto",
+        n_jobs=None,
+        device="auto",
+    ):
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+        self.scale = scale
+        self.metric = metric
+        self.metric_params = metric_params
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+        self.device = device
+
+    def _fit(self, samples: Any, Y: Any, loss: Any, sample_weight: Any, y: Any, given: Any) -> None:
+        """Choose the temperature, and keep what was fitted to."""
+        xp, n_train = module_of(Y), len(Y)
+        Y = xp.asarray(Y, dtype=xp.float64)
+        weights = xp.ones_like(Y[:, :1])
+        if sample_weight is not None:
+            checked = check_sample_weight(sample_weight, given, ensure_non_negative=True)
+            weights = xp.asarray(unwrapped(checked) if xp is not np else as_host(checked), dtype=xp.float64)[:, None]
+        neighbours = self._search(samples, Y)
+        vote, self.leave_one_out_loss_ = tuned(
+            SoftVote(neighbours, xp.hstack([Y * weights, weights]), self.scale == "local"),
+            Y,
+            loss,
+            temperature=None if self.temperature == "auto" else self.temperature,
+            n_neighbors=None if self.n_neighbors is None else available(self.n_neighbors, n_train - 1),
+            device=self.device,
+        )
+        self.temperature_, self.scale_, self.n_neighbors_ = vote.temperature, vote.unit, vote.n_neighbors
+        self._keep(neighbours, y, given)
+        self._vote = vote
+
+    def _predicted(self, X: Any, method: str) -> Any:
+        queries = self._queries(X, method)
+        return self._neighbours.remembered(queries, lambda: self._vote(queries, self.device))
+
+    def _shares(self, found: Found) -> Any:
+        return self._vote.shares(found)
+
+
+class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
+    """Soft nearest neighbours for label sets and classes: all vote, the nearer the more.
+
+    The probability of a label is the weighted mean over the training samples, with weights ``exp(-d^2 / (t s))`` for
+    the distance d, the unit s and the temperature t at which the training samples, each without itself, are most
+    likely.
+
+    Parameters
+    ----------
+    n_neighbors : int or None, default=None
+        Most neighbours that vote. None lets all vote; where only the nearest count, these alone are searched, so many
+        that the others weigh less than a millionth of them.
+    temperature : float or "auto", default="auto"
+        Temperature t, above 0. "auto" chooses it by the likelihood of the training samples, leaving each out: of 30
+        temperatures from 64 down to 0.003, each 0.7 times the one before.
+    scale : {"global", "local"}, default="global"
+        Unit s of squared distances. "global" is the median squared distance of a training sample to its tenth
+        neighbour; "local" is the squared distance of each sample to its own tenth neighbour, which suits samples of
+        uneven density, such as those behind a linear metric.
+    metric : str or callable, default="euclidean"
+        Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
+        (n_queries, n_train) array or as a sparse graph of those of the neighbours that may vote.
+    metric_params : dict or None, default=None
+        Further arguments of the metric.
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
+        Algorithm of scikit-learn's neighbour search.
+    n_jobs : int or None, default=None
+        Number of parallel jobs of scikit-learn's neighbour search.
+    device : str or torch.device, default="auto"
+        Where to compute distances; see :class:`MLkNN`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels, 2) or (n_classes,)
+        The classes of each label, [0, 1] even where the training samples are all alike; for a one-dimensional
+        target its classes.
+    temperature_ : float
+        Temperature t.
+    scale_ : float
+        Median squared distance of a training sample to its tenth neighbour.
+    leave_one_out_loss_ : float
+        Mean negative log likelihood of the training samples at that temperature, each by all the others: of a label,
+        for label sets; of a sample, for classes.
+    n_neighbors_ : int
+        Number of neighbours that vote.
+    label_names_ : ndarray of shape (n_labels,)
+        Names of the labels, where `y` is a data frame with string names.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    SoftNeighborsRegressor : The like for label distributions and numbers.
+    MLkNN : Votes of k neighbours that count alike.
+
+    Notes
+    -----
+    *Why it helps.* k equal votes say neither how near the neighbours are nor which of them are. Behind a learned metric
+    the distances are what was learned, and votes by distance have a lower loss than any number of equal ones.
+
+    *Cost.* `fit` takes the distances of all training samples to one another twice, and 30 products of weights and
+    targets. Of more than 4096 samples it leaves out fewer, at even distances, of as many weights (2^24), but 512 at
+    least. A prediction takes the distances to all training samples, in blocks under the ``working_memory`` of
+    :func:`sklearn.config_context`, unless so few neighbours weigh anything that a search for these costs less. Then
+    each query whose other neighbours might weigh more than a millionth of those found is answered from all.
+
+    *Sample weights* multiply votes, and count in the likelihood; a sample is left out with all its weight.
+
+    Dask arrays, tensors and devices are as with :class:`MLkNN`.
+
+    References
+    ----------
+    .. [1] E. A. Nadaraya, "On estimating regression", Theory of Probability and its Applications 9(1), 1964.
+    .. [2] J. Goldberger, S. Roweis, G. Hinton and R. Salakhutdinov, "Neighbourhood components analysis", NIPS 2004
+       (leave-one-out by soft neighbours).
+
+    Examples
+    --------
+    >>> from skrelmetric import SoftNeighborsClassifier
+    >>> X = [[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]
+    >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]]
+    >>> SoftNeighborsClassifier(temperature=0.5).fit(X, Y).predict_proba([[0.05], [0.6]]).round(2)
+    array([[0.75, 0.25],
+           [0.5 , 0.5 ]])
+    """
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose the temperature by the likelihood of each training sample without itself.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
+            Samples, at least two.
+        y : array-like or sparse matrix of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+            Label indicator, 0 or 1, or classes.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the votes, at least 0. None weighs all alike.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `y` is neither a label indicator nor classes, the input is not finite, weights are negative, or a sample
+            has no neighbour in a precomputed graph.
+        """
+        check_not_ragged(y)
+        samples, targets = read_queries(self, X, y, ensure_min_samples=2)
+        classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
+        self._fit(samples, Y, log_loss if targets.ndim == 2 else cross_entropy, sample_weight, y, X)
+        self.classes_ = like(classes, X)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Probability of each label, or of each class of a one-dimensional target.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples, or a Dask array of them.
+
+        Returns
+        -------
+        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples, n_classes)
+            Probabilities.
+        """
+        if is_dask(X):
+            return self._by_blocks("predict_proba", X, len(self.classes_), np.float64)
+        return like(self._predicted(X, "predict_proba"), X)
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict labels of probability 1/2 or more; for a one-dimensional target the most probable class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples, or a Dask array of them.
+
+        Returns
+        -------
+        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+            Label indicator, or classes.
+        """
+        if is_dask(X):
+            several = self.classes_.ndim == 2
+            dtype = np.int64 if several else as_host(self.classes_).dtype
+            return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
+        probabilities = self._predicted(X, "predict")
+        xp = module_of(probabilities)
+        if self.classes_.ndim == 2:
+            return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
+        return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
+    """Soft nearest neighbours for label distributions and numbers: all vote, the nearer the more.
+
+    The prediction is the weighted mean of the targets of the training samples, with weights ``exp(-d^2 / (t s))`` for
+    the distance d, the unit s and the temperature t at which the training samples, each without itself, are predicted
+    best.
+
+    Parameters
+    ----------
+    n_neighbors : int or None, default=None
+        Most neighbours that vote. None lets all vote; where only the nearest count, these alone are searched, so many
+        that the others weigh less than a millionth of them.
+    temperature : float or "auto", default="auto"
+        Temperature t, above 0. "auto" chooses it by leaving out each training sample: by the divergence of label
+        distributions, which are rows of at least 0 with sum 1, or else by the squared error in units of the variance of
+        each output; of 30 temperatures from 64 down to 0.003, each 0.7 times the one before.
+    scale : {"global", "local"}, default="global"
+        Unit s of squared distances. "global" is the median squared distance of a training sample to its tenth
+        neighbour; "local" is the squared distance of each sample to its own tenth neighbour, which suits samples of
+        uneven density, such as those behind a linear metric.
+    metric : str or callable, default="euclidean"
+        Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
+        (n_queries, n_train) array or as a sparse graph of those of the neighbours that may vote.
+    metric_params : dict or None, default=None
+        Further arguments of the metric.
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default="auto"
+        Algorithm of scikit-learn's neighbour search.
+    n_jobs : int or None, default=None
+        Number of parallel jobs of scikit-learn's neighbour search.
+    device : str or torch.device, default="auto"
+        Where to compute distances; see :class:`MLkNN`.
+
+    Attributes
+    ----------
+    temperature_ : float
+        Temperature t.
+    scale_ : float
+        Median squared distance of a training sample to its tenth neighbour.
+    leave_one_out_loss_ : float
+        Mean loss of the training samples at that temperature, each by all the others: cross entropy of distributions,
+        or squared error in units of the variance of each output.
+    n_neighbors_ : int
+        Number of neighbours that vote.
+    label_names_ : ndarray of shape (n_outputs,)
+        Names of the outputs, where `y` is a data frame with string names.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where `X` has string names.
+
+    See Also
+    --------
+    SoftNeighborsClassifier : The like for label sets and classes, with more on its cost.
+    AAKNN : Mean of k neighbours that count alike.
+
+    Notes
+    -----
+    Rows that sum to 1 in training give predictions that sum to 1. Sample weights multiply votes, and count in the loss;
+    a sample is left out with all its weight. Dask arrays, tensors and devices are as with :class:`MLkNN`.
+
+    References
+    ----------
+    .. [1] E. A. Nadaraya, "On estimating regression", Theory of Probability and its Applications 9(1), 1964.
+
+    Examples
+    --------
+    >>> from skrelmetric import SoftNeighborsRegressor
+    >>> X = [[0.0], [0.1], [1.0], [1.1]]
+    >>> D = [[0.75, 0.25], [0.25, 0.75], [0.0, 1.0], [0.5, 0.5]]
+    >>> SoftNeighborsRegressor(2, temperature=1000.0).fit(X, D).predict([[0.0], [1.0]]).round(2)
+    array([[0.5 , 0.5 ],
+           [0.25, 0.75]])
+    """
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose the temperature by the loss of each training sample without itself.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
+            Samples, at least two.
+        y : array-like of shape (n_samples, n_outputs) or (n_samples,)
+            Label distributions, or other numeric targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the votes, at least 0. None weighs all alike.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the input is not finite or not numeric, weights are negative, or a sample has no neighbour in a
+            precomputed graph.
+        """
+        samples, Y = read_numbers(self, X, y, ensure_min_samples=2)
+        columns = Y if Y.ndim == 2 else Y[:, None]
+        self._fit(samples, columns, _loss_of(columns), sample_weight, y, X)
+        self._kind = like(Y[:0], X)
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Weighted mean of the targets of the training samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
+            Samples, or a Dask array of them.
+
+        Returns
+        -------
+        ndarray or dask.array.Array of shape (n_samples, n_outputs) or (n_samples,)
+            Predicted targets.
+        """
+        if is_dask(X):
+            return self._by_blocks("predict", X, self._n_outputs, np.float64)
+        predictions = self._predicted(X, "predict")
+        return like(predictions if self._kind.ndim == 2 else predictions[:, 0], X)
+
+
+def _loss_of(Y: Any) -> Any:
+    """Loss by which predictions of targets are judged."""
+    xp = module_of(Y)
+    if Y.shape[1] > 1 and (Y >= 0).all() and (xp.abs(Y.sum(1) - 1) <= _ROUNDING).all():
+        return cross_entropy
+    deviations = ((Y - Y.mean(0)) ** 2).mean(0) ** 0.5
+    return partial(_squared_error_in, xp.where(deviations > 0, deviations, 1.0))
+
+
+def _squared_error_in(units: Any, Y: Any, P: Any) -> Any:
+    return squared_error(Y / units, P / units)
