@@ -15,11 +15,9 @@ from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weig
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
 from skrelmetric._search.predictor import NeighborPredictor, available
-from skrelmetric._search.soft_vote import SoftVote, cross_entropy, log_loss, squared_error, tuned
+from skrelmetric._search.soft_vote import SoftVote, are_distributions, cross_entropy, log_loss, squared_error, tuned
 
 __all__ = ["SoftNeighborsClassifier", "SoftNeighborsRegressor"]
-
-_ROUNDING = 1e-6  # by which the sum of a distribution may miss 1
 
 
 class _SoftNeighbors(NeighborPredictor):
@@ -371,7 +369,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
 def _loss_of(Y: Any) -> Any:
     """Loss by which predictions of targets are judged."""
     xp = module_of(Y)
-    if Y.shape[1] > 1 and (Y >= 0).all() and (xp.abs(Y.sum(1) - 1) <= _ROUNDING).all():
+    if are_distributions(Y):
         return cross_entropy
     deviations = ((Y - Y.mean(0)) ** 2).mean(0) ** 0.5
     return partial(_squared_error_in, xp.where(deviations > 0, deviations, 1.0))
