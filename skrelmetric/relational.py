@@ -186,8 +186,8 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
     forest : bool, default=False
         Whether 300 extremely randomised trees are a member.
     cv : int, cross-validation splitter, iterable or None, default=3
-        Folds of the held-out samples; a number is that of shuffled folds. Pass a splitter where samples come in groups.
-        None weighs the members alike.
+        Folds of the held-out samples; a number is that of shuffled folds, and None weighs the members alike. Where
+        samples come in groups, pass splits that keep them whole, as ``list(GroupKFold(3).split(X, y, groups))``.
     device : str or torch.device, default="auto"
         Where to compute.
     random_state : int, RandomState or None, default=None
@@ -354,8 +354,8 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
     forest : bool, default=False
         Whether 300 extremely randomised trees are a member.
     cv : int, cross-validation splitter, iterable or None, default=3
-        Folds of the held-out samples; a number is that of shuffled folds. Pass a splitter where samples come in groups.
-        None weighs the members alike.
+        Folds of the held-out samples; a number is that of shuffled folds, and None weighs the members alike. Where
+        samples come in groups, pass splits that keep them whole, as ``list(GroupKFold(3).split(X, y, groups))``.
     device : str or torch.device, default="auto"
         Where to compute.
     random_state : int, RandomState or None, default=None
