@@ -15,6 +15,7 @@ from skrelmetric._interop.arrays import check_not_ragged
 from skrelmetric._interop.labels import class_indicator
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, check_sample_weight, column_names, fit_context
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
+from skrelmetric._relational.mixture import mixture_weights
 from skrelmetric._search.soft_vote import are_distributions
 from skrelmetric.thresholds import best_thresholds, fixed_thresholds
 
@@ -166,7 +167,8 @@ def _held_out(recipe: Recipe, X: Any, targets: Any, Y: np.ndarray, weights: Any,
         folds.append(members.predictions(X[test]))
     P, index = np.concatenate(folds, axis=1), np.concatenate([test for _, test in splits])
     sample_weight = np.ones(len(index)) if weights is None else weights[index]
-    return _HeldOut(P, Y[index], sample_weight, recipe.kind, recipe.kind.weights(P, Y[index], sample_weight))
+    shares = mixture_weights((P - Y[index]) / recipe.kind.units(Y), sample_weight)
+    return _HeldOut(P, Y[index], sample_weight, recipe.kind, shares)
 
 
 class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
@@ -174,7 +176,8 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
 
     Its members are soft votes of neighbours behind a linear and a kernel metric, posteriors of one to thirty
     neighbours, and ridge regression on the features of the kernel. Samples are scaled, the metrics learned once, and
-    the probabilities of the members averaged with the weights under which held-out samples are most likely.
+    the probabilities of the members averaged with the weights under which those of held-out samples have the least
+    squared error.
 
     Parameters
     ----------
@@ -345,7 +348,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
 
     Its members are soft votes of neighbours behind a linear and a kernel metric, and ridge regression on the features
     of the kernel. Samples are scaled, the metrics learned once, and the predictions of the members averaged with the
-    weights under which held-out samples are predicted best.
+    weights under which those of held-out samples have the least squared error.
 
     Parameters
     ----------

@@ -12,7 +12,6 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
 
 from skrelmetric._interop.labels import label_probabilities
-from skrelmetric._relational.mixture import likely_weights, square_weights
 from skrelmetric._search.soft_vote import cross_entropy, log_loss, squared_error
 from skrelmetric.deep import HRAMLTransformer
 from skrelmetric.linear import RAMLLinear
@@ -40,15 +39,15 @@ class Kind(NamedTuple):
         Makes predictions of this kind of any numbers.
     loss : callable
         ``loss(Y, P)`` of each sample.
-    weights : callable
-        ``weights(P, Y, sample_weight)`` of members, by their predictions P of held-out samples.
+    units : callable
+        ``units(Y)`` of errors, by which members are weighed.
     """
 
     soft: type[BaseEstimator]
     forest: Callable[..., BaseEstimator]
     proper: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    weights: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    units: Callable[[np.ndarray], Any]
 
 
 def _label_forest(**options: Any) -> BaseEstimator:
@@ -73,18 +72,6 @@ def _distributions(P: np.ndarray) -> np.ndarray:
     return np.where(sums > 0, P / np.where(sums > 0, sums, 1), 1 / P.shape[1])
 
 
-def _label_weights(P: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    return likely_weights(np.where(Y == 1, P, 1 - P), np.broadcast_to(sample_weight[:, None], Y.shape))
-
-
-def _distribution_weights(P: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    return likely_weights(P, sample_weight[:, None] * Y)
-
-
-def _number_weights(P: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
-    return square_weights((P - Y) / _deviations(Y), sample_weight[:, None])
-
-
 def _number_loss(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     units = _deviations(Y)
     return squared_error(Y / units, P / units)
@@ -95,9 +82,13 @@ def _deviations(Y: np.ndarray) -> np.ndarray:
     return np.where(deviations > 0, deviations, 1.0)
 
 
-LABELS = Kind(SoftNeighborsClassifier, _label_forest, _probabilities, log_loss, _label_weights)
-DISTRIBUTIONS = Kind(SoftNeighborsRegressor, _distribution_forest, _distributions, cross_entropy, _distribution_weights)
-NUMBERS = Kind(SoftNeighborsRegressor, _number_forest, np.asarray, _number_loss, _number_weights)
+def _one(Y: np.ndarray) -> float:
+    return 1.0
+
+
+LABELS = Kind(SoftNeighborsClassifier, _label_forest, _probabilities, log_loss, _one)
+DISTRIBUTIONS = Kind(SoftNeighborsRegressor, _distribution_forest, _distributions, cross_entropy, _one)
+NUMBERS = Kind(SoftNeighborsRegressor, _number_forest, np.asarray, _number_loss, _deviations)
 
 
 class Members(NamedTuple):

@@ -3,21 +3,18 @@
 import numpy as np
 from scipy.optimize import nnls
 
-__all__ = ["likely_weights", "square_weights"]
-
-_N_STEPS = 100
-_FLOOR = 1e-6  # likelihood that stands for less, so that one confident error does not rule out a member
+__all__ = ["mixture_weights"]
 
 
-def likely_weights(likelihoods: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Weights under which the mean of several likelihoods is largest, in the mean of logarithms.
+def mixture_weights(errors: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Weights under which the mean of several errors is least, in the mean square.
 
     Parameters
     ----------
-    likelihoods : ndarray of shape (n_members, ...)
-        Probability by each member of each outcome that came.
-    cells : ndarray of shape (...)
-        Weights of the outcomes, at least 0, one of them above.
+    errors : ndarray of shape (n_members, n_samples, n_outputs)
+        Errors of each member.
+    sample_weight : ndarray of shape (n_samples,)
+        Weights of the samples, at least 0.
 
     Returns
     -------
@@ -25,38 +22,17 @@ def likely_weights(likelihoods: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Expectation maximisation of the weights of a mixture (Dempster, Laird and Rubin, 1977): the problem is concave, and
-    each step raises the likelihood. A hundred steps from equal weights leave some weight to members of some use.
+    Stacked regression (Breiman, 1996). Probabilities are judged by the same square, Brier's: by their likelihood a
+    member that ranks well and is too sure of itself would have no weight.
     """
-    likelihoods = np.maximum(likelihoods, _FLOOR).reshape(len(likelihoods), -1)
-    cells = cells.ravel() / cells.sum()
-    weights = np.full(len(likelihoods), 1 / len(likelihoods))
-    for _ in range(_N_STEPS):
-        weights = weights * (likelihoods @ (cells / (weights @ likelihoods)))
-    return weights / weights.sum()
-
-
-def square_weights(errors: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Weights under which the mean of several errors is least, in the mean square.
-
-    Parameters
-    ----------
-    errors : ndarray of shape (n_members, ...)
-        Errors of each member.
-    cells : ndarray of shape (...)
-        Weights of the squares, at least 0.
-
-    Returns
-    -------
-    ndarray of shape (n_members,)
-    """
-    rooted = (errors * np.sqrt(cells)).reshape(len(errors), -1)
+    n_members = len(errors)
+    rooted = (errors * np.sqrt(sample_weight)[:, None]).reshape(n_members, -1)
     moments = rooted @ rooted.T
     size = np.trace(moments)
     if not size > 0:
-        return np.full(len(errors), 1 / len(errors))
+        return np.full(n_members, 1 / n_members)
     eigenvalues, eigenvectors = np.linalg.eigh(moments / size)
     root = np.sqrt(eigenvalues.clip(min=0))[:, None] * eigenvectors.T
-    # A heavy row stands for the sum of 1.
-    weights = nnls(np.vstack([root, np.full(len(errors), 1e4)]), np.append(np.zeros(len(errors)), 1e4))[0]
+    heavy = 1e4  # a row of this weight stands for the sum of 1
+    weights, _ = nnls(np.vstack([root, np.full(n_members, heavy)]), np.append(np.zeros(n_members), heavy))
     return weights / weights.sum()
