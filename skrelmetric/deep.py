@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.read import Data
+from skrelmetric._data.read import Data, is_partitioned
 from skrelmetric._hraml.heads import warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
@@ -189,6 +189,7 @@ class HRAMLTransformer(ModuleTransformer):
         **ModuleTransformer._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "relation": [str, callable, HasMethods("bind")],
+        "loss": [StrOptions({"relation", "neighbors"})],
         "encoder": [StrOptions({"laplacian", "tanh", "mlp"}), nn.Module, HasMethods("build")],
         "normalize": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -212,6 +213,7 @@ class HRAMLTransformer(ModuleTransformer):
         n_components=None,
         *,
         relation="auto",
+        loss="relation",
         encoder="laplacian",
         hidden_layer_sizes=(128,),
         activation="tanh",
@@ -243,6 +245,7 @@ class HRAMLTransformer(ModuleTransformer):
     ):
         self.n_components = n_components
         self.relation = relation
+        self.loss = loss
         self.encoder = encoder
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -413,12 +416,12 @@ class HRAMLTransformer(ModuleTransformer):
     def _n_epochs(self) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return 0 if self._architecture.chosen else _MAX_EPOCHS
+        return 0 if self._architecture.chosen and self.loss == "relation" else _MAX_EPOCHS
 
     @property
     def _sums_suffice(self) -> bool:
         """Whether a step needs nothing but sums over all samples."""
-        steps = self.pairs == "all" and self.batch_size is None
+        steps = self.loss == "relation" and self.pairs == "all" and self.batch_size is None
         return steps and self.checkpoint is None and not isinstance(self.relation, Relation)
 
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
@@ -426,6 +429,16 @@ class HRAMLTransformer(ModuleTransformer):
         self._check_start(X, ranks)
         self._schedule(0).check(architecture.exact, steady=self.optimizer == "lbfgs", draws=architecture.draws)
         architecture.check()
+        if self.loss == "neighbors" and is_partitioned(X, ranks, streams=False):
+            raise ValueError(
+                "loss='neighbors' predicts each sample of a step by all the others, which chunks, Dask arrays and "
+                "shards do not hold together. Pass samples of one process in memory, or loss='relation'."
+            )
+        if self.loss == "neighbors" and self.learn_scale:
+            raise ValueError(
+                "learn_scale=True is for loss='relation': under loss='neighbors' the scale of distances is the "
+                "temperature, which is always chosen. Pass learn_scale=False."
+            )
         if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):
             raise ValueError(
                 f"batch_size={self.batch_size} and pairs={self.pairs!r} would go through all chunks for every step. "
@@ -453,7 +466,7 @@ class HRAMLTransformer(ModuleTransformer):
     def _schedule(self, seed: int) -> Schedule:
         n_pairs = None if self.pairs == "all" else self.pairs
         steps = self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision
-        return Schedule(n_pairs, *steps, seed)
+        return Schedule(n_pairs, *steps, seed, self.loss)
 
     def _objective(self, model: Model, samples: Subsets, seed: int, few: Tensor | None = None) -> Objective:
         rank = self._architecture.rank(model.width)
