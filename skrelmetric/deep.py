@@ -52,6 +52,10 @@ class HRAMLTransformer(ModuleTransformer):
         What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
         "cosine" for those of more than 40 labels, "l1" for label distributions and other real targets, "discrete" for
         classes.
+    loss : {"relation", "neighbors"}, default="relation"
+        What an encoder is trained by. "relation" is the difference of distance and relation, over pairs. "neighbors" is
+        the loss of predicting each sample of a step by soft votes of all the others, as neighbours will; it takes
+        samples in memory, and memory for the square of `batch_size`.
     encoder : {"laplacian", "tanh", "mlp"}, nn.Module or object with ``build``, default="laplacian"
         Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
         :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
@@ -79,11 +83,12 @@ class HRAMLTransformer(ModuleTransformer):
         aligned distance alone.
     learn_scale : bool, default=False
         Whether the "linear" head learns a scale and an offset between distance and relation. Without them normalised
-        features cannot match a relation above 4. The "ridge" head always has both.
+        features cannot match a relation above 4. The "ridge" head always has both. For loss="relation".
     weight_decay : float, default=0.0
         Weight lambda of the squared weights and biases of the encoder (HRAML, Eq. 5), at least 0.
     pairs : "all" or int, default="all"
-        "all" takes all pairs of samples, or of each batch, exactly. A number of pairs is drawn anew in every epoch.
+        "all" takes all pairs of samples, or of each batch, exactly. A number of pairs is drawn anew in every epoch. For
+        loss="relation".
     batch_size : int or None, default=None
         Samples of a step, or drawn pairs of a step, at least 2 samples or 1 pair. None takes all in one.
     hard_fraction : float, default=1.0
@@ -91,14 +96,14 @@ class HRAMLTransformer(ModuleTransformer):
         the "linear" head.
     chunk_size : int or None, default=None
         Most samples that the encoder takes at once; it bounds memory and changes nothing but rounding, and what dropout
-        draws and batch normalisation estimates. None is no limit.
+        draws and batch normalisation estimates. None is no limit. For loss="relation".
     optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
     learning_rate : float or None, default=None
         Step size. None is 0.001 for "adam", 0.01 for "sgd" and 1 for "lbfgs".
     max_epochs : int or "auto", default="auto"
-        Most epochs of training, at least 0. "auto" is 0 for encoders that are chosen from the samples under the "ridge"
-        head, which training was not found to improve, and 200 otherwise.
+        Most epochs of training, at least 0. "auto" is 200, but 0 for encoders that are chosen from the samples under
+        the "ridge" head, which training on loss="relation" was not found to improve.
     tol : float, default=1e-4
         An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this fraction.
     early_stopping : bool, default=True
@@ -109,8 +114,8 @@ class HRAMLTransformer(ModuleTransformer):
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     criterion : {"neighbors", "loss"}, default="neighbors"
-        Mean relation of a validation sample to its ten nearest training samples in the embedding, or loss over pairs of
-        validation samples, which says less about neighbours.
+        Mean relation of a validation sample to its ten nearest training samples in the embedding, or loss: over pairs
+        of validation samples, which says less about neighbours, or of the votes of training samples on these.
     warm_start : bool, default=False
         Whether `fit` starts from the encoder of the last fit.
     checkpoint : str, Path or None, default=None
@@ -136,7 +141,8 @@ class HRAMLTransformer(ModuleTransformer):
     best_epoch_ : int
         Epoch whose weights were kept, 0 for those before training.
     loss_curve_ : list of float
-        Training loss of each epoch: half the mean squared difference of distance and relation, and the penalties.
+        Training loss of each epoch: half the mean squared difference of distance and relation, or the mean loss of
+        votes, and the penalties.
     validation_curve_ : list of float
         Criterion before training and after each epoch, the lower the better; empty without validation.
     offset_ : float
@@ -160,6 +166,13 @@ class HRAMLTransformer(ModuleTransformer):
     *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient is that
     of the best loss they admit. An embedding trained end to end fits the relation better and has worse neighbours.
 
+    *The loss of neighbours* is that of :class:`skrelmetric.SoftNeighborsClassifier` and -Regressor, of a sample by all
+    the others of its step: -log p of a label, for label sets, or of the class; the cross entropy of distributions; the
+    squared error of numbers, in units of each output's variance. The votes are p_j exp(-|z_i - z_j|^2 / t), where t is
+    the best temperature for the features of each epoch. For classes that is neighbourhood components analysis [3]_ in
+    batches, as ModernNCA [4]_ has it. A "ridge" head is solved on one half of the samples, drawn anew for each epoch,
+    and the other half votes: of samples that it was solved for it makes neighbours too good to learn from.
+
     *Missing labels and weights* count as for :class:`skrelmetric.RAMLLinear`.
 
     References
@@ -167,6 +180,9 @@ class HRAMLTransformer(ModuleTransformer):
     .. [1] "Hierarchical relationship alignment metric learning" (HRAML), Eqs. 4-11 and sections 5.1-5.3.
     .. [2] G. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
        variables separate", SIAM Journal on Numerical Analysis 10(2), 1973 (variable projection).
+    .. [3] J. Goldberger, S. Roweis, G. Hinton and R. Salakhutdinov, "Neighbourhood components analysis", NIPS 2004.
+    .. [4] H.-J. Ye, H.-H. Yin, D.-C. Zhan and W.-L. Chao, "Revisiting nearest neighbor for tabular data: a deep tabular
+       baseline two decades later" (ModernNCA), arXiv 2407.03257.
 
     Examples
     --------

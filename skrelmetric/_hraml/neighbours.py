@@ -69,7 +69,7 @@ class Ballots(NamedTuple):
             values = _standardised(values, weights, known)
         return cls(kind, values, None if known is None else known.to(torch.float64), weights)
 
-    def __getitem__(self, index: Tensor | slice) -> "Ballots":
+    def at(self, index: Tensor | slice) -> Self:
         """Ballots of some samples."""
         known = None if self.known is None else self.known[index]
         return self._replace(values=self.values[index], known=known, weights=self.weights[index])
@@ -101,17 +101,17 @@ class Vote(NamedTuple):
         """
         voters = places[_spread(len(places), size, places.device)]
         some = _spread(len(voters), max(_FEWEST_JUDGED, _MOST_WEIGHTS // len(voters)), places.device)
-        Z, voting = features[voters].to(torch.float64) @ factor.T, ballots[voters]
+        Z, voting = features[voters].to(torch.float64) @ factor.T, ballots.at(voters)
         D = squares(Z[some], Z)
         unit = float(D.mean()) or 1.0
         D[torch.arange(len(some), device=D.device), some] = torch.inf
-        losses = [float(vote_loss(D / (t * unit), voting[some], voting)) for t in _TEMPERATURES]
+        losses = [float(vote_loss(D / (t * unit), voting.at(some), voting)) for t in _TEMPERATURES]
         best = _TEMPERATURES[losses.index(min(losses))]
         return cls(factor / (best * unit) ** 0.5, ballots, places)
 
     def loss(self, features: Tensor, places: Tensor) -> Tensor:
         """Loss of samples, by their features and places, each predicted by the others of them."""
-        return leave_one_out(features.to(torch.float64) @ self.factor.T, self.ballots[places])
+        return leave_one_out(features.to(torch.float64) @ self.factor.T, self.ballots.at(places))
 
 
 def squares(Z: Tensor, others: Tensor) -> Tensor:

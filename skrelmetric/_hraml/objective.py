@@ -83,8 +83,9 @@ class Schedule(NamedTuple):
         """
         if self.loss == "neighbors" and (self.n_pairs is not None or self.hard_fraction < 1 or self.chunk_size):
             raise ValueError(
-                f"loss='neighbors' predicts each sample of a step by all the others, but pairs={self.n_pairs or 'all'!r}"
-                f", hard_fraction={self.hard_fraction} and chunk_size={self.chunk_size}. "
+                "loss='neighbors' predicts each sample of a step by all the others, but "
+                f"pairs={self.n_pairs or 'all'!r}, hard_fraction={self.hard_fraction} and "
+                f"chunk_size={self.chunk_size}. "
                 "Pass 'all', 1.0 and None, with batch_size for less memory, or loss='relation'."
             )
         if self.n_pairs is None and self.hard_fraction < 1:
@@ -305,7 +306,7 @@ class Objective(nn.Module):
         Z, Z_others = (F.to(torch.float64) @ factor.T for F in (self.features().only.Z, self._embedder()(others)))
         ballots = Ballots.of(own.targets.stacked(others.targets), torch.cat([own.weights, others.weights]))
         n = own.n_samples
-        return float(vote_loss(squares(Z_others, Z), ballots[n:], ballots[:n]))
+        return float(vote_loss(squares(Z_others, Z), ballots.at(slice(n, None)), ballots.at(slice(n))))
 
     def _open_vote(self, rng: np.random.Generator) -> Vote:
         """Soft vote of an epoch.

@@ -107,7 +107,7 @@ class TestLoss:
     @pytest.mark.parametrize("n", [2, 3])
     @pytest.mark.parametrize("kind", TARGETS)
     def test_gradient_of_the_smallest_batches_and_of_duplicates(self, kind, n, rng):
-        ballots = ballots_of(TARGETS[kind](rng, N))[torch.arange(n)]
+        ballots = ballots_of(TARGETS[kind](rng, N)).at(torch.arange(n))
         Z = embeddings(rng, n).detach().clone()
         Z[1] = Z[0]
         assert torch.autograd.gradcheck(lambda Z: leave_one_out(Z, ballots), Z.requires_grad_())
@@ -163,7 +163,7 @@ def test_class_probabilities_sum_to_the_objective_of_nca(rng):
 def test_strangers_are_predicted_by_all(rng):
     y, Z = TARGETS["names"](rng, N), embeddings(rng).detach()
     ballots = ballots_of(y)
-    loss = vote_loss(squares(Z[:4], Z[4:]), ballots[:4], ballots[4:])
+    loss = vote_loss(squares(Z[:4], Z[4:]), ballots.at(slice(4)), ballots.at(slice(4, None)))
     expected = 0.0
     for i in range(4):
         masses = [math.exp(-float((Z[i] - Z[j]).square().sum())) for j in range(4, N)]
@@ -182,7 +182,9 @@ class TestTunedVote:
         vote = Vote.tuned(Z, factor, ballots_of(y), torch.arange(60), n_voters)
         some = torch.arange(n_voters) * 60 // n_voters
         unit = squares(Z[some], Z[some]).mean()
-        losses = {2.0**-k: leave_one_out(Z[some] / (2.0**-k * unit) ** 0.5, ballots_of(y)[some]) for k in range(-2, 13)}
+        losses = {
+            2.0**-k: leave_one_out(Z[some] / (2.0**-k * unit) ** 0.5, ballots_of(y).at(some)) for k in range(-2, 13)
+        }
         best = min(losses, key=losses.get)
         torch.testing.assert_close(vote.factor, factor / (best * unit) ** 0.5)
         torch.testing.assert_close(vote.loss(Z[some], some), losses[best])
@@ -190,7 +192,7 @@ class TestTunedVote:
     def test_is_of_those_at_its_places(self, rng):
         Z, y, odd = embeddings(rng, 60).detach(), rng.integers(0, 2, 60), torch.arange(1, 60, 2)
         vote = Vote.tuned(Z, torch.eye(2).double(), ballots_of(y), odd, 30)
-        expected = Vote.tuned(Z[odd], torch.eye(2).double(), ballots_of(y)[odd], torch.arange(30), 30)
+        expected = Vote.tuned(Z[odd], torch.eye(2).double(), ballots_of(y).at(odd), torch.arange(30), 30)
         torch.testing.assert_close(vote.factor, expected.factor)
         torch.testing.assert_close(vote.loss(Z[odd], odd), expected.loss(Z[odd], torch.arange(30)))
 

@@ -12,7 +12,8 @@ from skrelmetric._hraml.neighbours import Ballots, leave_one_out, squares, vote_
 from skrelmetric._hraml.objective import Objective
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import shards
-from tests.deep.problems import LINEAR, MLP, SHORT, WHOLE, assert_same_distances, disc, gain
+from tests.deep.problems import LINEAR, SHORT, WHOLE, assert_same_distances, disc, gain
+from tests.ranks import in_ranks
 
 VOTES = {**LINEAR, "loss": "neighbors"}
 LEARNED = {
@@ -59,6 +60,30 @@ def test_the_first_loss_is_the_least_of_untrained_samples(samples):
     assert metric.loss_curve_[0] == pytest.approx(least_loss(untrained.transform(X), ballots_of(Y))[0])
 
 
+@pytest.mark.parametrize("n", [3, 4, 60])
+def test_an_exact_head_is_solved_for_others_than_those_that_vote(samples, n, monkeypatch):
+    X, Y = (some[:n] for some in samples)
+    drawn = []
+    open_vote = Objective._open_vote
+
+    def seen(self, rng):
+        vote = open_vote(self, rng)
+        others = np.setdiff1d(np.arange(n), vote.places) if n > 3 else np.arange(n)
+        drawn.append((self.head.M.clone(), others))
+        return vote
+
+    monkeypatch.setattr(Objective, "_open_vote", seen)
+    encoder = torch.nn.Linear(4, 3).double()
+    parameters = {"encoder": encoder, "learning_rate": 1e-12, **WHOLE}  # so that features stay as they are
+    HRAMLTransformer(loss="neighbors", max_epochs=2, **parameters).fit(X, Y)
+    if n == 60:
+        assert drawn[0][1].tolist() != drawn[1][1].tolist()
+    for M, others in drawn:
+        assert len(others) == (3 if n == 3 else n // 2)
+        alone = HRAMLTransformer(max_epochs=0, **parameters).fit(X[others], Y[others])
+        torch.testing.assert_close(M, alone._state.head.M, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("names", [False, True])
 def test_loss_as_criterion_is_that_of_votes_on_validation_samples(samples, names):
     X, y = samples[0], samples[1]
@@ -67,9 +92,10 @@ def test_loss_as_criterion_is_that_of_votes_on_validation_samples(samples, names
     metric = HRAMLTransformer(**VOTES, criterion="loss", max_epochs=3, learning_rate=0.01)
     metric.fit(X[:40], y[:40], X_val=X[40:], y_val=y[40:])
     Z, ballots = metric.transform(X), ballots_of(y)
-    _, temperature = least_loss(Z[:40], ballots[:40])
+    voters, judged = ballots.at(slice(40)), ballots.at(slice(40, None))
+    _, temperature = least_loss(Z[:40], voters)
     D = squares(torch.from_numpy(Z[40:]), torch.from_numpy(Z[:40])) / temperature
-    assert min(metric.validation_curve_) == pytest.approx(float(vote_loss(D, ballots[40:], ballots[:40])))
+    assert min(metric.validation_curve_) == pytest.approx(float(vote_loss(D, judged, voters)))
 
 
 @pytest.mark.parametrize("parameters", [{}, {"batch_size": 2}, {"optimizer": "lbfgs"}, {"optimizer": "sgd"}])
@@ -152,6 +178,19 @@ def test_samples_in_partitions_are_refused(samples):
     for data in ((Chunks.of(X, Y), None), (da.from_array(X, chunks=(20, 4)), Y)):
         with pytest.raises(ValueError, match="in memory, or loss='relation'"):
             metric.fit(*data)
+
+
+def refused_within_shards(rank, X, Y):
+    with shards():
+        try:
+            HRAMLTransformer(**VOTES).fit(X, Y)
+        except ValueError as error:
+            return str(error)
+
+
+def test_shards_are_refused(samples):
+    for message in in_ranks(2, refused_within_shards, *samples):
+        assert "shards do not hold together. Pass samples of one process in memory" in message
 
 
 def test_divergence_is_an_error(samples):
