@@ -172,6 +172,8 @@ class HRAMLTransformer(ModuleTransformer):
     the best temperature for the features of each epoch. For classes that is neighbourhood components analysis [3]_ in
     batches, as ModernNCA [4]_ has it. A "ridge" head is solved on one half of the samples, drawn anew for each epoch,
     and the other half votes: of samples that it was solved for it makes neighbours too good to learn from.
+    On four small sets of label sets it made soft votes behind "mlp" a little better than loss="relation" did, and those
+    behind the default encoder neither better nor worse than without training.
 
     *Missing labels and weights* count as for :class:`skrelmetric.RAMLLinear`.
 

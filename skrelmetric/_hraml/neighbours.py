@@ -39,8 +39,8 @@ class Ballots(NamedTuple):
     kind : {"labels", "classes", "distributions", "numbers"}
         Kind of targets.
     values : Tensor of shape (n_samples, n_outputs)
-        Targets in float64, 0 where they are missing; of classes the codes, -1 where they are missing; numbers less
-        their mean, in units of their standard deviation.
+        Targets in float64, 0 where they are missing; of classes the codes, one of its own for what is
+        missing; numbers less their mean, in units of their standard deviation.
     known : Tensor of shape (n_samples, n_outputs) or None
         1 where a value is known, 0 where it is missing, float64; None where all are known.
     weights : Tensor of shape (n_samples,)
@@ -61,8 +61,7 @@ class Ballots(NamedTuple):
         known = None if targets.known is None else targets.known.to(weights.device)
         if kind == "classes":
             values = values if known is None else torch.where(known, values, values.min() - 1)
-            codes = values.unique(return_inverse=True)[1].to(torch.float64)
-            values = codes if known is None else codes - 1
+            values = values.unique(return_inverse=True)[1].to(torch.float64)
         elif kind == "numbers" and known is None and are_distributions(values):
             kind = "distributions"
         elif kind == "numbers":

@@ -95,6 +95,13 @@ class TestLoss:
         value = leave_one_out(Z, ballots_of(y, p))
         assert value.item() == pytest.approx(reference(Z.detach(), y[:, 1:], p, kind), rel=1e-9)
 
+    def test_distributions_of_which_a_part_is_missing_are_numbers(self, rng):
+        y, Z = TARGETS["distributions"](rng, N), embeddings(rng)
+        y[0] = [0.25, 0.75, 0.0, np.nan]  # what is known sums to 1
+        ballots, p = ballots_of(y), np.full(N, 1 / N)
+        assert ballots.kind == "numbers"
+        assert leave_one_out(Z, ballots).item() == pytest.approx(reference(Z.detach(), y, p, "numbers"), rel=1e-9)
+
     @pytest.mark.parametrize("missing", [False, True])
     @pytest.mark.parametrize("kind", TARGETS)
     def test_gradient(self, kind, missing, rng):

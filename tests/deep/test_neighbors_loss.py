@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from skrelmetric import HRAMLTransformer
 from skrelmetric._data.targets import read_targets
-from skrelmetric._hraml.neighbours import Ballots, leave_one_out, squares, vote_loss
+from skrelmetric._hraml.neighbours import Ballots, Vote, leave_one_out, squares, vote_loss
 from skrelmetric._hraml.objective import Objective
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import shards
@@ -82,6 +82,25 @@ def test_an_exact_head_is_solved_for_others_than_those_that_vote(samples, n, mon
         assert len(others) == (3 if n == 3 else n // 2)
         alone = HRAMLTransformer(max_epochs=0, **parameters).fit(X[others], Y[others])
         torch.testing.assert_close(M, alone._state.head.M, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+@pytest.mark.parametrize("head", [{"head": "ridge", "n_components": None}, {}])
+def test_an_epoch_judges_each_voter_once(samples, head, batch_size, monkeypatch):
+    judged = []
+    loss = Vote.loss
+
+    def seen(self, features, places):
+        judged.append((self.places, places))
+        return loss(self, features, places)
+
+    monkeypatch.setattr(Vote, "loss", seen)
+    metric = HRAMLTransformer(**{**VOTES, **head}, **WHOLE, max_epochs=1, batch_size=batch_size).fit(*samples)
+    voters = judged[0][0]
+    assert len(voters) == (30 if head else 60)
+    assert torch.equal(torch.cat([places for _, places in judged]).sort().values, voters)
+    assert len(judged) == (len(voters) // 10 if batch_size else 1)
+    assert metric.n_iter_ == 1
 
 
 @pytest.mark.parametrize("names", [False, True])
