@@ -55,7 +55,7 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
     classes_ : ndarray of shape (n_labels, 2) or (2,)
         The classes of each label, [0, 1] even where the training samples are all alike; for a one-dimensional
         target its two classes.
-    n_neighbors_ : int or ndarray of int
+    n_neighbors_ : int or list of int
         Number of neighbours taken, or numbers in ascending order.
     posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1), or list of them
         Probability of having a label, given how many neighbours have it; one table for each of several numbers.
@@ -166,7 +166,7 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
             for n_neighbors, votes in zip(numbers, neighbours.votes_of_each(None, numbers, self.device), strict=True)
         ]
         single = isinstance(self.n_neighbors, Integral)
-        self.n_neighbors_ = numbers[0] if single else np.array(numbers)
+        self.n_neighbors_ = numbers[0] if single else numbers
         self.posterior_ = tables[0] if single else tables
         self.classes_ = like(classes, X)
         self._keep(neighbours, y, X)
