@@ -179,7 +179,7 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples, n_labels), or array-like of shape (n_samples,)
-            Label indicator, 0 or 1, or classes.
+            Label indicator, 0 or 1, or classes. A single column of other classes is taken as one-dimensional.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the votes, at least 0. None weighs all alike.
 
@@ -196,7 +196,7 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         check_not_ragged(y)
         samples, targets = read_queries(self, X, y, ensure_min_samples=2)
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
-        self._fit(samples, Y, log_loss if targets.ndim == 2 else cross_entropy, sample_weight, y, X)
+        self._fit(samples, Y, log_loss if classes.ndim == 2 else cross_entropy, sample_weight, y, X)
         self.classes_ = like(classes, X)
         return self
 
