@@ -215,14 +215,14 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
         """Numbers of neighbours to take, in ascending order."""
         if isinstance(self.n_neighbors, Integral):
             return [available(self.n_neighbors, n_candidates)]
-        numbers = np.unique(np.asarray(self.n_neighbors))
-        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
+        numbers = np.asarray(self.n_neighbors)
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
             raise ValueError(
                 f"n_neighbors={self.n_neighbors!r}, but a whole number of at least 1 is needed, or a sequence of such, "
                 "for example range(1, 31)."
             )
-        most = available(int(numbers[-1]), n_candidates)
-        return [int(number) for number in numbers if number <= most] or [most]
+        most = available(int(numbers.max()), n_candidates)
+        return [int(number) for number in np.unique(numbers) if number <= most] or [most]
 
     @property
     def _n_voters(self) -> int:
