@@ -5,11 +5,12 @@ only those before it.
 
     _interop     seams to scikit-learn, torch, Dask and accelerators
     _data        X, y and weights, read once: targets, subsets of samples, partitions, their summary
-    _search      nearest neighbours, on the host and on devices
+    _search      nearest neighbours, on the host and on devices, and their votes
     _alignment   mathematics: problem, principal coordinates, ridge solvers, loss over all pairs
     _training    one loop and one choreography for all that is trained
     _hraml       heads, model and objective of HRAMLTransformer
     _drml        ensemble, supervision, model and objective of DRMLTransformer
+    _relational  members of the relational estimators, and their weights
 
 The way of X and y, in every fit: `read` checks them into `Data`; a relation makes an operator of the targets; both are
 a `Problem` for the solver, or an objective for the training loop; what was learned is assigned, and nothing else is.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from skrelmetric.drml import DRMLTransformer
     from skrelmetric.linear import RAMLLinear
     from skrelmetric.neighbors import AAKNN, MLkNN
+    from skrelmetric.relational import RelationalNeighborsClassifier, RelationalNeighborsRegressor
     from skrelmetric.soft_neighbors import SoftNeighborsClassifier, SoftNeighborsRegressor
     from skrelmetric.thresholds import MultilabelThresholdClassifier
     from skrelmetric.voting import MultilabelVotingClassifier, MultioutputVotingRegressor
@@ -56,6 +58,8 @@ __all__ = [
     "MultilabelVotingClassifier",
     "MultioutputVotingRegressor",
     "RAMLLinear",
+    "RelationalNeighborsClassifier",
+    "RelationalNeighborsRegressor",
     "SoftNeighborsClassifier",
     "SoftNeighborsRegressor",
     "chunks",
@@ -80,6 +84,8 @@ _DOORS = {
     "MultilabelVotingClassifier": "voting",
     "MultioutputVotingRegressor": "voting",
     "RAMLLinear": "linear",
+    "RelationalNeighborsClassifier": "relational",
+    "RelationalNeighborsRegressor": "relational",
     "SoftNeighborsClassifier": "soft_neighbors",
     "SoftNeighborsRegressor": "soft_neighbors",
 }

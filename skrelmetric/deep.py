@@ -4,7 +4,9 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -47,8 +49,9 @@ class HRAMLTransformer(ModuleTransformer):
         Dimension of the embedding. None keeps every direction in which the metric of the "ridge" head is positive, and
         is 64 for the "linear" head.
     relation : str, callable or object, default="auto"
-        What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets, "l1"
-        for label distributions and other real targets, "discrete" for classes.
+        What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
+        "cosine" for those of more than 40 labels, "l1" for label distributions and other real targets, "discrete" for
+        classes.
     encoder : {"laplacian", "tanh", "mlp"}, nn.Module or object with ``build``, default="laplacian"
         Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
         :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
@@ -385,6 +388,22 @@ class HRAMLTransformer(ModuleTransformer):
         self._state, self.encoder_, self.components_, self.offset_ = self._fitted(objective, model, data).values()
         warn_of(head)
         return self
+
+    def features(self, X: ArrayLike) -> np.ndarray:
+        """Features of samples by the encoder, which the head embeds linearly.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, width)
+            Features; ``features(X) @ components_.T`` is the embedding, but for rounding.
+        """
+        check_is_fitted(self, "encoder_")
+        return self._mapped(self.encoder_[0], X, "features")
 
     @property
     def _architecture(self) -> Architecture:

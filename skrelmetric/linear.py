@@ -55,7 +55,8 @@ class RAMLLinear(MetricTransformer):
         What to align with: "hamming", "l1", "sqeuclidean", "discrete", "hellinger", "cosine", "jeffreys", "jaccard", a
         callable ``g(Y_a, Y_b)`` that returns all pairs, or an object such as
         :class:`~skrelmetric.relations.Jeffreys`; see :func:`skrelmetric.relations.make_relation`. "auto" is
-        "hamming" for label sets, "l1" for label distributions and other real targets, "discrete" for classes.
+        "hamming" for label sets, "cosine" for those of more than 40 labels, "l1" for label distributions and other real
+        targets, "discrete" for classes.
     solver : {"ridge", "svr", "krr"}, default="ridge"
         "ridge" solves the regression over all pairs, exactly, by preconditioned conjugate gradients. "svr" and "krr"
         are the solvers of the RAML paper: support vector and kernel ridge regression on `n_pairs` sampled pairs.

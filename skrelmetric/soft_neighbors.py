@@ -15,11 +15,9 @@ from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weig
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
 from skrelmetric._search.predictor import NeighborPredictor, available
-from skrelmetric._search.soft_vote import SoftVote, cross_entropy, log_loss, squared_error, tuned
+from skrelmetric._search.soft_vote import SoftVote, are_distributions, cross_entropy, log_loss, squared_error, tuned
 
 __all__ = ["SoftNeighborsClassifier", "SoftNeighborsRegressor"]
-
-_ROUNDING = 1e-6  # by which the sum of a distribution may miss 1
 
 
 class _SoftNeighbors(NeighborPredictor):
@@ -386,7 +384,7 @@ def _loss_of(Y: Any, weights: Any) -> Any:
     """Loss by which predictions of targets of positive weights are judged."""
     xp, counted = module_of(Y), weights[:, 0] > 0
     Y, shares = Y[counted], weights[counted] / weights.sum()
-    if Y.shape[1] > 1 and (Y >= 0).all() and (xp.abs(Y.sum(1) - 1) <= _ROUNDING).all():
+    if are_distributions(Y):
         return cross_entropy
     centred = Y - (shares * Y).sum(0)
     largest = xp.amax(xp.abs(centred), 0)  # so that no square overflows

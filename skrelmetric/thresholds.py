@@ -175,11 +175,11 @@ class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         classes = label_classes(y, type(self).__name__, "the estimator itself, which needs no thresholds")
         n_labels = 1 if classes.ndim == 1 else len(classes)
         chosen = isinstance(self.thresholds, str)
-        thresholds = None if chosen else _fixed_thresholds(self.thresholds, n_labels)
+        thresholds = None if chosen else fixed_thresholds(self.thresholds, n_labels)
         routed = routed_to_fit(self, params)
         estimator = clone(self.estimator).fit(X, y, **routed["estimator"]["fit"])
         if chosen:
-            thresholds = _best_thresholds(*self._out_of_fold(X, y, classes, routed), _AIMS[self.thresholds])
+            thresholds = best_thresholds(*self._out_of_fold(X, y, classes, routed), self.thresholds)
         self.estimator_, self.classes_, self.thresholds_ = estimator, classes, thresholds
         return self
 
@@ -270,7 +270,14 @@ def _indicator(y: Any, classes: np.ndarray) -> np.ndarray:
     return (y == classes[1])[:, None].astype(np.float64) if classes.ndim == 1 else y.astype(np.float64)
 
 
-def _fixed_thresholds(thresholds: Any, n_labels: int) -> np.ndarray:
+def fixed_thresholds(thresholds: Any, n_labels: int) -> np.ndarray:
+    """One threshold for each label, from as many numbers or from one.
+
+    Raises
+    ------
+    ValueError
+        If there are any other number of them, or they are not finite.
+    """
     values = np.asarray(thresholds, dtype=np.float64)
     if values.shape not in ((), (n_labels,)):
         raise ValueError(
@@ -284,11 +291,25 @@ def _fixed_thresholds(thresholds: Any, n_labels: int) -> np.ndarray:
     return np.full(n_labels, values)
 
 
-def _best_thresholds(probabilities: np.ndarray, labels: np.ndarray, aim: Callable) -> np.ndarray:
-    """Threshold of each label that maximises the aim, among the samples for which the label is known."""
+def best_thresholds(probabilities: np.ndarray, labels: np.ndarray, aim: str) -> np.ndarray:
+    """Threshold of each label that serves an aim best, among the samples for which the label is known.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_samples, n_labels)
+        Probabilities of samples that they were not learned from.
+    labels : ndarray of shape (n_samples, n_labels)
+        Labels, 0, 1 or NaN.
+    aim : {"f1", "frequency"}
+        As :class:`MultilabelThresholdClassifier` has them.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,)
+    """
     known = ~np.isnan(labels)
     columns = zip(probabilities.T, labels.T, known.T, strict=True)
-    return np.array([_best_threshold(column[use], has[use], aim) for column, has, use in columns])
+    return np.array([_best_threshold(column[use], has[use], _AIMS[aim]) for column, has, use in columns])
 
 
 def _best_threshold(probabilities: np.ndarray, has: np.ndarray, aim: Callable) -> float:

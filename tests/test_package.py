@@ -14,7 +14,7 @@ import skrelmetric
 PACKAGE = Path(skrelmetric.__file__).parent
 
 # Private floors, from the ground up: each imports those before it.
-FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml"]
+FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational"]
 
 
 def run(code):

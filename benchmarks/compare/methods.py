@@ -27,7 +27,15 @@ from sklearn.svm import SVC, SVR
 from benchmarks.compare.images import LOSSES
 from benchmarks.compare.targets import MaximumEntropy, OnClasses, positive_parts
 from benchmarks.rivals import GMML, ITML, LMNN, DMLEig, DoubletSVM
-from skrelmetric import DRMLTransformer, HRAMLTransformer, RAMLLinear
+from skrelmetric import (
+    DRMLTransformer,
+    HRAMLTransformer,
+    RAMLLinear,
+    RelationalNeighborsClassifier,
+    RelationalNeighborsRegressor,
+    SoftNeighborsClassifier,
+    SoftNeighborsRegressor,
+)
 from skrelmetric.encoders import Laplacian, Tanh
 
 Grid = dict[str, list]
@@ -211,6 +219,29 @@ def behind(
     return rows | {f"Vote of metrics + {name}": Method(vote, _SCALE, "paper")}
 
 
+def _soft(predictor: BaseEstimator) -> dict[str, Method]:
+    """Soft votes behind no metric, the linear and the kernel metric."""
+    metrics: dict[str, Callable[[int], dict[str, BaseEstimator]]] = {
+        "Soft neighbours": lambda seed: {},
+        "RAMLLinear + soft neighbours": lambda seed: {"metric": RAMLLinear()},
+        "HRAML + soft neighbours": lambda seed: {"metric": HRAMLTransformer(random_state=seed)},
+    }
+
+    def method(name: str, steps: Callable[[int], dict[str, BaseEstimator]]) -> Method:
+        grid = METRICS["HRAML"].grid if name.startswith("HRAML") else _ALPHA if name.startswith("RAML") else {}
+        return Method(lambda seed: _pipeline(clone(predictor), steps(seed)), {**_SCALE, **grid}, "quick")
+
+    return {name: method(name, steps) for name, steps in metrics.items()}
+
+
+def _relational(kind: Callable[..., BaseEstimator]) -> dict[str, Method]:
+    """Everything at once, with and without a forest; nothing is searched for."""
+    return {
+        "Relational neighbours": Method(lambda seed: kind(random_state=seed), tier="quick"),
+        "Relational neighbours & forest": Method(lambda seed: kind(forest=True, random_state=seed)),
+    }
+
+
 def _no_metric(predictor: Callable[[int], BaseEstimator], grid: Mapping[str, list], scales: Grid = _SCALE) -> Method:
     return Method(
         lambda seed: _pipeline(predictor(seed), {}),
@@ -222,8 +253,10 @@ _LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
 
 
 def classifiers() -> dict[str, Method]:
-    """Methods that a practitioner would pick where targets are classes or label sets, without any metric."""
+    """Methods for classes and label sets that need no neighbours of the table: soft votes, and what needs no metric."""
     return {
+        **_soft(SoftNeighborsClassifier()),
+        **_relational(RelationalNeighborsClassifier),
         "ExtraTrees": _no_metric(lambda seed: ExtraTreesClassifier(300, random_state=seed), _LEAVES, {}),
         "HistGradientBoosting": _no_metric(
             lambda seed: OneVsRestClassifier(HistGradientBoostingClassifier(random_state=seed)), {}, {}
@@ -237,10 +270,12 @@ def classifiers() -> dict[str, Method]:
 
 
 def regressors() -> dict[str, Method]:
-    """Regressors that a practitioner would pick for label distributions; their predictions are made distributions."""
+    """Regressors for label distributions that need no neighbours of the table; predictions are made distributions."""
     normalised = partial(TransformedTargetRegressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
     trees = {f"regressor__{parameter}": values for parameter, values in _LEAVES.items()}
     return {
+        **_soft(SoftNeighborsRegressor()),
+        **_relational(RelationalNeighborsRegressor),
         "ExtraTrees": _no_metric(lambda seed: normalised(ExtraTreesRegressor(300, random_state=seed)), trees, {}),
         "HistGradientBoosting": _no_metric(
             lambda seed: normalised(MultiOutputRegressor(HistGradientBoostingRegressor(random_state=seed))), {}, {}

@@ -18,6 +18,8 @@ from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]
 
+_MOST_LEVELS = 64  # distinct values that are counted
+
 
 class TargetSummary(NamedTuple):
     """Summary statistics of all targets, which reading any of them may need.
@@ -40,6 +42,8 @@ class TargetSummary(NamedTuple):
         Number of known values.
     mean : Tensor of shape (n_outputs,)
         Their mean, 0 for names of classes.
+    levels : tuple of Tensor, default=()
+        Distinct known values of each output, up to a few dozen, where they are floats but whole, and not all 0 or 1.
     """
 
     outputs: tuple[int, ...]
@@ -51,6 +55,7 @@ class TargetSummary(NamedTuple):
     high: Tensor | np.ndarray
     known: Tensor
     mean: Tensor
+    levels: tuple[Tensor, ...] = ()
 
     def merged(self, other: Self) -> Self:
         """Summary of these targets and others.
@@ -73,6 +78,7 @@ class TargetSummary(NamedTuple):
             high=_extreme(self.high, other.high, "maximum"),
             known=known,
             mean=self.mean + fraction * (other.mean - self.mean),
+            levels=_united(self.levels, other.levels),
         )
 
     @property
@@ -91,6 +97,11 @@ class TargetSummary(NamedTuple):
         if self.n_outputs > 1 and self.numeric and self.indicator:
             return "labels"
         return "classes" if self.whole else "numbers"
+
+    @property
+    def n_levels(self) -> int:
+        """Most distinct values of an output, up to a few dozen, where they are floats but whole, and not all 0 or 1."""
+        return max(map(len, self.levels), default=0) if self.whole else 0
 
     @property
     def indicator(self) -> bool:
@@ -244,7 +255,16 @@ class Targets:
             fractions = entries != entries.round()
             fraction = float(entries[fractions][0]) if fractions.any() else None
         stored_sparse, n_known = sparse.issparse(self.y), n_known.to(torch.float64)
-        return TargetSummary(self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean)
+        levels: tuple[Tensor, ...] = ()
+        if isinstance(values, Tensor) and values.is_floating_point() and fraction is None:
+            columns = (
+                values.T if known is None else [column[has] for column, has in zip(values.T, known.T, strict=True)]
+            )
+            codes = bool(((low == 0) | (low == 1)).all() and ((high == 0) | (high == 1)).all())
+            levels = () if codes else tuple(column.unique()[:_MOST_LEVELS].cpu() for column in columns)
+        return TargetSummary(
+            self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean, levels
+        )
 
     def columns(self, summary: TargetSummary, *, by_output: bool) -> Columns:
         """Columns of the outputs, given the summary of all targets.
@@ -340,6 +360,13 @@ def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
         with suppress(TypeError, ValueError):  # then they are classes
             return y.astype(np.float64)
     return y
+
+
+def _united(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Levels of two parts; one without any has none but 0 and 1, if its numbers are floats."""
+    if not some or not others:
+        return some or others
+    return tuple(torch.cat(both).unique()[:_MOST_LEVELS] for both in zip(some, others, strict=True))
 
 
 def _extreme(some: Tensor | np.ndarray, others: Tensor | np.ndarray, which: str) -> Tensor | np.ndarray:

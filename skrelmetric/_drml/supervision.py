@@ -10,7 +10,7 @@ from torch.nn import functional
 from skrelmetric._data.samples import dense
 from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric.losses import Batch
-from skrelmetric.relations import Relation, make_relation, relation_name
+from skrelmetric.relations import Relation, make_relation
 
 __all__ = ["Supervision", "pair_relation"]
 
@@ -19,7 +19,8 @@ _THRESHOLDS = {"discrete": (0.0, 1.0), "jaccard": (0.5, 0.8)}
 _QUANTILES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest tenth, and the farther half
 _N_DRAWN = 2**16
 
-_AUTO = {"hamming": "jaccard"}  # which other relation than that of alignment pairs are told apart by
+_AUTO = {"labels": "jaccard", "classes": "discrete", "numbers": "l1"}
+"""Relation by which pairs are told apart, by the kind of target; whole numbers are classes, however many."""
 
 
 def pair_relation(y: Any, relation: Any, device: torch.device) -> Relation:
@@ -44,8 +45,7 @@ def pair_relation(y: Any, relation: Any, device: torch.device) -> Relation:
 
 def _named(targets: Targets, relation: Any) -> Any:
     if isinstance(relation, str) and relation == "auto":
-        kind = relation_name(targets)
-        return _AUTO.get(kind, kind)
+        return _AUTO[targets.summary.kind]
     return relation
 
 
@@ -83,8 +83,8 @@ class Supervision:
 
     def __init__(self, y: Any, relation: Any = "auto", thresholds: Any = "auto", device: Any = "cpu"):
         self._targets = read_targets(y, torch.device(device))
-        kind = relation_name(self._targets)
-        self.classes = self._class_codes() if kind == "discrete" and self._targets.values.shape[1] == 1 else None
+        kind = self._targets.summary.kind
+        self.classes = self._class_codes() if kind == "classes" and self._targets.values.shape[1] == 1 else None
         relation = _named(self._targets, relation)
         self._G = make_relation(self._targets, relation)
         self._kind = kind
@@ -133,7 +133,7 @@ class Supervision:
             return positive, 1 - positive
         values = self._values(rows)
         known = None if self._targets.known is None else self._targets.known[rows]
-        if self._kind == "l1":  # the label that describes a sample most is wholly its own
+        if self._kind == "numbers":  # the label that describes a sample most is wholly its own
             values = values / values.amax(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
         negative = 1 - values
         return (values, negative) if known is None else (values * known, negative * known)
@@ -153,8 +153,8 @@ class Supervision:
 
     def _values(self, rows: Tensor) -> Tensor:
         values = self._read(rows)
-        numbers = self._kind == "l1" and values.shape[1] == 1
-        if numbers or self._kind == "discrete" or not self._targets.numeric or (values < 0).any():
+        numbers = self._kind == "numbers" and values.shape[1] == 1
+        if numbers or self._kind == "classes" or not self._targets.numeric or (values < 0).any():
             raise ValueError(
                 "The loss learns something for each label, but y is neither classes in one column, nor 0/1 label sets, "
                 "nor distributions. Use a loss of pairs alone, such as 'triplet', with a relation."

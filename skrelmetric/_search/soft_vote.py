@@ -15,7 +15,7 @@ from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours
 
-__all__ = ["SoftVote", "cross_entropy", "log_loss", "squared_error", "tuned"]
+__all__ = ["SoftVote", "are_distributions", "cross_entropy", "log_loss", "squared_error", "tuned"]
 
 _NEAR = 10  # number of the neighbour whose squared distance is the unit
 _MOST_WEIGHTS = 2**24  # of training samples that are predicted by the others, where there are not
@@ -24,6 +24,7 @@ _MOST_RANKED = 256  # training samples whose neighbours are counted
 _TEMPERATURES = np.array([[64.0], [64 / 2**0.5]]) / 2.0 ** np.arange(15)  # each row is halved from left to right
 _DEARER = 32  # cost of finding a neighbour relative to that of weighing one of all training samples, about
 _NEGLIGIBLE = 1e-6  # share of a vote that may be left out
+_ROUNDING = 1e-6  # by which the sum of a distribution may miss 1
 _FLOOR = 1e-6  # probability that stands for less, whose logarithm would be infinite
 
 
@@ -190,6 +191,11 @@ def tuned(
         reach = _reach(vote, _among_others(vote, _spread(judged, _MOST_RANKED), device))
         vote = vote._replace(n_neighbors=reach)
     return vote, float(totals[best] / float(weights[judged].sum()))
+
+
+def are_distributions(Y: Any) -> bool:
+    """Whether the rows of targets are label distributions: at least 0, with sum 1."""
+    return Y.shape[1] > 1 and bool((Y >= 0).all() and (abs(Y.sum(1) - 1) <= _ROUNDING).all())
 
 
 def log_loss(Y: Any, P: Any) -> Any:

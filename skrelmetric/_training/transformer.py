@@ -88,11 +88,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         if is_dask(X):
             example = self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))
             return map_rows(self.transform, X, self._n_features_out, example.dtype)
-        check_same_namespace(X, self, attribute=self._namespace_attribute, method="transform")
-        X = validate_data(self, X, reset=False, **self._options(X))
-        samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
-        embedding = embed(self.encoder_, samples, dtype_of(self.encoder_))
-        return like(embedding.to(samples.dtype) if samples.dtype.is_floating_point else embedding, X)
+        return self._mapped(self.encoder_, X, "transform")
 
     def export_onnx(self, path: str | Path) -> None:
         """Write the map from samples to their embedding as an ONNX model, for any number of samples.
@@ -128,6 +124,14 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                 verbose=False,
                 external_data=False,
             )
+
+    def _mapped(self, module: nn.Module, X: Any, method: str) -> Any:
+        """What a module makes of samples, in their dtype, as an array of their kind."""
+        check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
+        X = validate_data(self, X, reset=False, **self._options(X))
+        samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
+        mapped = embed(module, samples, dtype_of(self.encoder_))
+        return like(mapped.to(samples.dtype) if samples.dtype.is_floating_point else mapped, X)
 
     def _read(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Data:
         """Samples of a fit, as :func:`skrelmetric._data.read.read` takes its options."""

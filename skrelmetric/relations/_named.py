@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skrelmetric._data.samples import Rows, scaled
 from skrelmetric._data.targets import Columns, Targets, TargetSummary, read_targets
+from skrelmetric._interop.sklearn import warn_caller
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
 from skrelmetric.relations._reals import AbsoluteDifference
@@ -45,8 +46,9 @@ def make_relation(
         - ``"cosine"``: 1 - cosine similarity; two zero targets are alike, and at 1 from any other;
         - ``"jeffreys"``: symmetric Kullback-Leibler divergence, see :class:`Jeffreys`;
         - ``"jaccard"``: fraction of the labels of two samples that only one has; 0 where neither has any;
-        - ``"auto"``: "hamming" for 0/1 values in several columns, "discrete" for other whole numbers and for
-          strings, "l1" for real values;
+        - ``"auto"``: for 0/1 values in several columns "hamming", or "cosine" where these are more than 40 and none is
+          missing; "discrete" for strings and for other whole numbers, but "l1" for floats of more than 20 distinct
+          whole values in a column, as for other real values. From 11 to 40 such values there is a warning;
         - a callable: ``g(Y_a, Y_b)`` takes rows of `y` and returns the symmetric relation of all pairs, an array of
           shape (a, b). It is evaluated on distinct targets, in blocks of rows;
         - an object with ``bind(y, device)`` that returns a :class:`Relation`, such as ``Jeffreys(eps=1e-3)``, or
@@ -101,14 +103,14 @@ def relation_name(y: "ArrayLike | Targets") -> str:
     Returns
     -------
     str
-        "hamming", "discrete" or "l1".
+        "hamming", "cosine", "discrete" or "l1".
 
     Raises
     ------
     ValueError
         If `y` is no target.
     """
-    return _AUTO[read_targets(y, "cpu").summary.kind]
+    return _auto(read_targets(y, "cpu").summary)
 
 
 def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
@@ -127,7 +129,14 @@ def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
 
 def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
     if isinstance(relation, str) and relation == "auto":
-        relation = _AUTO[summary.kind]
+        relation = _auto(summary)
+        if _FEW_LEVELS < summary.n_levels <= 2 * _MANY_LEVELS:
+            other = "discrete" if relation == "l1" else "l1"
+            warn_caller(
+                f"y holds floats that are whole numbers, {summary.n_levels} distinct ones, which may be numbers or "
+                f"classes: relation='auto' is {relation!r}. Pass relation={relation!r} if that is right, or {other!r}.",
+                UserWarning,
+            )
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
@@ -315,8 +324,20 @@ _RELATIONS = {
 }
 
 
-_AUTO = {"labels": "hamming", "classes": "discrete", "numbers": "l1"}
-"""Relation that "auto" stands for, by the kind of target."""
+_FEW_LEVELS, _MANY_LEVELS = 10, 20  # distinct whole floats of an output that are surely classes, and still are
+_MANY_LABELS = 40
+
+
+def _auto(summary: TargetSummary) -> str:
+    """Relation that "auto" stands for.
+
+    Of few labels those that differ say how far apart two sets are. Of many labels nearly all are in neither set, and
+    two sets that share nothing differ by little more than two that share some.
+    """
+    if summary.kind == "labels":  # where labels are missing, "cosine" would cost the square of the distinct sets
+        return "cosine" if summary.n_outputs > _MANY_LABELS and not summary.missing else "hamming"
+    return "discrete" if summary.kind == "classes" and summary.n_levels <= _MANY_LEVELS else "l1"
+
 
 PAIRWISE = {"jaccard": lambda A, B: _jaccard_distance(A, B), "cosine": lambda A, B: _cosine_distance(A, B)}
 """Relations of targets with NaN for what is missing, by blocks of distinct ones."""

@@ -1,0 +1,1 @@
+"""Members of the relational estimators, and their weights."""
