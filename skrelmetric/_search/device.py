@@ -203,7 +203,7 @@ class TensorSearch:
 
     def _without_rounding(self, x: Tensor, D: Tensor) -> Tensor:
         """Distances of blocks, 0 where rounding explains them."""
-        return torch.where(self._tolerance(x, D.new_zeros(())) >= D, 0.0, D) if self.euclidean else D
+        return torch.where(self._tolerance(x, D.new_zeros(())) > D, 0.0, D) if self.euclidean else D
 
     def _as_asked(self, D: Tensor) -> Tensor:
         """Distances of the metric that was asked for; overwrites those of blocks."""

@@ -238,7 +238,7 @@ class NeighbourSearch:
     def _without_rounding(self, x, d: np.ndarray) -> np.ndarray:
         """Comparable distances, 0 where rounding explains them; overwrites them."""
         if self.euclidean:
-            d[d <= self._tolerance(x, np.zeros((1, 1)))] = 0
+            d[d < self._tolerance(x, np.zeros((1, 1)))] = 0
         return d
 
     def _as_asked(self, d: np.ndarray) -> np.ndarray:

@@ -239,7 +239,7 @@ def _shared(masses: Any) -> Any:
 def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
     """Number of neighbours beyond which all others weigh next to nothing in the votes on some training samples."""
     reach, n_train = _NEAR if vote.local else 1, len(vote.ballots)
-    n_left = n_train - 1 - np.arange(n_train)
+    n_left = int((vote.ballots[:, -1] > 0).sum()) - 1 - np.arange(n_train)
     for _, Q in blocks:
         W = vote.weights(Q)
         masses = _host(W @ vote.ballots[:, -1:])
