@@ -55,7 +55,7 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
     classes_ : ndarray of shape (n_labels, 2) or (2,)
         The classes of each label, [0, 1] even where the training samples are all alike; for a one-dimensional
         target its two classes.
-    n_neighbors_ : int or ndarray of int
+    n_neighbors_ : int or list of int
         Number of neighbours taken, or numbers in ascending order.
     posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1), or list of them
         Probability of having a label, given how many neighbours have it; one table for each of several numbers.
@@ -166,7 +166,7 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
             for n_neighbors, votes in zip(numbers, neighbours.votes_of_each(None, numbers, self.device), strict=True)
         ]
         single = isinstance(self.n_neighbors, Integral)
-        self.n_neighbors_ = numbers[0] if single else np.array(numbers)
+        self.n_neighbors_ = numbers[0] if single else numbers
         self.posterior_ = tables[0] if single else tables
         self.classes_ = like(classes, X)
         self._keep(neighbours, y, X)
@@ -215,14 +215,14 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
         """Numbers of neighbours to take, in ascending order."""
         if isinstance(self.n_neighbors, Integral):
             return [available(self.n_neighbors, n_candidates)]
-        numbers = np.unique(np.asarray(self.n_neighbors))
-        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers[0] < 1:
+        numbers = np.asarray(self.n_neighbors)
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers.min() < 1:
             raise ValueError(
                 f"n_neighbors={self.n_neighbors!r}, but a whole number of at least 1 is needed, or a sequence of such, "
                 "for example range(1, 31)."
             )
-        most = available(int(numbers[-1]), n_candidates)
-        return [int(number) for number in numbers if number <= most] or [most]
+        most = available(int(numbers.max()), n_candidates)
+        return [int(number) for number in np.unique(numbers) if number <= most] or [most]
 
     @property
     def _n_voters(self) -> int:

@@ -51,21 +51,28 @@ class _SoftNeighbors(NeighborPredictor):
         self.n_jobs = n_jobs
         self.device = device
 
-    def _fit(self, samples: Any, Y: Any, loss: Any, sample_weight: Any, y: Any, given: Any) -> None:
-        """Choose the temperature, and keep what was fitted to."""
+    def _fit(self, samples: Any, Y: Any, loss_of: Any, sample_weight: Any, y: Any, given: Any) -> None:
+        """Choose the temperature by a loss that targets and weights call for, and keep what was fitted to."""
         xp, n_train = module_of(Y), len(Y)
         Y = xp.asarray(Y, dtype=xp.float64)
         weights = xp.ones_like(Y[:, :1])
         if sample_weight is not None:
             checked = check_sample_weight(sample_weight, given, ensure_non_negative=True)
             weights = xp.asarray(unwrapped(checked) if xp is not np else as_host(checked), dtype=xp.float64)[:, None]
+            weights = weights / weights.max()
+        n_counted = int((weights > 0).sum())
+        if n_counted < 2:
+            raise ValueError(
+                f"{n_counted} of {n_train} samples has a positive weight, but two are needed: "
+                "the temperature is chosen by leaving each sample out."
+            )
         neighbours = self._search(samples, Y)
         vote, self.leave_one_out_loss_ = tuned(
             SoftVote(neighbours, xp.hstack([Y * weights, weights]), self.scale == "local"),
             Y,
-            loss,
+            loss_of(Y, weights),
             temperature=None if self.temperature == "auto" else self.temperature,
-            n_neighbors=None if self.n_neighbors is None else available(self.n_neighbors, n_train - 1),
+            n_neighbors=None if self.n_neighbors is None else available(self.n_neighbors, n_counted - 1),
             device=self.device,
         )
         self.temperature_, self.scale_, self.n_neighbors_ = vote.temperature, vote.unit, vote.n_neighbors
@@ -75,6 +82,10 @@ class _SoftNeighbors(NeighborPredictor):
     def _predicted(self, X: Any, method: str) -> Any:
         queries = self._queries(X, method)
         return self._neighbours.remembered(queries, lambda: self._vote(queries, self.device))
+
+    @property
+    def _n_voters(self) -> int:
+        return self._vote.n_asked
 
     def _shares(self, found: Found) -> Any:
         return self._vote.shares(found)
@@ -97,8 +108,9 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         temperatures from 64 down to 0.003, each 0.7 times the one before.
     scale : {"global", "local"}, default="global"
         Unit s of squared distances. "global" is the median squared distance of a training sample to its tenth
-        neighbour; "local" is the squared distance of each sample to its own tenth neighbour, which suits samples of
-        uneven density, such as those behind a linear metric.
+        neighbour, or the last that may vote if these are fewer; "local" is that of each sample itself, which suits
+        samples of uneven density, such as those behind a linear metric. Distances of 0 are left out of the median, and
+        where all are 0 the nearest sample elsewhere stands for the tenth.
     metric : str or callable, default="euclidean"
         Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
         (n_queries, n_train) array or as a sparse graph of those of the neighbours that may vote.
@@ -164,7 +176,7 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
     >>> X = [[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]
     >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]]
     >>> SoftNeighborsClassifier(temperature=0.5).fit(X, Y).predict_proba([[0.05], [0.6]]).round(2)
-    array([[0.75, 0.25],
+    array([[0.86, 0.14],
            [0.5 , 0.5 ]])
     """
 
@@ -177,7 +189,7 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples, n_labels), or array-like of shape (n_samples,)
-            Label indicator, 0 or 1, or classes.
+            Label indicator, 0 or 1, or classes. A single column of other classes is taken as one-dimensional.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the votes, at least 0. None weighs all alike.
 
@@ -194,7 +206,8 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         check_not_ragged(y)
         samples, targets = read_queries(self, X, y, ensure_min_samples=2)
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
-        self._fit(samples, Y, log_loss if targets.ndim == 2 else cross_entropy, sample_weight, y, X)
+        loss = log_loss if classes.ndim == 2 else cross_entropy
+        self._fit(samples, Y, lambda Y, weights: loss, sample_weight, y, X)
         self.classes_ = like(classes, X)
         return self
 
@@ -262,8 +275,9 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         each output; of 30 temperatures from 64 down to 0.003, each 0.7 times the one before.
     scale : {"global", "local"}, default="global"
         Unit s of squared distances. "global" is the median squared distance of a training sample to its tenth
-        neighbour; "local" is the squared distance of each sample to its own tenth neighbour, which suits samples of
-        uneven density, such as those behind a linear metric.
+        neighbour, or the last that may vote if these are fewer; "local" is that of each sample itself, which suits
+        samples of uneven density, such as those behind a linear metric. Distances of 0 are left out of the median, and
+        where all are 0 the nearest sample elsewhere stands for the tenth.
     metric : str or callable, default="euclidean"
         Metric of :class:`sklearn.neighbors.NearestNeighbors`. With "precomputed", `X` holds distances, as a dense
         (n_queries, n_train) array or as a sparse graph of those of the neighbours that may vote.
@@ -343,7 +357,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         """
         samples, Y = read_numbers(self, X, y, ensure_min_samples=2)
         columns = Y if Y.ndim == 2 else Y[:, None]
-        self._fit(samples, columns, _loss_of(columns), sample_weight, y, X)
+        self._fit(samples, columns, _loss_of, sample_weight, y, X)
         self._kind = like(Y[:0], X)
         return self
 
@@ -366,12 +380,16 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         return like(predictions if self._kind.ndim == 2 else predictions[:, 0], X)
 
 
-def _loss_of(Y: Any) -> Any:
-    """Loss by which predictions of targets are judged."""
-    xp = module_of(Y)
+def _loss_of(Y: Any, weights: Any) -> Any:
+    """Loss by which predictions of targets of positive weights are judged."""
+    xp, counted = module_of(Y), weights[:, 0] > 0
+    Y, shares = Y[counted], weights[counted] / weights.sum()
     if are_distributions(Y):
         return cross_entropy
-    deviations = ((Y - Y.mean(0)) ** 2).mean(0) ** 0.5
+    centred = Y - (shares * Y).sum(0)
+    largest = xp.amax(xp.abs(centred), 0)  # so that no square overflows
+    largest = xp.where(largest > 0, largest, 1.0)
+    deviations = largest * (shares * (centred / largest) ** 2).sum(0) ** 0.5
     return partial(_squared_error_in, xp.where(deviations > 0, deviations, 1.0))
 
 

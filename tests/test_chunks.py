@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -143,9 +144,24 @@ def test_targets_that_are_sparse_in_one_part_are_those_of_all():
     X, Y, *_ = problem()
     for relation in ("hamming", "sqeuclidean", "discrete", "l1", "cosine"):
         chunks = Chunks([(X[:30], Y[:30]), (X[30:], sparse.csr_array(Y[30:]))])
-        assert_same_metric(
-            RAMLLinear(relation=relation, tol=1e-12).fit(chunks), RAMLLinear(relation=relation).fit(X, Y), 1e-6
-        )
+        metric = RAMLLinear(relation=relation, tol=1e-12)
+        assert_same_metric(clone(metric).fit(chunks), metric.fit(X, Y))
+
+
+@pytest.mark.parametrize("relation", ["hamming", "sqeuclidean", "discrete", "l1", "cosine"])
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_part_of_predictions_in_chunks(weight, relation):
+    X, Y, *_ = problem()
+    metric = RAMLLinear(relation=relation, prediction_weight=weight, tol=1e-12)
+    chunks = Chunks([(X[:30], Y[:30]), (X[30:35], Y[30:35]), (X[35:], Y[35:])])
+    assert_same_metric(clone(metric).fit(chunks), clone(metric).fit(X, Y))
+    assert (
+        abs(
+            metric.fit(X, Y).get_mahalanobis_matrix()
+            - RAMLLinear(relation=relation, prediction_weight=0).fit(X, Y).get_mahalanobis_matrix()
+        ).max()
+        > 1e-4
+    )
 
 
 def test_chunks_that_change_are_told():

@@ -381,10 +381,10 @@ def test_tensor_search_in_blocks(rng):
 
 @pytest.mark.parametrize("options", [{"metric": "canberra"}, {"metric": max}, {"metric_params": {"w": [1, 2]}}])
 def test_metrics_that_tensors_lack_are_refused(options, dispatch, rng):
-    X, Y, _ = samples(rng)
-    for estimator in (MLkNN(**options), AAKNN(**options)):
+    X, Y, D = samples(rng)
+    for estimator, y in ((MLkNN(**options), Y), (AAKNN(**options), D)):
         with pytest.raises(ValueError, match="not available for tensors.*pass numpy arrays"):
-            estimator.fit(torch.from_numpy(X), torch.from_numpy(Y))
+            estimator.fit(torch.from_numpy(X), torch.from_numpy(y))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -410,8 +410,8 @@ def test_pipelines_of_host_tensors(last, dtype, dispatch, rng):
 
 @pytest.mark.parametrize("estimator", [RAMLLinear(), MLkNN(), AAKNN()])
 def test_tensors_without_dispatch_give_numpy(estimator, rng):
-    X, Y, _ = samples(rng)
-    fitted = estimator.fit(torch.from_numpy(X), torch.from_numpy(Y))
+    X, Y, D = samples(rng)
+    fitted = estimator.fit(torch.from_numpy(X), torch.from_numpy(D if isinstance(estimator, AAKNN) else Y))
     output = fitted.transform if hasattr(fitted, "transform") else fitted.predict
     assert all(isinstance(array, np.ndarray) for array in [*fitted_arrays(fitted), output(torch.from_numpy(X))])
     assert_close(output(torch.from_numpy(X)), output(X))

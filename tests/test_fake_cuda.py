@@ -258,13 +258,16 @@ METRICS = [(name, None) for name in ("euclidean", "cosine", "manhattan", "chebys
 
 for (_metric, _params), _dtype in product([*METRICS, ("minkowski", {"p": 3}), ("minkowski", {"p": 2})], FLOATS):
 
-    @case(f"TensorSearch, {_metric}, {_params}, {_dtype}", set(), metric=_metric, params=_params, dtype=_dtype)
+    @case(f"TensorSearch, {_metric}, {_params}, {_dtype}", metric=_metric, params=_params, dtype=_dtype)
     def tensor_search(place, metric, params, dtype):
         n_features = 30 if metric == "precomputed" else 3
         X, queries = (place((draw(n, n_features, high=4, seed=n) + 1).to(dtype)) for n in (30, 9))
         search = TensorSearch(X, metric=metric, metric_params=params)
         found = [search.nearest(q, k).indices for q, k in ((queries, 4), (None, 4), (queries, 30), (queries[:0], 2))]
-        return [indices.sort().values for indices in found]
+        ranked = [search.nearest(q, 5, ranked=True) for q in (queries, None)]
+        asked = ((queries, None), (None, None), (None, place(torch.tensor([7, 2]))))
+        blocks = [D for q, some in asked for _, D in search.blocks(q, some=some)]
+        return *(indices.sort().values for indices in found), *ranked[0], *ranked[1], *blocks
 
 
 @case("retrieve, ties", embeddings=lambda n: draw(n, 2, high=3).double())

@@ -26,6 +26,7 @@ def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_a
 import sys, skrelmetric
 from skrelmetric import MLkNN, AAKNN, MultilabelThresholdClassifier, metrics, scorers, datasets
 from skrelmetric import MultilabelVotingClassifier, MultioutputVotingRegressor
+from skrelmetric import SoftNeighborsClassifier, SoftNeighborsRegressor
 assert "torch" not in sys.modules
 assert skrelmetric.chunks.Chunks
 assert "torch" not in sys.modules
@@ -50,6 +51,8 @@ def test_public_names():
         "MultilabelVotingClassifier",
         "MultioutputVotingRegressor",
         "RAMLLinear",
+        "SoftNeighborsClassifier",
+        "SoftNeighborsRegressor",
         "chunks",
         "datasets",
         "distributed",

@@ -29,6 +29,10 @@ from skrelmetric._data.samples import Samples
 
 __all__ = ["AlignedMetric", "NormalEquations", "constrained_ridge", "normal_equations", "ridge"]
 
+# Z'P G P Z of a relation that no direction goes along with is what rounding leaves of 0: less than so many units in the
+# last place of the mean of the relation, for samples of variance 1.
+_ROUNDING = 64 * torch.finfo(torch.float64).eps
+
 
 class NormalEquations(NamedTuple):
     """The linear equation A(M) = B whose solution aligns the distance with the relation.
@@ -146,16 +150,21 @@ class AlignedMetric(NamedTuple):
 
                 -1/2 (S + penalty I)^-1 Z'P G P Z (S + penalty I)^-1,
 
-            in units in which both have the same mean squared distance. With G the squared distance of numeric targets,
+            in units in which both have the same mean squared distance; M1 alone where M2 is nothing but rounding, as no
+            direction goes along with the relation. With G the squared distance of numeric targets,
             M2 is that of their predictions by ridge regression, for -1/2 Z'P G P Z is then Z'P Y Y'P Z.
         """
         M = _on_cone(self.M)
         if not weight or self.quadratic is None:
             return M
         variances = self.coordinates.variances
+        relation_mean = self.offset + 2 * self.M.diagonal() @ variances
         predictions = _on_cone(-self.quadratic / torch.outer(variances + penalty, variances + penalty) / 2)
         size, size_of_predictions = M.diagonal() @ variances, predictions.diagonal() @ variances
-        if not size_of_predictions > 0:
+        if (
+            not size_of_predictions
+            > _ROUNDING * relation_mean.abs() * (variances / (variances + penalty)).square().sum()
+        ):
             return M
         return (1 - weight) * M + weight * size / size_of_predictions * predictions
 

@@ -69,11 +69,16 @@ def label_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
 def class_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
     """Classes and 0/1 indicator of a target that was read: one column a label, or one a class if one-dimensional.
 
+    A single column of anything but 0 and 1 counts as one-dimensional.
+
     Raises
     ------
     ValueError
         If it is neither label sets nor classes; `otherwise` is what takes several classes an output.
     """
+    y = y.toarray() if sparse.issparse(y) else y
+    if y.ndim == 2 and y.shape[1] == 1 and not ((y == 0) | (y == 1)).all():
+        y = y[:, 0]
     if y.ndim == 2:
         return label_indicator(y, otherwise)
     if isinstance(y, np.ndarray):

@@ -98,6 +98,7 @@ class TensorSearch:
             x = self._rows(queries, rows, device)
             own = torch.arange(rows.start, rows.stop, device=device) if X is None else None
             found = self._nearest(x, own, n_neighbors, n_columns)
+            found = Found(found.indices, self._without_rounding(x, found.distances))
             if ranked:
                 found = _ranked(found, self._tolerance(x, found.distances))
             chosen[rows], nearest[rows] = (each.to(home) for each in found)
@@ -134,7 +135,8 @@ class TensorSearch:
             x = self._rows(queries, rows, device)
             n_columns = max(1, min(self.n_train, _BLOCK_DISTANCES.get(device.type, room) // len(x)))
             own_rows = None if own is None else own[rows].to(device)
-            D = self._as_asked(torch.cat([D for _, D in self._distances(x, own_rows, n_columns)], 1)).to(home)
+            D = torch.cat([D for _, D in self._distances(x, own_rows, n_columns)], 1)
+            D = self._as_asked(self._without_rounding(x, D)).to(home)
             yield rows, D if isinstance(self.samples, Tensor) else D.numpy()
 
     def _nearest(self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int) -> Found:
@@ -198,6 +200,10 @@ class TensorSearch:
     @property
     def _home(self) -> torch.device:
         return self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
+
+    def _without_rounding(self, x: Tensor, D: Tensor) -> Tensor:
+        """Distances of blocks, 0 where rounding explains them."""
+        return torch.where(self._tolerance(x, D.new_zeros(())) > D, 0.0, D) if self.euclidean else D
 
     def _as_asked(self, D: Tensor) -> Tensor:
         """Distances of the metric that was asked for; overwrites those of blocks."""

@@ -135,11 +135,10 @@ class NeighbourSearch:
         for rows in self._batches(X, open_rows, n_neighbors):
             x = self._as_queries(X[rows], leave_one_out)
             chosen[rows], nearest[rows] = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
-        if ranked:
-            for rows in self._batches(X, np.arange(X.shape[0]), n_neighbors):
-                x = self._as_queries(X[rows], leave_one_out)
-                found = Found(chosen[rows], nearest[rows])
-                chosen[rows], nearest[rows] = _ranked(found, partial(self._tolerance, x))
+        for rows in self._batches(X, np.arange(X.shape[0]), n_neighbors):
+            x = self._as_queries(X[rows], leave_one_out)
+            found = Found(chosen[rows], self._without_rounding(x, nearest[rows]))
+            chosen[rows], nearest[rows] = _ranked(found, partial(self._tolerance, x)) if ranked else found
         return Found(chosen, self._as_asked(nearest))
 
     def blocks(self, X, *, some: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
@@ -176,7 +175,9 @@ class NeighbourSearch:
                 D = _in_full(X, rows) if sparse.issparse(X) else X[rows].copy()
             else:
                 x = self._as_queries(X[rows], own is not None)
-                D = self._as_asked(pairwise_distances(x, self.samples, **self._pairwise_options))
+                with np.errstate(over="ignore", invalid="ignore"):  # infinite or not a number where squares overflow
+                    D = pairwise_distances(x, self.samples, **self._pairwise_options)
+                D = self._as_asked(self._without_rounding(x, D))
             if own is not None:
                 D[np.arange(len(D)), own[rows]] = np.inf
             yield rows, D
@@ -233,6 +234,12 @@ class NeighbourSearch:
     def _comparable(self, distances: np.ndarray) -> np.ndarray:
         """Distances as ties are told by: Euclidean ones squared, as they are computed."""
         return distances**2 if self.euclidean else distances
+
+    def _without_rounding(self, x, d: np.ndarray) -> np.ndarray:
+        """Comparable distances, 0 where rounding explains them; overwrites them."""
+        if self.euclidean:
+            d[d < self._tolerance(x, np.zeros((1, 1)))] = 0
+        return d
 
     def _as_asked(self, d: np.ndarray) -> np.ndarray:
         """Distances of the metric that was asked for; overwrites comparable ones."""

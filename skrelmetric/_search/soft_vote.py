@@ -38,7 +38,7 @@ class SoftVote(NamedTuple):
     ballots : ndarray or Tensor of shape (n_train, n_outputs + 1)
         Targets times sample weights, and in the last column these, float64.
     local : bool
-        Whether the unit of each sample is its own squared distance to the tenth neighbour.
+        Whether the unit of each sample is its own squared distance to the tenth neighbour, or the last of fewer.
     unit : float, default=1.0
         Median of these over the training samples.
     temperature : float, default=1.0
@@ -65,12 +65,17 @@ class SoftVote(NamedTuple):
         ValueError
             If a query has no neighbour.
         """
-        by_search = self.limited or _DEARER * self.n_neighbors < len(self.ballots)
+        by_search = self.limited or _DEARER * self.n_asked < len(self.ballots)
         answer = self._by_nearest if by_search else self._by_all
-        row_bytes = 8 * self.n_neighbors * (self.ballots.shape[1] + 4) if by_search else 1
+        row_bytes = 8 * self.n_asked * (self.ballots.shape[1] + 4) if by_search else 1
         batches = gen_batches(X.shape[0], get_chunk_n_rows(row_bytes, max_n_rows=X.shape[0])) if X.shape[0] else ()
         predictions = [answer(X[rows], device) for rows in batches]
         return module_of(self.ballots).concatenate([self.ballots[:0, :-1], *predictions])
+
+    @property
+    def n_asked(self) -> int:
+        """Number of neighbours to search, such that all who vote are among them, whatever weighs nothing."""
+        return min(self.n_neighbors + int((self.ballots[:, -1] == 0).sum()), len(self.ballots))
 
     def shares(self, found: Found) -> Any:
         """Share of each neighbour in the vote of all that were found."""
@@ -78,7 +83,7 @@ class SoftVote(NamedTuple):
         return masses / masses.sum(1)[:, None]
 
     def squares(self, D: Any, indices: Any = None) -> Any:
-        """Squared distances, infinite to what weighs nothing.
+        """Squared distances, infinite to what may not vote.
 
         Raises
         ------
@@ -87,9 +92,12 @@ class SoftVote(NamedTuple):
         """
         xp, counts = module_of(D), self.ballots[:, -1] > 0
         Q = xp.asarray(D, dtype=xp.float64)
-        Q = Q if self.neighbours.squared else Q * Q
+        with np.errstate(over="ignore"):
+            Q = Q if self.neighbours.squared else Q * Q
         if not counts.all():
             Q = xp.where(counts if indices is None else counts[indices], Q, xp.inf)
+        if self.limited:
+            Q = xp.where(_kth(Q, self.n_neighbors)[:, None] < Q, xp.inf, Q)
         if not xp.isfinite(xp.amin(Q, 1)).all():
             raise ValueError(
                 "A sample has no neighbour at a finite distance and of positive weight. Add neighbours to the graph, "
@@ -101,22 +109,25 @@ class SoftVote(NamedTuple):
         """Squared distances beyond the nearest one, in units."""
         xp, unit = module_of(Q), self.unit
         if self.local:
-            own = _kth(Q, _NEAR)[:, None]
-            unit = xp.where((own > 0) & xp.isfinite(own), own, unit)
-        return (Q - xp.amin(Q, 1)[:, None]) / unit
+            own = _near(Q)[:, None]
+            unit = xp.where(own > 0, own, unit)
+        with np.errstate(over="ignore"):
+            return (Q - xp.amin(Q, 1)[:, None]) / unit
 
     def weights(self, Q: Any) -> Any:
         """Weights at squared distances, 1 for the nearest, without sample weights."""
         return module_of(Q).exp(-self.exponents(Q) / self.temperature)
 
     def _by_nearest(self, X: Any, device: Any) -> Any:
-        found = self.neighbours.nearest(X, self.n_neighbors, device)
-        W = self.weights(self.squares(found.distances, found.indices))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
+            found = self.neighbours.nearest(X, self.n_asked, device)
+        Q = self.squares(found.distances, found.indices)
+        W = self.weights(Q)
         masses = (W[:, None, :] @ self.ballots[found.indices])[:, 0]
         predictions = _shared(masses)
         if not self.limited:  # each that was not found may weigh as much as the last that was
-            xp, n_left = module_of(W), len(self.ballots) - self.n_neighbors
-            most = n_left * xp.amin(W, 1) * self.ballots[:, -1].max()
+            xp, n_left = module_of(W), len(self.ballots) - self.n_asked
+            most = n_left * xp.amin(xp.where(xp.isfinite(Q), W, 1.0), 1) * self.ballots[:, -1].max()
             (open_rows,) = xp.where(most > _NEGLIGIBLE * masses[:, -1])
             if len(open_rows):
                 predictions[open_rows] = self._by_all(X[open_rows], device)
@@ -163,22 +174,22 @@ def tuned(
     n_train, weights = len(vote.ballots), vote.ballots[:, -1]
     (counted,) = module_of(weights).where(weights > 0)
     judged = _spread(counted, max(_FEWEST_JUDGED, _MOST_WEIGHTS // n_train))
-    nearest = [_host(_kth(Q, _NEAR)) for _, Q in _among_others(vote, judged, n_neighbors, device)]
-    vote = vote._replace(unit=_unit(np.concatenate(nearest)))
+    if n_neighbors is not None:
+        vote = vote._replace(n_neighbors=n_neighbors, limited=True)
+    near = [(_host(_near(Q)), _host(_least_positive(Q))) for _, Q in _among_others(vote, judged, device)]
+    vote = vote._replace(unit=_unit(*map(np.concatenate, zip(*near, strict=True))))
 
     temperatures = _TEMPERATURES if temperature is None else np.array([[temperature]])
     totals = np.zeros(temperatures.size)
-    for rows, Q in _among_others(vote, judged, n_neighbors, device):
+    for rows, Q in _among_others(vote, judged, device):
         some = judged[rows]
         for step, predictions in enumerate(_cooled(vote.exponents(Q), vote.ballots, temperatures)):
             totals[step] += float(weights[some] @ loss(Y[some], predictions))
     best = int(totals.argmin())
     vote = vote._replace(temperature=float(temperatures.flat[best]))
     if n_neighbors is None:
-        reach = _reach(vote, _among_others(vote, _spread(judged, _MOST_RANKED), None, device))
+        reach = _reach(vote, _among_others(vote, _spread(judged, _MOST_RANKED), device))
         vote = vote._replace(n_neighbors=reach)
-    else:
-        vote = vote._replace(n_neighbors=n_neighbors, limited=n_neighbors < n_train)
     return vote, float(totals[best] / float(weights[judged].sum()))
 
 
@@ -205,13 +216,10 @@ def squared_error(Y: Any, P: Any) -> Any:
     return ((Y - P) ** 2).mean(1)
 
 
-def _among_others(vote: SoftVote, some: Any, n_neighbors: int | None, device: Any) -> Iterator[tuple[slice, Any]]:
-    """Squared distances of some training samples to the others, infinite beyond the neighbours that may vote."""
+def _among_others(vote: SoftVote, some: Any, device: Any) -> Iterator[tuple[slice, Any]]:
+    """Squared distances of some training samples to the others, infinite to those that may not vote."""
     for rows, D in vote.neighbours.blocks(None, device, some):
-        Q = vote.squares(D)
-        if n_neighbors is not None:
-            Q[_kth(Q, n_neighbors)[:, None] < Q] = np.inf
-        yield rows, Q
+        yield rows, vote.squares(D)
 
 
 def _cooled(exponents: Any, ballots: Any, temperatures: np.ndarray) -> Iterator[Any]:
@@ -230,12 +238,13 @@ def _shared(masses: Any) -> Any:
 
 def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
     """Number of neighbours beyond which all others weigh next to nothing in the votes on some training samples."""
-    reach, n_train = 1, len(vote.ballots)
-    n_left = n_train - 1 - np.arange(n_train)
+    reach, n_train = _NEAR if vote.local else 1, len(vote.ballots)
+    n_left = int((vote.ballots[:, -1] > 0).sum()) - 1 - np.arange(n_train)
     for _, Q in blocks:
-        W = np.sort(_host(vote.weights(Q)), axis=1)[:, ::-1]
-        beyond = n_left * W * float(vote.ballots[:, -1].max())
-        reach = max(reach, 1 + int((beyond > _NEGLIGIBLE * W.sum(1, keepdims=True)).sum(1).max()))
+        W = vote.weights(Q)
+        masses = _host(W @ vote.ballots[:, -1:])
+        beyond = n_left * np.sort(_host(W), axis=1)[:, ::-1] * float(vote.ballots[:, -1].max())
+        reach = max(reach, 1 + int((beyond > _NEGLIGIBLE * masses).sum(1).max()))
     return min(reach, n_train)
 
 
@@ -244,10 +253,26 @@ def _spread(some: Any, most: int) -> Any:
     return some[:: -(-len(some) // most)]
 
 
-def _unit(nearest: np.ndarray) -> float:
-    """Median of the positive ones of squared distances, 1 if there is none."""
-    positive = nearest[(nearest > 0) & np.isfinite(nearest)]
-    return float(np.median(positive)) if len(positive) else 1.0
+def _unit(near: np.ndarray, least: np.ndarray) -> float:
+    """Median of the positive squared distances to tenth neighbours, or to the nearest elsewhere, 1 without any."""
+    for squares in (near, least):
+        positive = squares[(squares > 0) & np.isfinite(squares)]
+        if len(positive):
+            return float(np.median(positive))
+    return 1.0
+
+
+def _near(Q: Any) -> Any:
+    """The tenth least of each row, or the largest that is finite if there are fewer."""
+    xp, tenth = module_of(Q), _kth(Q, _NEAR)
+    if xp.isfinite(tenth).all():
+        return tenth
+    return xp.where(xp.isfinite(tenth), tenth, xp.amax(xp.where(xp.isfinite(Q), Q, 0.0), 1))
+
+
+def _least_positive(Q: Any) -> Any:
+    xp = module_of(Q)
+    return xp.amin(xp.where(Q > 0, Q, xp.inf), 1)
 
 
 def _kth(Q: Any, k: int) -> Any:

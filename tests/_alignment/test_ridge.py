@@ -189,3 +189,104 @@ def test_residual_and_iterations_are_reported(rng):
     _, converged = solve(X, G, 0.01)
     assert 2 < converged.n_iter < 1000
     assert converged.residual <= 1e-12
+
+
+# Predictions as a part
+
+
+def of_predictions(X, Y, p, penalty):
+    """Matrix of the squared distance between predictions of numbers by ridge regression, W W'."""
+    Z = X - p @ X
+    S = (Z * p[:, None]).T @ Z
+    W = np.linalg.solve(S + penalty * np.diag(S).mean() * np.eye(X.shape[1]), (Z * p[:, None]).T @ Y)
+    return W @ W.T
+
+
+def mean_square(M, X, p):
+    """Mean squared distance of two samples, over explicit pairs."""
+    differences = X[:, None] - X[None]
+    return np.einsum("i,j,ijk,kl,ijl->", p, p, differences, M, differences)
+
+
+def positive(M):
+    eigenvalues, V = np.linalg.eigh(M)
+    return V * eigenvalues.clip(0) @ V.T
+
+
+def mixed(coordinates, solution, weight, penalty=1.0):
+    return in_features(coordinates, solution._replace(M=solution.with_predictions(weight, penalty))).numpy()
+
+
+@pytest.mark.parametrize("penalty", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("relation", ["hamming", "sqeuclidean"])
+@pytest.mark.parametrize(("n", "d"), [(40, 5), (9, 14), (100, 3)])
+def test_part_of_predictions_is_their_squared_distance(relation, n, d, penalty, rng):
+    X, p = rng.standard_normal((n, d)) * np.arange(1, d + 1) + 3, rng.dirichlet(np.full(n, 5.0))
+    Y = TARGETS[relation](rng, n)
+    coordinates, solution = solve(X, make_relation(Y, relation), 0.5, torch.from_numpy(p))
+    M1, M2 = positive(in_features(coordinates, solution).numpy()), of_predictions(X, Y, p, penalty)
+    Z = X @ np.linalg.cholesky(M2 + 1e-12 * np.eye(d))
+    assert mean_square(M2, X, p) == pytest.approx(np.einsum("i,j,ij", p, p, ((Z[:, None] - Z) ** 2).sum(2)), rel=1e-6)
+    M2 *= mean_square(M1, X, p) / mean_square(M2, X, p)
+    for weight in (0.0, 0.3, 1.0):
+        M = mixed(coordinates, solution, weight, penalty)
+        np.testing.assert_allclose(M, (1 - weight) * M1 + weight * M2, atol=1e-8 * np.abs(M1).max())
+        assert mean_square(M, X, p) == pytest.approx(mean_square(M1, X, p))
+        assert mean_square(M - (1 - weight) * M1, X, p) == pytest.approx(weight * mean_square(M1, X, p), abs=1e-12)
+
+
+@pytest.mark.parametrize("relation", TARGETS)
+def test_part_of_predictions_is_that_of_the_relation(relation, rng):
+    X, y, p = rng.standard_normal((30, 4)), TARGETS[relation](rng, 30), np.full(30, 1 / 30)
+    G = make_relation(y, relation)
+    coordinates, solution = solve(X, G, 0.5)
+    Z = X - X.mean(0)
+    S = Z.T @ Z / 30 + np.diag(Z.T @ Z / 30).mean() * np.eye(4)
+    inner = -Z.T @ G.block(EVERYTHING, EVERYTHING).numpy() @ Z / 900 / 2
+    # The nearest positive matrix is that in principal coordinates.
+    V = np.linalg.eigh(Z.T @ Z)[1]
+    M2 = V @ positive(V.T @ np.linalg.solve(S, np.linalg.solve(S, inner).T) @ V) @ V.T
+    M1 = mixed(coordinates, solution, 0)
+    np.testing.assert_allclose(
+        mixed(coordinates, solution, 1),
+        mean_square(M1, X, p) / mean_square(M2, X, p) * M2,
+        atol=1e-9 * np.abs(M1).max(),
+    )
+
+
+def test_no_weight_is_the_projected_optimum(rng):
+    X = rng.standard_normal((40, 5))
+    coordinates, solution = solve(X, make_relation(TARGETS["l1"](rng, 40)), 0.5)
+    M = in_features(coordinates, solution).numpy()
+    assert np.linalg.eigvalsh(M)[0] < -1e-3 * np.abs(M).max()
+    np.testing.assert_allclose(mixed(coordinates, solution, 0), positive(M), atol=1e-12)
+    without = solution._replace(quadratic=None)  # as solvers of sampled pairs leave it
+    np.testing.assert_array_equal(without.with_predictions(0.3, 1.0), solution.with_predictions(0, 1.0))
+
+
+@pytest.mark.parametrize("relation", TARGETS)
+def test_part_of_predictions_turns_and_scales_with_the_samples(relation, rng):
+    X, G = rng.standard_normal((40, 5)) * [1, 1, 2, 3, 1], make_relation(TARGETS[relation](rng, 40), relation)
+    Q, _ = np.linalg.qr(rng.standard_normal((5, 5)))
+    M = mixed(*solve(X, G, 0.5), 0.3)
+    turned, scaled = mixed(*solve(X @ Q, G, 0.5), 0.3), mixed(*solve(1e3 * X + 5, G, 0.5), 0.3)
+    np.testing.assert_allclose(turned, Q.T @ M @ Q, atol=1e-9 * np.abs(M).max())
+    np.testing.assert_allclose(scaled * 1e6, M, atol=1e-9 * np.abs(M).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("m", [4, 20, 61])
+@pytest.mark.parametrize("relation", TARGETS)
+def test_rounding_is_no_prediction(relation, m, dtype, rng):
+    grid = np.arange(1 - m, m, 2) / 8
+    X = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)[rng.permutation(m * m)]
+    product = X[:, :1] * X[:, 1:]  # goes along with no direction
+    y = {"discrete": np.sign(product[:, 0]).astype(int), "l1": product, "sqeuclidean": product}
+    y = y.get(relation, np.hstack([product > 0, product < 0]).astype(int))
+    _, solution = solve(X.astype(dtype), make_relation(y, relation), 0.5, tol=1e-6)
+    solution = solution._replace(M=torch.eye(2, dtype=torch.float64))
+    np.testing.assert_array_equal(solution.with_predictions(0.3, 1.0), np.eye(2))
+    if relation in ("l1", "sqeuclidean"):  # one that a direction goes along with, if little
+        _, little = solve(X.astype(dtype), make_relation(y + 1e-4 * X[:, :1], relation), 0.5, tol=1e-6)
+        little = little._replace(M=torch.eye(2, dtype=torch.float64)).with_predictions(0.3, 1.0)
+        assert float((little - torch.eye(2)).abs().max()) > 0.01

@@ -37,8 +37,8 @@ def problem(rng, n, d, relation="l1"):
     return Z, make_relation(y, relation), rng.dirichlet(np.full(n, 5.0))
 
 
-def solved(Z, G, p, alpha):
-    head = RidgeHead(alpha)
+def solved(Z, G, p, alpha, *prediction_weight):
+    head = RidgeHead(alpha, *prediction_weight)
     head.solve(Problem.of(Samples(torch.from_numpy(Z), torch.from_numpy(p)), G))
     return head
 
@@ -186,6 +186,39 @@ class TestRidge:
         u = Z[3] - Z[8]
         expected = u @ psd_part(head.M.numpy()) @ u
         assert float((embedding[3] - embedding[8]).square().sum()) == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+    def test_predictions_have_their_share_in_the_embedding(self, weight, rng):
+        Z, _, p = problem(rng, 40, 5)
+        Y = (Z[:, :2] + rng.standard_normal((40, 2)) > Z[:, :2].mean(0)).astype(int)
+        G = make_relation(Y)
+        alone, head = solved(Z, G, p, 0.3), solved(Z, G, p, 0.3, weight)
+        torch.testing.assert_close(head.M, alone.M, rtol=0, atol=0)  # training goes by it
+        assert float(head.offset) == float(alone.offset)
+        X = Z - p @ Z
+        S = (X * p[:, None]).T @ X
+        W = np.linalg.solve(S + 5 * np.diag(S).mean() * np.eye(5), (X * p[:, None]).T @ Y)  # ridge regression
+        M1, M2 = psd_part(alone.M.numpy()), W @ W.T
+        expected = (1 - weight) * M1 + weight * np.trace(M1 @ S) / np.trace(M2 @ S) * M2
+        np.testing.assert_allclose(head.metric, expected, atol=1e-9 * np.abs(expected).max())
+        rank = {0.0: np.linalg.matrix_rank(M1), 0.3: 5, 1.0: 2}[weight]
+        factor = head.factor(None)
+        assert factor.shape == (rank, 5)
+        np.testing.assert_allclose(factor.T @ factor, expected, atol=1e-9 * np.abs(expected).max())
+        torch.testing.assert_close(head.factor(1), factor[:1])
+
+    def test_average_of_embeddings(self, rng):
+        heads = [solved(*problem(rng, 20, 3), 0.3, 0.5) for _ in range(2)]
+        metric, other = (head.metric.clone() for head in heads)
+        heads[0].average(heads[1], 0.25)
+        torch.testing.assert_close(heads[0].metric, 0.75 * metric + 0.25 * other)
+
+    def test_a_metric_of_0_has_one_component(self, rng):
+        Z, _, p = problem(rng, 10, 3)
+        for weight in (0.0, 0.3):
+            factor = solved(Z, make_relation(np.ones(10)), p, 0.3, weight).factor(None)
+            assert factor.shape == (1, 3)
+            assert not factor.any()
 
     def test_nothing_is_trained(self):
         head = RidgeHead(1.0)

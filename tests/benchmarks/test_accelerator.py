@@ -46,6 +46,9 @@ def test_what_is_measured_is_the_solution_over_all_pairs():
     M = np.linalg.solve(centred.T @ centred / n**2 + penalty, centred.T @ (relation - relation.mean()) / n**2)
     eigenvalues, V = np.linalg.eigh(M.reshape(d, d))
     positive = V * np.maximum(eigenvalues, 0) @ V.T
+    S = (X - X.mean(0)).T.numpy() @ (X - X.mean(0)).numpy() / n
+    W = np.linalg.solve(S + scale * np.eye(d), (X - X.mean(0)).T.numpy() @ Y.numpy() / n)  # ridge regression
+    positive = 0.7 * positive + 0.3 * np.trace(positive @ S) / np.trace(W @ W.T @ S) * W @ W.T
     np.testing.assert_allclose(linear_fit(problem).values["M"], positive, rtol=1e-6, atol=1e-9)
     mapped = torch.einsum("ijd,de,ije->ij", X[:, None] - X, torch.from_numpy(positive), X[:, None] - X)
     torch.testing.assert_close(linear_map(problem).values["distances"], mapped, rtol=1e-6, atol=1e-9)

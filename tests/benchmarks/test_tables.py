@@ -31,7 +31,7 @@ def test_the_paper_stands_beside():
     (table,) = comparison_tables(records, paper=True)
     columns = [[str(cell) for cell in column.cells] for column in table.columns]
     assert columns[0] == ["MLkNN", "  in the paper", "RAMLLinear + MLkNN"]
-    assert columns[5] == ["0.7839", "0.7808", "0.8221"]
+    assert columns[5] == ["0.7839", "0.7808", "0.8033"]
     (table,) = comparison_tables(records)
     assert len(table.columns[0]._cells) == 2
     assert best("emotions") == dict(

@@ -44,7 +44,7 @@ def test_images(images, head):
     X, y = images
     encoder = convolution()
     before = deepcopy(encoder.state_dict())
-    metric = HRAMLTransformer(encoder=encoder, head=head, **SHORT, **WHOLE, random_state=0).fit(X, y)
+    metric = HRAMLTransformer(5, encoder=encoder, head=head, **SHORT, **WHOLE, random_state=0).fit(X, y)
     assert metric.transform(X).shape == (40, 5)
     assert metric.transform(X).dtype == np.float32
     assert metric.n_iter_ == 3

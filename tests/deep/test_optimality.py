@@ -25,7 +25,8 @@ def ridge_loss(Z, Y, alpha):
 
 @pytest.mark.parametrize(("encoder", "spec"), [("laplacian", Laplacian()), ("tanh", Tanh())])
 @pytest.mark.parametrize("n_components", [None, 3])
-def test_default_is_a_linear_metric_of_chosen_features(samples, encoder, spec, n_components):
+def test_default_is_a_linear_metric_of_chosen_features(samples, encoder, spec, n_components, monkeypatch):
+    monkeypatch.setattr("skrelmetric.linear._PENALTY", 5.0)
     X, Y = (torch.from_numpy(array) for array in samples)
     with torch.no_grad():
         features = spec.build(X, torch.full((60,), 1 / 60, dtype=torch.float64), torch.Generator())(X).numpy()
@@ -40,7 +41,8 @@ def test_default_is_a_linear_metric_of_chosen_features(samples, encoder, spec, n
     )
 
 
-def test_a_module_without_parameters_is_the_linear_metric(samples):
+def test_a_module_without_parameters_is_the_linear_metric(samples, monkeypatch):
+    monkeypatch.setattr("skrelmetric.linear._PENALTY", 5.0)
     X, Y = samples[0].astype(np.float32), samples[1]
     metric = HRAMLTransformer(encoder=nn.Identity(), alpha=1.0).fit(X, Y)
     assert_same_distances(metric.transform(X), RAMLLinear().fit(X, Y).transform(X))
@@ -81,7 +83,8 @@ def test_linear_head_ends_where_the_loss_over_all_pairs_is_stationary(samples, l
     assert metric.loss_curve_[-1] == pytest.approx(loss)
 
 
-def test_loss_of_the_ridge_head_is_the_least_over_all_pairs_and_falls_along_its_gradient(samples):
+def test_loss_of_the_ridge_head_is_the_least_over_all_pairs_and_falls_along_its_gradient(samples, monkeypatch):
+    monkeypatch.setattr("skrelmetric._hraml.heads._TOL", 1e-6)
     X, Y = torch.from_numpy(samples[0]), samples[1]
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()

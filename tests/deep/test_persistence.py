@@ -16,7 +16,7 @@ from tests.deep.problems import LINEAR, MLP, SHORT, Words, convolution
 
 def test_copies_of_modules(images):
     X, y = images
-    metric = HRAMLTransformer(encoder=convolution(), **SHORT, random_state=0)
+    metric = HRAMLTransformer(5, encoder=convolution(), **SHORT, random_state=0)
     for copy in (clone(metric), deepcopy(metric), pickle.loads(pickle.dumps(metric))):
         assert copy.encoder is not metric.encoder
         np.testing.assert_array_equal(copy.fit(X, y).transform(X), metric.fit(X, y).transform(X))

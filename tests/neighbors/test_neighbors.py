@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import sklearn
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -158,7 +159,7 @@ def test_sparse_samples_and_labels(kind, rng):
     expected = MLkNN(5).fit(X, Y).predict_proba(queries)
     model = MLkNN(5).fit(kind(X), kind(Y))
     np.testing.assert_allclose(model.predict_proba(kind(queries)), expected)
-    np.testing.assert_allclose(AAKNN(5).fit(kind(X), Y).predict(kind(queries)), AAKNN(5).fit(X, Y).predict(queries))
+    np.testing.assert_allclose(AAKNN(5).fit(kind(X), X).predict(kind(queries)), AAKNN(5).fit(X, X).predict(queries))
 
 
 def test_predict_and_predict_proba_search_once(rng, monkeypatch):
@@ -212,8 +213,8 @@ def test_fewer_samples_than_neighbours(rng):
     assert model.n_neighbors_ == 4
     np.testing.assert_allclose(model.predict_proba(queries), mlknn_reference(X, Y, queries, 4))
     with pytest.warns(UserWarning, match="n_neighbors=9, but there are only 5 training samples"):
-        model = AAKNN(9).fit(X, Y)
-    np.testing.assert_allclose(model.predict(queries), np.tile(Y.mean(0), (40, 1)))
+        model = AAKNN(9).fit(X, X)
+    np.testing.assert_allclose(model.predict(queries), np.tile(X.mean(0), (40, 1)))
 
 
 @pytest.mark.parametrize(
@@ -365,3 +366,113 @@ def test_small_integers_do_not_overflow(rng):
 def test_targets_that_are_no_numbers_are_refused(y):
     with pytest.raises(ValueError, match="contains NaN or infinity|MultiLabelBinarizer"):
         AAKNN(1).fit(np.eye(3), y)
+
+
+# Several numbers of neighbours
+
+
+def mean_of_each(numbers, X, Y, queries, **options):
+    return np.mean([MLkNN(k, **options).fit(X, Y).predict_proba(queries) for k in numbers], axis=0)
+
+
+@pytest.mark.parametrize("numbers", [range(1, 31), [5], [20, 1, 7, 7], np.array([3, 119])])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine"])
+@pytest.mark.parametrize("data", [continuous, tied])
+def test_several_numbers_are_the_mean_of_each(data, metric, numbers, rng):
+    X, Y, queries = data(rng)
+    X, queries = X + (data is tied), queries + (data is tied)  # no sample at 0 has a direction
+    model = MLkNN(numbers, metric=metric).fit(X, Y)
+    expected = mean_of_each(np.unique(numbers), X, Y, queries, metric=metric)
+    np.testing.assert_allclose(model.predict_proba(queries), expected, rtol=1e-13)
+    np.testing.assert_array_equal(model.predict(queries), model.predict_proba(queries) >= 0.5)
+    assert list(model.n_neighbors_) == sorted(set(numbers))
+    assert [table.shape for table in model.posterior_] == [(4, k + 1) for k in sorted(set(numbers))]
+    for k, table in zip(model.n_neighbors_, model.posterior_, strict=True):
+        np.testing.assert_array_equal(table, MLkNN(k, metric=metric).fit(X, Y).posterior_)
+
+
+def test_several_numbers_are_the_papers(rng):
+    X, Y, queries = tied(rng)
+    expected = np.mean([mlknn_reference(X, Y, queries, k) for k in (1, 4, 10)], axis=0)
+    np.testing.assert_allclose(MLkNN([1, 4, 10]).fit(X, Y).predict_proba(queries), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("working_memory", [1e-3, 1024])
+def test_several_numbers_among_duplicates(working_memory, rng):
+    X = np.vstack([np.tile(rng.standard_normal((8, 20)), (12, 1)), rng.standard_normal((30, 20))])
+    Y = (rng.random((126, 3)) < 0.4).astype(int)
+    with sklearn.config_context(working_memory=working_memory):
+        found = MLkNN(range(1, 15)).fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(found, mean_of_each(range(1, 15), X, Y, X), rtol=1e-13)
+
+
+def test_several_numbers_of_precomputed_graphs_sparse_samples_and_tensors(rng):
+    for data in (continuous, tied):
+        X, Y, queries = data(rng)
+        expected = mean_of_each((2, 5, 9), X, Y, queries)
+        model = MLkNN([2, 5, 9], metric="precomputed").fit(cdist(X, X), Y)
+        np.testing.assert_allclose(model.predict_proba(cdist(queries, X)), expected)
+        everything = KNeighborsTransformer(n_neighbors=119, mode="distance").fit(X)
+        model.fit(everything.transform(X), Y)
+        np.testing.assert_allclose(model.predict_proba(sparse.csr_array(cdist(queries, X) + 1e-3)), expected)
+        model = MLkNN([2, 5, 9]).fit(sparse.csr_array(X), Y)
+        np.testing.assert_allclose(model.predict_proba(sparse.csr_array(queries)), expected)
+        with sklearn.config_context(array_api_dispatch=True):
+            model = MLkNN([2, 5, 9]).fit(torch.from_numpy(X), torch.from_numpy(Y))
+            predicted = model.predict_proba(torch.from_numpy(queries))
+        assert isinstance(predicted, torch.Tensor)
+        np.testing.assert_allclose(predicted, expected)
+
+
+def test_several_numbers_of_one_label(rng):
+    X, Y, queries = continuous(rng, q=1)
+    expected = mean_of_each((1, 6), X, Y, queries)
+    np.testing.assert_allclose(MLkNN([1, 6]).fit(X, Y).predict_proba(queries), expected)
+    model = MLkNN([1, 6]).fit(X, np.array(["no", "yes"])[Y[:, 0]])
+    np.testing.assert_allclose(model.predict_proba(queries), np.hstack([1 - expected, expected]))
+    np.testing.assert_array_equal(model.predict(queries), np.where(expected[:, 0] > 0.5, "yes", "no"))
+
+
+def test_several_numbers_of_few_samples(rng):
+    X, Y, queries = continuous(rng, n=5)
+    with pytest.warns(UserWarning, match="n_neighbors=30, but there are only 4 training samples") as warned:
+        model = MLkNN(range(1, 31)).fit(X, Y)
+    assert len(warned) == 1
+    assert model.n_neighbors_ == [1, 2, 3, 4]
+    np.testing.assert_allclose(model.predict_proba(queries), mean_of_each(range(1, 5), X, Y, queries))
+    with pytest.warns(UserWarning, match="using 4"):
+        assert MLkNN([10, 20]).fit(X, Y).n_neighbors_ == [4]
+
+
+def test_one_number_is_as_it_was(rng):
+    X, Y, _ = continuous(rng)
+    for k in (3, np.int64(3)):
+        model = MLkNN(k).fit(X, Y)
+        assert model.n_neighbors_ == 3
+        assert isinstance(model.posterior_, np.ndarray)
+        assert model.posterior_.shape == (4, 4)
+
+
+@pytest.mark.parametrize("numbers", [[], (), [0, 3], [1.5], [True], [[1, 2], [3, 4]], ["a"], range(0)])
+def test_what_no_numbers_of_neighbours_are(numbers, rng):
+    X, Y, _ = continuous(rng)
+    with pytest.raises(ValueError, match=r"a whole number of at least 1 is needed, or a sequence of such, for example"):
+        MLkNN(numbers).fit(X, Y)
+    for number in (0, 2.5, "many", None):
+        with pytest.raises(ValueError, match="'n_neighbors' parameter of MLkNN must be"):
+            MLkNN(number).fit(X, Y)
+
+
+# Label sets are no distributions
+
+
+def test_label_sets_as_distributions_are_warned_of(rng):
+    X, Y, queries = continuous(rng)
+    with pytest.warns(UserWarning, match="y holds label sets.* Use MLkNN or SoftNeighborsClassifier") as warned:
+        model = AAKNN().fit(X, Y)
+    assert len(warned) == 1
+    neighbours = neighbours_reference(cdist(queries, X), 5, leave_one_out=False)
+    np.testing.assert_allclose(model.predict(queries), Y[neighbours].mean(1))
+    one_hot = np.eye(4)[rng.integers(0, 4, 120)]
+    for y in (one_hot, one_hot.astype(bool), rng.dirichlet(np.ones(4), 120), Y * 2.0, Y / 4, Y[:, 0], X):
+        AAKNN().fit(X, y)  # warnings are errors here
