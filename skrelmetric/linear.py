@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skrelmetric._alignment.coordinates import principal_coordinates
 from skrelmetric._alignment.problem import Problem, problem
-from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, ridge
+from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, predictions_alone, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric._data.read import is_partitioned, read
 from skrelmetric._interop.arrays import float_dtypes
@@ -71,6 +71,7 @@ class RAMLLinear(MetricTransformer):
     prediction_weight : float, default=0.3
         Share w of predicted targets in the squared distances, in [0, 1], for solver "ridge" only. 0 is alignment alone.
         Otherwise the distance of ridge-regression predictions is mixed in, in units in which both have the same mean.
+        1 is these alone, with nothing to solve: on wide samples such as words as good, in a fraction of the time.
     n_pairs : int, default=2000
         Number of pairs for "svr" and "krr", whose time grows with its cube and memory with its square. All
         n (n + 1) / 2 are taken where there are no more.
@@ -374,6 +375,8 @@ class RAMLLinear(MetricTransformer):
         return -self.pair_distance(pairs)
 
     def _align(self, problem: Problem) -> AlignedMetric:
+        if self.solver == "ridge" and self.prediction_weight == 1:
+            return predictions_alone(problem, self.alpha, _PENALTY)
         if self.solver == "ridge":
             solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
             return solve(problem, self.alpha, max_iter=self.max_iter, tol=self.tol)

@@ -27,7 +27,7 @@ from skrelmetric._alignment.coordinates import PrincipalCoordinates, finite, pri
 from skrelmetric._alignment.problem import Problem, Related
 from skrelmetric._data.samples import Samples
 
-__all__ = ["AlignedMetric", "NormalEquations", "constrained_ridge", "normal_equations", "ridge"]
+__all__ = ["AlignedMetric", "NormalEquations", "constrained_ridge", "normal_equations", "predictions_alone", "ridge"]
 
 # Z'P G P Z of a relation that no direction goes along with is what rounding leaves of 0: less than so many units in the
 # last place of the mean of the relation, for samples of variance 1.
@@ -159,14 +159,41 @@ class AlignedMetric(NamedTuple):
             return M
         variances = self.coordinates.variances
         relation_mean = self.offset + 2 * self.M.diagonal() @ variances
-        predictions = _on_cone(-self.quadratic / torch.outer(variances + penalty, variances + penalty) / 2)
+        predictions = _predicted(self.quadratic, variances, penalty, relation_mean)
         size, size_of_predictions = M.diagonal() @ variances, predictions.diagonal() @ variances
-        if (
-            not size_of_predictions
-            > _ROUNDING * relation_mean.abs() * (variances / (variances + penalty)).square().sum()
-        ):
+        if not size_of_predictions > 0:
             return M
         return (1 - weight) * M + weight * size / size_of_predictions * predictions
+
+
+def _predicted(quadratic: Tensor, variances: Tensor, penalty: float, relation_mean: Tensor) -> Tensor:
+    """Matrix of the distance of ridge-regression predictions, positive semi-definite; 0 where it is but rounding."""
+    shrunk = variances + penalty
+    predictions = _on_cone(-quadratic / torch.outer(shrunk, shrunk) / 2)
+    rounding = _ROUNDING * relation_mean.abs() * (variances / shrunk).square().sum()
+    return predictions if predictions.diagonal() @ variances > rounding else torch.zeros_like(predictions)
+
+
+def predictions_alone(problem: Problem, alpha: float, penalty: float) -> AlignedMetric:
+    """Distance of ridge-regression predictions, in the size that aligns best: nothing to solve, and one pass.
+
+    Parameters
+    ----------
+    problem, alpha
+        As :func:`ridge` has them.
+    penalty : float
+        As :meth:`AlignedMetric.with_predictions` has it.
+
+    Returns
+    -------
+    AlignedMetric
+        With residual 0, which is not measured.
+    """
+    equations = normal_equations(problem, alpha)
+    M = _predicted(equations.quadratic, equations.coordinates.variances, penalty, equations.relation_mean)
+    curvature = (M * equations.product(M)).sum()
+    size = ((M * equations.right).sum() / curvature).clamp(min=0) if curvature > 0 else curvature
+    return _aligned(equations, size * M, 1, 0.0)
 
 
 def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
@@ -20,7 +19,7 @@ from skrelmetric.soft_neighbors import SoftNeighborsClassifier, SoftNeighborsReg
 
 __all__ = ["DISTRIBUTIONS", "LABELS", "NUMBERS", "Kind", "Members", "Recipe"]
 
-_MOST_DIRECTIONS = 256  # of wide samples, under the linear metric
+_MOST_SOLVED = 300  # features up to which alignment is solved for; of more, predictions make the linear metric
 _MOST_NEIGHBORS = 30
 _WORDS = 0.2  # share of entries that are not 0, up to which samples count as words
 _PENALTIES = np.logspace(-4, 2, 13)  # of the ridge regression
@@ -98,8 +97,6 @@ class Members(NamedTuple):
     ----------
     scaler : transformer
         Scaling of the samples.
-    projection : transformer or None
-        Principal directions of the samples for the linear metric, if they have many.
     metrics : dict
         The "linear" and the "kernel" metric.
     predictors : dict of str to (str, estimator)
@@ -109,7 +106,6 @@ class Members(NamedTuple):
     """
 
     scaler: Any
-    projection: Any
     metrics: dict[str, Any]
     predictors: dict[str, tuple[str, Any]]
     kind: Kind
@@ -117,12 +113,11 @@ class Members(NamedTuple):
     def inputs(self, X: Any) -> dict[str, Any]:
         """What the predictors take of samples: these, scaled, and what the metrics make of them."""
         samples = self.scaler.transform(X)
-        directions = samples if self.projection is None else self.projection.transform(samples)
         kernel = self.metrics["kernel"]
         features = kernel.features(samples)
         return {
             "samples": samples,
-            "linear": self.metrics["linear"].transform(directions),
+            "linear": self.metrics["linear"].transform(samples),
             "features": features,
             "kernel": features @ kernel.components_.T,
         }
@@ -168,14 +163,14 @@ class Recipe(NamedTuple):
         """Members fitted to samples, targets as they came, and these as numbers of shape (n_samples, n_outputs)."""
         scaler = scaler_of(X).fit(X)
         samples = scaler.transform(X)
-        projection = self._projection(samples)
-        if projection is not None:
-            projection.fit(samples)
-        directions = samples if projection is None else projection.transform(samples)
-        linear = RAMLLinear(relation=self.relation, device=self.device).fit(directions, y, sample_weight)
+        linear = RAMLLinear(relation=self.relation, device=self.device)
+        if samples.shape[1] > _MOST_SOLVED:
+            linear.set_params(prediction_weight=1)
         kernel = HRAMLTransformer(relation=self.relation, device=self.device, random_state=self.seed)
-        metrics = {"linear": linear, "kernel": kernel.fit(samples, y, sample_weight)}
-        members = Members(scaler, projection, metrics, self._predictors(len(Y), sample_weight), self.kind)
+        metrics = {
+            name: metric.fit(samples, y, sample_weight) for name, metric in [("linear", linear), ("kernel", kernel)]
+        }
+        members = Members(scaler, metrics, self._predictors(len(Y), sample_weight), self.kind)
         inputs = members.inputs(X)
         for source, predictor in members.predictors.values():
             weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -195,12 +190,6 @@ class Recipe(NamedTuple):
         if self.forest:
             predictors["forest"] = ("samples", self.kind.forest(random_state=self.seed))
         return predictors
-
-    def _projection(self, samples: Any) -> Any:
-        if min(samples.shape) <= _MOST_DIRECTIONS:
-            return None
-        kind = TruncatedSVD if sparse.issparse(samples) else PCA
-        return kind(_MOST_DIRECTIONS, random_state=self.seed)
 
 
 def scaler_of(X: Any) -> Any:

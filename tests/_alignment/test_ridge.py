@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from sklearn.preprocessing import scale
 
 from skrelmetric._alignment.problem import Problem
-from skrelmetric._alignment.ridge import constrained_ridge, normal_equations
+from skrelmetric._alignment.ridge import constrained_ridge, normal_equations, predictions_alone, ridge
 from skrelmetric.datasets import load_emotions
 from skrelmetric.relations import make_relation
 from tests._alignment.problems import in_features, samples_of, solve, uniform
@@ -290,3 +290,24 @@ def test_rounding_is_no_prediction(relation, m, dtype, rng):
         _, little = solve(X.astype(dtype), make_relation(y + 1e-4 * X[:, :1], relation), 0.5, tol=1e-6)
         little = little._replace(M=torch.eye(2, dtype=torch.float64)).with_predictions(0.3, 1.0)
         assert float((little - torch.eye(2)).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 4), (12, 20)])
+def test_predictions_alone_have_the_size_that_aligns_best(n, d, rng):
+    X, Y = rng.standard_normal((n, d)), (rng.random((n, 3)) < 0.5).astype(int)
+    problem = Problem.of(samples_of(X), make_relation(Y, "hamming"))
+    alone, mixed = predictions_alone(problem, 0.5, 1.0), ridge(problem, 0.5, max_iter=1000, tol=1e-12)
+    M = alone.with_predictions(1.0, 1.0)
+    torch.testing.assert_close(M, alone.M)
+    direction = mixed.with_predictions(1.0, 1.0)
+    torch.testing.assert_close(M / M.norm(), direction / direction.norm())
+    equations = normal_equations(problem, 0.5)
+    slope = (M * (equations.product(M) - equations.right)).sum()
+    assert abs(slope) < 1e-10 * (M * equations.right).sum()  # no other size is nearer to the relation
+    torch.testing.assert_close(alone.offset, equations.offset(M))
+
+
+def test_predictions_of_nothing_are_no_metric():
+    grid = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]]).repeat(3, 0)
+    problem = Problem.of(samples_of(grid), make_relation((grid[:, 0] * grid[:, 1]).astype(int)))
+    assert not predictions_alone(problem, 1.0, 1.0).M.any()
