@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skrelmetric._data.read import Data
+from skrelmetric._data.read import Data, is_partitioned
 from skrelmetric._hraml.heads import warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
@@ -52,6 +52,10 @@ class HRAMLTransformer(ModuleTransformer):
         What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
         "cosine" for those of more than 40 labels, "l1" for label distributions and other real targets, "discrete" for
         classes.
+    loss : {"relation", "neighbors"}, default="relation"
+        What an encoder is trained by. "relation" is the difference of distance and relation, over pairs. "neighbors" is
+        the loss of predicting each sample of a step by soft votes of all the others, as neighbours will; it takes
+        samples in memory, and memory for the square of `batch_size`.
     encoder : {"laplacian", "tanh", "mlp"}, nn.Module or object with ``build``, default="laplacian"
         Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
         :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
@@ -79,11 +83,12 @@ class HRAMLTransformer(ModuleTransformer):
         aligned distance alone.
     learn_scale : bool, default=False
         Whether the "linear" head learns a scale and an offset between distance and relation. Without them normalised
-        features cannot match a relation above 4. The "ridge" head always has both.
+        features cannot match a relation above 4. The "ridge" head always has both. For loss="relation".
     weight_decay : float, default=0.0
         Weight lambda of the squared weights and biases of the encoder (HRAML, Eq. 5), at least 0.
     pairs : "all" or int, default="all"
-        "all" takes all pairs of samples, or of each batch, exactly. A number of pairs is drawn anew in every epoch.
+        "all" takes all pairs of samples, or of each batch, exactly. A number of pairs is drawn anew in every epoch. For
+        loss="relation".
     batch_size : int or None, default=None
         Samples of a step, or drawn pairs of a step, at least 2 samples or 1 pair. None takes all in one.
     hard_fraction : float, default=1.0
@@ -91,14 +96,14 @@ class HRAMLTransformer(ModuleTransformer):
         the "linear" head.
     chunk_size : int or None, default=None
         Most samples that the encoder takes at once; it bounds memory and changes nothing but rounding, and what dropout
-        draws and batch normalisation estimates. None is no limit.
+        draws and batch normalisation estimates. None is no limit. For loss="relation".
     optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
     learning_rate : float or None, default=None
         Step size. None is 0.001 for "adam", 0.01 for "sgd" and 1 for "lbfgs".
     max_epochs : int or "auto", default="auto"
-        Most epochs of training, at least 0. "auto" is 0 for encoders that are chosen from the samples under the "ridge"
-        head, which training was not found to improve, and 200 otherwise.
+        Most epochs of training, at least 0. "auto" is 200, but 0 for encoders that are chosen from the samples under
+        the "ridge" head, which training on loss="relation" was not found to improve.
     tol : float, default=1e-4
         An epoch counts as an improvement if it lowers the criterion, or without validation the loss, by this fraction.
     early_stopping : bool, default=True
@@ -109,8 +114,8 @@ class HRAMLTransformer(ModuleTransformer):
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     criterion : {"neighbors", "loss"}, default="neighbors"
-        Mean relation of a validation sample to its ten nearest training samples in the embedding, or loss over pairs of
-        validation samples, which says less about neighbours.
+        Mean relation of a validation sample to its ten nearest training samples in the embedding, or loss: over pairs
+        of validation samples, which says less about neighbours, or of the votes of training samples on these.
     warm_start : bool, default=False
         Whether `fit` starts from the encoder of the last fit.
     checkpoint : str, Path or None, default=None
@@ -136,7 +141,8 @@ class HRAMLTransformer(ModuleTransformer):
     best_epoch_ : int
         Epoch whose weights were kept, 0 for those before training.
     loss_curve_ : list of float
-        Training loss of each epoch: half the mean squared difference of distance and relation, and the penalties.
+        Training loss of each epoch: half the mean squared difference of distance and relation, or the mean loss of
+        votes, and the penalties.
     validation_curve_ : list of float
         Criterion before training and after each epoch, the lower the better; empty without validation.
     offset_ : float
@@ -160,6 +166,15 @@ class HRAMLTransformer(ModuleTransformer):
     *The ridge head* is variable projection: it is solved for the features of each epoch, so that the gradient is that
     of the best loss they admit. An embedding trained end to end fits the relation better and has worse neighbours.
 
+    *The loss of neighbours* is that of :class:`skrelmetric.SoftNeighborsClassifier` and -Regressor, of a sample by all
+    the others of its step: -log p of a label, for label sets, or of the class; the cross entropy of distributions; the
+    squared error of numbers, in units of each output's variance. The votes are p_j exp(-|z_i - z_j|^2 / t), where t is
+    the best temperature for the features of each epoch. For classes that is neighbourhood components analysis [3]_ in
+    batches, as ModernNCA [4]_ has it. A "ridge" head is solved on one half of the samples, drawn anew for each epoch,
+    and the other half votes: of samples that it was solved for it makes neighbours too good to learn from.
+    On four small sets of label sets it made soft votes behind "mlp" a little better than loss="relation" did, and those
+    behind the default encoder neither better nor worse than without training.
+
     *Missing labels and weights* count as for :class:`skrelmetric.RAMLLinear`.
 
     References
@@ -167,6 +182,9 @@ class HRAMLTransformer(ModuleTransformer):
     .. [1] "Hierarchical relationship alignment metric learning" (HRAML), Eqs. 4-11 and sections 5.1-5.3.
     .. [2] G. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
        variables separate", SIAM Journal on Numerical Analysis 10(2), 1973 (variable projection).
+    .. [3] J. Goldberger, S. Roweis, G. Hinton and R. Salakhutdinov, "Neighbourhood components analysis", NIPS 2004.
+    .. [4] H.-J. Ye, H.-H. Yin, D.-C. Zhan and W.-L. Chao, "Revisiting nearest neighbor for tabular data: a deep tabular
+       baseline two decades later" (ModernNCA), arXiv 2407.03257.
 
     Examples
     --------
@@ -189,6 +207,7 @@ class HRAMLTransformer(ModuleTransformer):
         **ModuleTransformer._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "relation": [str, callable, HasMethods("bind")],
+        "loss": [StrOptions({"relation", "neighbors"})],
         "encoder": [StrOptions({"laplacian", "tanh", "mlp"}), nn.Module, HasMethods("build")],
         "normalize": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -212,6 +231,7 @@ class HRAMLTransformer(ModuleTransformer):
         n_components=None,
         *,
         relation="auto",
+        loss="relation",
         encoder="laplacian",
         hidden_layer_sizes=(128,),
         activation="tanh",
@@ -243,6 +263,7 @@ class HRAMLTransformer(ModuleTransformer):
     ):
         self.n_components = n_components
         self.relation = relation
+        self.loss = loss
         self.encoder = encoder
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -413,12 +434,12 @@ class HRAMLTransformer(ModuleTransformer):
     def _n_epochs(self) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return 0 if self._architecture.chosen else _MAX_EPOCHS
+        return 0 if self._architecture.chosen and self.loss == "relation" else _MAX_EPOCHS
 
     @property
     def _sums_suffice(self) -> bool:
         """Whether a step needs nothing but sums over all samples."""
-        steps = self.pairs == "all" and self.batch_size is None
+        steps = self.loss == "relation" and self.pairs == "all" and self.batch_size is None
         return steps and self.checkpoint is None and not isinstance(self.relation, Relation)
 
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
@@ -426,6 +447,16 @@ class HRAMLTransformer(ModuleTransformer):
         self._check_start(X, ranks)
         self._schedule(0).check(architecture.exact, steady=self.optimizer == "lbfgs", draws=architecture.draws)
         architecture.check()
+        if self.loss == "neighbors" and is_partitioned(X, ranks, streams=False):
+            raise ValueError(
+                "loss='neighbors' predicts each sample of a step by all the others, which chunks, Dask arrays and "
+                "shards do not hold together. Pass samples of one process in memory, or loss='relation'."
+            )
+        if self.loss == "neighbors" and self.learn_scale:
+            raise ValueError(
+                "learn_scale=True is for loss='relation': under loss='neighbors' the scale of distances is the "
+                "temperature, which is always chosen. Pass learn_scale=False."
+            )
         if (isinstance(X, Chunks) or is_dask(X)) and (self.batch_size is not None or self.pairs != "all"):
             raise ValueError(
                 f"batch_size={self.batch_size} and pairs={self.pairs!r} would go through all chunks for every step. "
@@ -453,7 +484,7 @@ class HRAMLTransformer(ModuleTransformer):
     def _schedule(self, seed: int) -> Schedule:
         n_pairs = None if self.pairs == "all" else self.pairs
         steps = self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision
-        return Schedule(n_pairs, *steps, seed)
+        return Schedule(n_pairs, *steps, seed, self.loss)
 
     def _objective(self, model: Model, samples: Subsets, seed: int, few: Tensor | None = None) -> Objective:
         rank = self._architecture.rank(model.width)

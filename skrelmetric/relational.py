@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._interop.arrays import check_not_ragged
 from skrelmetric._interop.labels import class_indicator
-from skrelmetric._interop.sklearn import HasMethods, StrOptions, check_sample_weight, column_names, fit_context
+from skrelmetric._interop.sklearn import HasMethods, StrOptions, check_sample_weight, fit_context, keep_label_names
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights
 from skrelmetric._search.soft_vote import are_distributions
@@ -111,13 +111,6 @@ class _RelationalNeighbors(BaseEstimator):
         """Weighted mean of the members' predictions, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         return np.tensordot(list(self.weights_.values()), self.members_.predictions(self._checked(X)), 1)
-
-    def _name_labels(self, y: Any) -> None:
-        names = column_names(y)
-        if names is not None:
-            self.label_names_ = names
-        elif hasattr(self, "label_names_"):
-            del self.label_names_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -301,7 +294,7 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
             thresholds = best_thresholds(held_out.mean, held_out.Y, self.thresholds)
         self.thresholds_ = thresholds
         self.classes_ = classes
-        self._name_labels(y)
+        keep_label_names(self, y)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -448,7 +441,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         Y = targets if targets.ndim == 2 else targets[:, None]
         self._fit(samples, targets, Y, DISTRIBUTIONS if are_distributions(Y) else NUMBERS, sample_weight)
         self._n_dim = targets.ndim
-        self._name_labels(y)
+        keep_label_names(self, y)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:

@@ -473,6 +473,8 @@ DEEP = {
     "batches": {**SMALL, "hidden_layer_sizes": (6, 6), "batch_size": 20, "dropout": 0.2, "criterion": "loss"},
     "drawn": {**SMALL, "head": "linear", "pairs": 50, "hard_fraction": 0.5},
     "lbfgs": {**SMALL, "head": "linear", "optimizer": "lbfgs", "chunk_size": 25, "max_epochs": 1},
+    "votes": {**SMALL, "loss": "neighbors", "criterion": "loss"},
+    "votes in batches": {**SMALL, "head": "linear", "loss": "neighbors", "batch_size": 20, "dropout": 0.2},
 }
 
 

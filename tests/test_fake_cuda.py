@@ -46,6 +46,7 @@ from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
 from skrelmetric._drml.objective import Discrimination, OwnLoss, PlainDiscrimination, Weights
 from skrelmetric._drml.supervision import Supervision, pair_relation
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
+from skrelmetric._hraml.neighbours import Ballots, Vote
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
 from skrelmetric._interop.torch import like, of_dtype, resolve_device
 from skrelmetric._search.device import TensorSearch
@@ -543,6 +544,17 @@ def linear_head(place):
     gradients = head.log_scale.grad, head.shift.grad
     layer = head.layer(3, torch.float32)
     return head.M, head.offset, head.factor(3), gradients, layer(place(normal(4, 3).float())), head.penalty(1.0)
+
+
+@case("neighbours.Vote")
+def soft_vote(place):
+    found, places = [], place(torch.arange(M))
+    for y in (draw(M, 3, high=2), draw(M, high=3), shares(M, 3), normal(M, 2), torch.from_numpy(TARGETS["missing"]())):
+        ballots = Ballots.of(read_targets(y.numpy(), device_of(place)), place(shares(M)))
+        Z = place(normal(M, 3))
+        vote = Vote.tuned(Z, place(normal(2, 3)), ballots, places, 9)
+        found.append((vote.factor, vote.loss(Z[:9], places[:9])))
+    return found
 
 
 # --- how arrays come in

@@ -44,6 +44,8 @@ TRANSFORMERS = {
     "HRAMLTransformer, trained": HRAMLTransformer(8, **MLP, weight_decay=1e-3),
     "HRAMLTransformer, batches": HRAMLTransformer(8, **MLP, head="linear", batch_size=40, chunk_size=16),
     "HRAMLTransformer, pairs": HRAMLTransformer(8, **MLP, head="linear", pairs=200, hard_fraction=0.5),
+    "HRAMLTransformer, votes": HRAMLTransformer(8, **MLP, head="linear", loss="neighbors", batch_size=40),
+    "HRAMLTransformer, votes behind ridge": HRAMLTransformer(8, **MLP, loss="neighbors"),
     "DRMLTransformer": DRMLTransformer(8, max_epochs=2, batch_size=40),
     "DRMLTransformer, triplet": DRMLTransformer(8, max_epochs=2, batch_size=40, loss="triplet"),
 }

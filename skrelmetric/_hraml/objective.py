@@ -1,7 +1,7 @@
 """Objective of HRAML: an encoder and a head on samples, with three ways to see their pairs."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.samples import Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import Head
+from skrelmetric._hraml.neighbours import Ballots, Vote, squares, vote_loss
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric._training.batches import shuffled
 from skrelmetric._training.encode import dtype_of, embed, encode
@@ -35,6 +36,7 @@ from skrelmetric._training.validation import Features, judged_places, relation_t
 __all__ = ["N_FOR_ORIGIN", "Objective", "Schedule"]
 
 N_FOR_ORIGIN = 256  # samples whose mean feature is the origin of sums over several partitions
+_FEWEST_HALVED = 4  # samples of which one half can vote on itself
 
 
 class Schedule(NamedTuple):
@@ -56,6 +58,8 @@ class Schedule(NamedTuple):
         Whether the encoder computes in bfloat16 where that is safe.
     seed : int
         Seed of all that is drawn.
+    loss : {"relation", "neighbors"}, default="relation"
+        What is descended: the loss of alignment, or that of the soft votes of the samples of a step.
     """
 
     n_pairs: int | None
@@ -65,6 +69,7 @@ class Schedule(NamedTuple):
     weight_decay: float
     mixed_precision: bool
     seed: int
+    loss: str = "relation"
 
     def check(self, exact: bool, *, steady: bool, draws: bool) -> None:
         """Refuse a way that is at odds with itself, or with what it is for.
@@ -76,6 +81,13 @@ class Schedule(NamedTuple):
         ValueError
             If it is.
         """
+        if self.loss == "neighbors" and (self.n_pairs is not None or self.hard_fraction < 1 or self.chunk_size):
+            raise ValueError(
+                "loss='neighbors' predicts each sample of a step by all the others, but "
+                f"pairs={self.n_pairs or 'all'!r}, hard_fraction={self.hard_fraction} and "
+                f"chunk_size={self.chunk_size}. "
+                "Pass 'all', 1.0 and None, with batch_size for less memory, or loss='relation'."
+            )
         if self.n_pairs is None and self.hard_fraction < 1:
             raise ValueError(
                 f"hard_fraction={self.hard_fraction} chooses among drawn pairs, but pairs='all'. "
@@ -190,6 +202,7 @@ class Objective(nn.Module):
         self._few = None if few is None else few[:N_FOR_ORIGIN].to(samples.G.device)
         self._features: Partitions | None = None
         self._paired: tuple[Partitions, RelationMoments] | None = None
+        self._vote: Vote | None = None
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps.
@@ -198,10 +211,12 @@ class Objective(nn.Module):
         and its gradient are therefore those of the best head for each encoder.
         """
         rng = np.random.default_rng([self.schedule.seed, epoch])
-        self.solve()
+        self._vote = self._open_vote(rng) if self.schedule.loss == "neighbors" else None
+        if self._vote is None:
+            self.solve()
         self.encoder.train()
         losses, sizes = [], []
-        for batch in self._batches(rng):
+        for batch in self._batches(rng, self.samples.n_samples if self._vote is None else len(self._vote.places)):
             seed = int(rng.integers(2**31))
 
             def closure(batch=batch, seed=seed):
@@ -250,8 +265,9 @@ class Objective(nn.Module):
         return self._features
 
     def error(self, validation: Subsets, criterion: str) -> float:
-        """Error on validation samples, of their "neighbors" or the "loss" of their pairs."""
-        return {"neighbors": self.neighbour_error, "loss": self.alignment_error}[criterion](validation)
+        """Error on validation samples, of their "neighbors" or the "loss" of their pairs, or of votes on them."""
+        loss = self.vote_error if self.schedule.loss == "neighbors" else self.alignment_error
+        return {"neighbors": self.neighbour_error, "loss": loss}[criterion](validation)
 
     def neighbour_error(self, validation: Subsets) -> float:
         """Mean relation of validation samples to their nearest training samples."""
@@ -282,6 +298,46 @@ class Objective(nn.Module):
         sums, distance = self._sums(partitions.map(embedded), _Pass(self.encoder, self.schedule, self.dtype, 0))
         return pair_loss(sums, distance, validation.G, moments).value
 
+    def vote_error(self, validation: Subsets) -> float:
+        """Loss of the soft votes of the training samples on validation samples."""
+        own, others = self.samples.partitions.only.samples, validation.partitions.only.samples
+        others = others.some(judged_places(others.n_samples, others.weights.device))
+        factor = self._tuned_vote(self.features().only.Z, torch.arange(own.n_samples, device=own.weights.device)).factor
+        Z, Z_others = (F.to(torch.float64) @ factor.T for F in (self.features().only.Z, self._embedder()(others)))
+        ballots = Ballots.of(own.targets.stacked(others.targets), torch.cat([own.weights, others.weights]))
+        n = own.n_samples
+        return float(vote_loss(squares(Z_others, Z), ballots.at(slice(n, None)), ballots.at(slice(n))))
+
+    def _open_vote(self, rng: np.random.Generator) -> Vote:
+        """Soft vote of an epoch.
+
+        An exact head is solved on one half of the samples, drawn anew, and the other half votes. Behind a head that was
+        solved for them, samples of equal targets are near because it has seen these: wide features, of a Laplacian
+        kernel say, would then predict all targets, and their gradients would have nothing left to learn.
+        """
+        only: Related[Subset] = self.samples.partitions.only
+        n, device = self.samples.n_samples, self.samples.G.device
+        features = self._embedder()(only.samples) if self._features is None else self._features.only.Z
+        places = torch.arange(n, device=device)
+        if self.head.exact:
+            halves = as_tensor(rng.permutation(n), device).tensor_split(2)
+            half, places = (some.sort().values for some in halves) if n >= _FEWEST_HALVED else (places, places)
+            chosen = self.samples.among(half).partitions.only
+            self.head.solve(Problem.of(Samples(features[half], chosen.samples.weights), chosen.G))
+        return self._tuned_vote(features, places)
+
+    def _tuned_vote(self, features: Tensor, places: Tensor) -> Vote:
+        """Soft vote of training samples behind the head as it is, at the best temperature for a step."""
+        size = min(self.schedule.batch_size or len(places), len(places))
+        return Vote.tuned(features, self.head.factor(self.n_components), self._ballots, places, size)
+
+    @cached_property
+    def _ballots(self) -> Ballots:
+        """Targets of the training samples as these vote."""
+        samples: Subset = self.samples.partitions.only.samples
+        assert samples.targets is not None
+        return Ballots.of(samples.targets, samples.weights)
+
     def _embedder(self) -> Callable[[Subset], Tensor]:
         """The encoder as it embeds samples; what goes to other processes takes it along, and not the objective."""
         return partial(embed, self.encoder, dtype=self.dtype, chunk_size=self.schedule.chunk_size, width=self.width)
@@ -311,9 +367,9 @@ class Objective(nn.Module):
         self.encoder.train(training)
         return origin
 
-    def _batches(self, rng: np.random.Generator) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
-        """Samples of each step: all, a batch, or pairs."""
-        n, size, device = self.samples.n_samples, self.schedule.batch_size, self.samples.G.device
+    def _batches(self, rng: np.random.Generator, n: int) -> Iterator[Tensor | tuple[Tensor, Tensor] | None]:
+        """Samples of each step, of n: all, a batch, or pairs."""
+        size, device = self.schedule.batch_size, self.samples.G.device
         if self.schedule.n_pairs is not None:
             p = self.samples.weights(torch.arange(n, device=device)).cpu().numpy()
             pairs = as_tensor(rng.choice(n, size=(2, self.schedule.n_pairs), p=p / p.sum()), device)
@@ -325,8 +381,20 @@ class Objective(nn.Module):
 
     def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
         """Loss of a step, with its gradients."""
-        value = self._backward_sampled(*batch, seed) if isinstance(batch, tuple) else self._backward_all(batch, seed)
+        if isinstance(batch, tuple):
+            return self._backward_sampled(*batch, seed) + self._decay()
+        value = self._backward_all(batch, seed) if self._vote is None else self._backward_vote(self._vote, batch, seed)
         return value + self._decay()
+
+    def _backward_vote(self, vote: Vote, batch: Tensor | None, seed: int) -> float:
+        """Loss of the soft votes of a batch of samples, or of all, on one another, with its gradients."""
+        samples: Subset = self.samples.partitions.only.samples
+        places = vote.places if batch is None else vote.places[batch]
+        x = samples.read(places, self.dtype)
+        loss = vote.loss(encode(self.encoder, x, self.dtype, seed, self.schedule.mixed_precision), places)
+        if loss.requires_grad:
+            loss.backward()
+        return float(loss.detach())
 
     def _backward_all(self, batch: Tensor | None, seed: int) -> float:
         """Loss over all pairs of a batch of samples, or of all, with its gradients."""

@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _get_feature_names as column_names
+from sklearn.utils.validation import _get_feature_names
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -49,9 +49,9 @@ __all__ = [
     "StrOptions",
     "check_same_namespace",
     "check_sample_weight",
-    "column_names",
     "fit_context",
     "get_chunk_n_rows",
+    "keep_label_names",
     "label_columns",
     "params_of_samples",
     "positive_columns",
@@ -120,6 +120,15 @@ def routed_to_fit(estimator, params: dict):
             "request them where they are meant, as in RAMLLinear().set_fit_request(sample_weight=True)."
         )
     return process_routing(estimator, "fit", **params)
+
+
+def keep_label_names(estimator, y):
+    """Keep the names of the columns of a data frame of targets as `label_names_`; without any there is none."""
+    names = _get_feature_names(y)
+    if names is not None:
+        estimator.label_names_ = names
+    elif hasattr(estimator, "label_names_"):
+        del estimator.label_names_
 
 
 def label_columns(scores, estimator):

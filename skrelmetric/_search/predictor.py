@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._interop.arrays import as_host, like, module_of
 from skrelmetric._interop.dask import map_rows
-from skrelmetric._interop.sklearn import StrOptions, check_same_namespace, column_names, warn_caller
+from skrelmetric._interop.sklearn import StrOptions, check_same_namespace, keep_label_names, warn_caller
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours, read_queries
 
@@ -110,11 +110,7 @@ None, default=None
         """Keep what was fitted to: samples to search, names of the labels, and the kind of arrays."""
         neighbours.forget_distances()
         self._neighbours, self._kind = neighbours, like(neighbours.Y[:0], given)
-        names = column_names(y)
-        if names is not None:
-            self.label_names_ = names
-        elif hasattr(self, "label_names_"):
-            del self.label_names_
+        keep_label_names(self, y)
 
     def _queries(self, X: Any, method: str) -> Any:
         """Samples to predict, checked."""

@@ -18,7 +18,7 @@ def spread(metric, X, y):
     return float(np.var(metric.transform(X)))
 
 
-@pytest.mark.parametrize("parameters", [MLP, LINEAR])
+@pytest.mark.parametrize("parameters", [MLP, LINEAR, {**MLP, "loss": "neighbors"}])
 def test_scoring_monitor_sees_every_epoch(samples, parameters):
     callback = pytest.importorskip("sklearn.callback")
     X, Y = samples

@@ -21,6 +21,8 @@ RESUMED = {
     "dropout": {**LINEAR, "dropout": 0.3, "batch_size": 20},
     "drawn": {**MLP, "pairs": 100, "optimizer": "sgd"},
     "lbfgs": {**LINEAR, "optimizer": "lbfgs"},
+    "votes": {**LINEAR, "loss": "neighbors", "batch_size": 20},
+    "votes behind ridge": {**MLP, "loss": "neighbors"},
     "unseeded": {**MLP, "random_state": None},
 }
 
