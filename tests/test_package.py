@@ -51,6 +51,8 @@ def test_public_names():
         "MultilabelVotingClassifier",
         "MultioutputVotingRegressor",
         "RAMLLinear",
+        "RelationalNeighborsClassifier",
+        "RelationalNeighborsRegressor",
         "SoftNeighborsClassifier",
         "SoftNeighborsRegressor",
         "chunks",

@@ -185,7 +185,7 @@ def test_weight_0_leaves_out(kind, n_neighbors, data, rng):
     np.testing.assert_allclose(outputs(weighted, X), outputs(subset, X))
 
 
-@pytest.mark.parametrize("factor", [1e-300, 1e-5, 7.0, 1e300])
+@pytest.mark.parametrize("factor", [1e-300, 1e-5, 7.0, 1e306])
 def test_one_factor_on_all_weights_changes_nothing(factor, data, rng):
     X, queries = data
     y, weights = label_sets(rng, X), rng.random(50) * 100
@@ -237,6 +237,17 @@ def test_what_a_search_leaves_out_weighs_next_to_nothing(metric, scale, weighted
     if metric != "manhattan":
         assert np.sort(shares)[40, : -model.n_neighbors_].sum() > 0.9
         np.testing.assert_allclose(predicted[40:], (shares @ y[counted])[40:], rtol=1e-9)
+
+
+def test_a_search_knows_the_tenth_neighbour_where_fewer_weigh_anything(rng):
+    X = np.sort(rng.uniform(0, 1, (3000, 1)), axis=0)
+    y = rng.random(3000)
+    model = SoftNeighborsRegressor(temperature=0.003, scale="local").fit(X, y)
+    assert model.n_neighbors_ == 10
+    D2 = cdist(X[::50] + 1e-5, X) ** 2
+    shares = softmax(-D2 / (0.003 * np.sort(D2)[:, [9]]), axis=1)
+    assert np.sort(shares)[:, :-8].sum(1).max() < 1e-6
+    np.testing.assert_allclose(model.predict(X[::50] + 1e-5), shares @ y, atol=1e-6)
 
 
 def test_samples_without_weight_hide_no_others_from_a_search(rng):
@@ -424,6 +435,10 @@ def test_places_of_many_samples(scale, d, rng):
     assert model.scale_ == pytest.approx(elsewhere)  # not the rounding of distances of 0
     shares = softmax(-(cdist(places, places[where]) ** 2) / elsewhere, axis=1)
     np.testing.assert_allclose(model.predict_proba(places), shares @ y, rtol=1e-9)
+    with Accelerator():
+        away = SoftNeighborsClassifier(scale=scale, temperature=1.0, device="cuda").fit(places[where], y)
+        assert away.scale_ == pytest.approx(elsewhere)
+        np.testing.assert_allclose(away.predict_proba(places), shares @ y, rtol=1e-9)
 
 
 def test_samples_all_alike(rng):
