@@ -411,7 +411,7 @@ class HRAMLTransformer(ModuleTransformer):
         return self
 
     def features(self, X: ArrayLike) -> np.ndarray:
-        """Features of samples by the encoder, which the head embeds linearly.
+        """Compute the features of samples, which the head embeds linearly.
 
         Parameters
         ----------
