@@ -46,8 +46,8 @@ class HRAMLTransformer(ModuleTransformer):
     Parameters
     ----------
     n_components : int or None, default=None
-        Dimension of the embedding. None keeps every direction in which the metric of the "ridge" head is positive, and
-        is 64 for the "linear" head.
+        Dimension of the embedding. None keeps every direction in which the metric of the "ridge" head is positive, or
+        after `partial_fit` as many as there are features, and is 64 for the "linear" head.
     relation : str, callable or object, default="auto"
         What to align with; see :func:`skrelmetric.relations.make_relation`. "auto" is "hamming" for label sets,
         "cosine" for those of more than 40 labels, "l1" for label distributions and other real targets, "discrete" for
@@ -387,6 +387,7 @@ class HRAMLTransformer(ModuleTransformer):
         model = asked.build(*landmarks(data, seed), relation) if first else self._state._replace(relation=relation)
         head = asked.head_of(model)
         objective = self._objective(model._replace(head=head), chunk, seed)
+        objective.n_components = objective.n_components or model.width  # the same for every chunk
         optimizer = self._new_optimizer(objective)
         if first:
             self._keep_curves(History())

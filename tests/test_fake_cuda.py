@@ -35,7 +35,7 @@ from skrelmetric._alignment.loss import (
     sampled_pairs,
 )
 from skrelmetric._alignment.problem import Problem, problem
-from skrelmetric._alignment.ridge import constrained_ridge, ridge
+from skrelmetric._alignment.ridge import constrained_ridge, predictions_alone, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric._data.partitions import InMemory
 from skrelmetric._data.read import described, weighted
@@ -402,6 +402,13 @@ for _solve, _dtype, _shape in product((ridge, constrained_ridge), FLOATS, ((M, 2
         some = Samples(place(normal(*shape).to(dtype)), place(shares(shape[0])))
         G = relation_of(place, "hamming")[: shape[0]]
         return solution(Problem.of(some, G), solve)
+
+
+@case("alignment.predictions_alone")
+def alignment_of_predictions(place):
+    some = Samples(place(normal(M, 2)), place(shares(M)))
+    aligned = predictions_alone(Problem.of(some, relation_of(place, "hamming")[:M]), 0.1, 1.0)
+    return aligned.M, aligned.offset, aligned.with_predictions(1.0, 1.0)
 
 
 @case("alignment of sparse samples", on_host="scipy multiplies sparse rows")

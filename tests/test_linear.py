@@ -69,9 +69,20 @@ def test_default_is_three_tenths_of_predictions(samples, alpha):
         metric = RAMLLinear(alpha=alpha, **tol).fit(X, Y)
         np.testing.assert_allclose(metric.get_mahalanobis_matrix(), M, atol=accuracy * np.abs(M).max())
         assert metric.offset_ == pytest.approx(b, rel=accuracy)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1.0, 10.0])
+def test_predictions_alone_are_a_metric_of_the_best_size(samples, alpha):
+    X, Y = samples
+    M2 = of_predictions(X, Y)
+    differences = X[:, None] - X
+    D, G = np.einsum("ijk,kl,ijl->ij", differences, M2, differences), np.abs(Y[:, None] - Y).sum(-1)
+    penalty = alpha * X.var(0).mean() ** 2 * (M2**2).sum()
+    size = ((D - D.mean()) * G).mean() / (D.var() + penalty)
     metric = RAMLLinear(alpha=alpha, prediction_weight=1).fit(X, Y)
-    M = mean_square(M1, X) / mean_square(M2, X) * M2
-    np.testing.assert_allclose(metric.get_mahalanobis_matrix(), M, atol=1e-3 * np.abs(M).max())
+    np.testing.assert_allclose(metric.get_mahalanobis_matrix(), size * M2, atol=1e-9 * np.abs(M2).max())
+    assert metric.offset_ == pytest.approx(G.mean() - size * D.mean())
+    assert metric.n_iter_ == 1
     assert len(metric.components_) == 3  # of three labels
 
 

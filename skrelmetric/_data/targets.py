@@ -261,7 +261,7 @@ class Targets:
                 values.T if known is None else [column[has] for column, has in zip(values.T, known.T, strict=True)]
             )
             codes = bool(((low == 0) | (low == 1)).all() and ((high == 0) | (high == 1)).all())
-            levels = () if codes else tuple(column.unique()[:_MOST_LEVELS].cpu() for column in columns)
+            levels = () if codes else tuple(column.unique()[:_MOST_LEVELS] for column in columns)
         return TargetSummary(
             self.outputs, True, fraction, known is not None, stored_sparse, low, high, n_known, mean, levels
         )
