@@ -22,6 +22,8 @@ from skrelmetric import (
     MultilabelVotingClassifier,
     MultioutputVotingRegressor,
     RAMLLinear,
+    RelationalNeighborsClassifier,
+    RelationalNeighborsRegressor,
     SoftNeighborsClassifier,
     SoftNeighborsRegressor,
 )
@@ -38,6 +40,8 @@ ESTIMATORS = [
     AAKNN(),
     SoftNeighborsClassifier(),
     SoftNeighborsRegressor(),
+    RelationalNeighborsClassifier(cv=None),
+    RelationalNeighborsRegressor(cv=None),
     MultilabelVotingClassifier([("a", MLkNN()), ("b", MLkNN(3))]),
     MultilabelThresholdClassifier(MLkNN(3)),
     MultioutputVotingRegressor([("a", AAKNN()), ("b", AAKNN(3))]),
