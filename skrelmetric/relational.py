@@ -225,7 +225,7 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
     sets: on words ridge regression, on others the votes. Held-out samples tell; the training samples themselves do not,
     since a metric has seen all their pairs.
 
-    *Cost.* With three folds about four times that of :class:`HRAMLTransformer`. The linear metric of more than 300
+    *Cost.* With three folds four to six times that of :class:`HRAMLTransformer`. The linear metric of more than 300
     features is that of predictions alone (``prediction_weight=1``), which needs no solver.
 
     Examples
