@@ -129,16 +129,13 @@ class NeighbourSearch:
                 kth[rows] = d[:, [n_neighbors - 1]]
                 side = _side(d, kth[rows], self._tolerance(x, kth[rows]))
                 settled = (side[:, -1] > 0) | (width == n_train)
-                chosen[rows], nearest[rows] = _first(Found(indices, d), side, n_neighbors)
+                chosen[rows], nearest[rows] = self._finished(x, _first(Found(indices, d), side, n_neighbors), ranked)
                 unsettled.append(rows[~settled])
             open_rows = np.concatenate([*unsettled, np.empty(0, dtype=np.intp)])
         for rows in self._batches(X, open_rows, n_neighbors):
             x = self._as_queries(X[rows], leave_one_out)
-            chosen[rows], nearest[rows] = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
-        for rows in self._batches(X, np.arange(X.shape[0]), n_neighbors):
-            x = self._as_queries(X[rows], leave_one_out)
-            found = Found(chosen[rows], self._without_rounding(x, nearest[rows]))
-            chosen[rows], nearest[rows] = _ranked(found, partial(self._tolerance, x)) if ranked else found
+            found = self._scan(x, kth[rows], n_neighbors, rows if leave_one_out else None)
+            chosen[rows], nearest[rows] = self._finished(x, found, ranked)
         return Found(chosen, self._as_asked(nearest))
 
     def blocks(self, X, *, some: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
@@ -234,6 +231,11 @@ class NeighbourSearch:
     def _comparable(self, distances: np.ndarray) -> np.ndarray:
         """Distances as ties are told by: Euclidean ones squared, as they are computed."""
         return distances**2 if self.euclidean else distances
+
+    def _finished(self, x, found: Found, ranked: bool) -> Found:
+        """Neighbours whose distances are 0 where rounding explains them, and in order if they are to be ranked."""
+        found = Found(found.indices, self._without_rounding(x, found.distances))
+        return _ranked(found, partial(self._tolerance, x)) if ranked else found
 
     def _without_rounding(self, x, d: np.ndarray) -> np.ndarray:
         """Comparable distances, 0 where rounding explains them; overwrites them."""
