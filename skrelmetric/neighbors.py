@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.labels import label_indicator
+from skrelmetric._interop.labels import label_indicator, predicted_labels
 from skrelmetric._interop.sklearn import Interval, fit_context, warn_caller
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
@@ -206,10 +206,7 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
             several = self.classes_.ndim == 2
             dtype = np.int64 if several else as_host(self.classes_).dtype
             return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
-        probabilities = self._probabilities(X, "predict")
-        if self.classes_.ndim == 2:
-            return like(module_of(probabilities).asarray(probabilities >= 0.5, dtype=module_of(probabilities).int64), X)
-        return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
+        return predicted_labels(self._probabilities(X, "predict"), self.classes_, X)
 
     def _numbers(self, n_candidates: int) -> list[int]:
         """Numbers of neighbours to take, in ascending order."""

@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.labels import class_indicator
+from skrelmetric._interop.labels import class_indicator, predicted_labels
 from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weight, fit_context
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
@@ -245,11 +245,7 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
             several = self.classes_.ndim == 2
             dtype = np.int64 if several else as_host(self.classes_).dtype
             return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
-        probabilities = self._predicted(X, "predict")
-        xp = module_of(probabilities)
-        if self.classes_.ndim == 2:
-            return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
-        return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
+        return predicted_labels(self._predicted(X, "predict"), self.classes_, X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

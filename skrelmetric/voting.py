@@ -11,8 +11,8 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import like, module_of, unwrapped
-from skrelmetric._interop.labels import label_classes, label_probabilities
+from skrelmetric._interop.arrays import like, unwrapped
+from skrelmetric._interop.labels import label_classes, label_probabilities, predicted_labels
 from skrelmetric._interop.sklearn import NamedMembers, check_same_namespace, fit_context, routed_to_fit
 
 __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]
@@ -198,11 +198,7 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator.
         """
-        probabilities = self._probabilities(X, "predict")
-        xp = module_of(probabilities)
-        if self.classes_.ndim == 2:
-            return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
-        return like(unwrapped(self.classes_)[probabilities.argmax(1)], X)
+        return predicted_labels(self._probabilities(X, "predict"), self.classes_, X)
 
     def _validate_estimators(self):
         names, members = super()._validate_estimators()

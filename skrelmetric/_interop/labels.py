@@ -7,10 +7,10 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, module_of, two_classes
+from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, two_classes, unwrapped
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
-__all__ = ["class_indicator", "label_classes", "label_indicator", "label_probabilities"]
+__all__ = ["class_indicator", "label_classes", "label_indicator", "label_probabilities", "predicted_labels"]
 
 
 def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
@@ -101,3 +101,11 @@ def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
         # scikit-learn makes a one-dimensional target of a single column: the columns are those of its classes.
         return positive_columns([probabilities], [classifier.classes_])
     return label_columns(probabilities, classifier)
+
+
+def predicted_labels(probabilities: Any, classes: Any, X: Any) -> Any:
+    """Labels of probability 1/2 or more, or the most probable class of a one-dimensional target, of the kind of X."""
+    xp = module_of(probabilities)
+    if classes.ndim == 2:
+        return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
+    return like(unwrapped(classes)[probabilities.argmax(1)], X)
