@@ -386,8 +386,8 @@ class HRAMLTransformer(ModuleTransformer):
         relation, (chunk,) = related(self._state.relation if keeps else self.relation, data)
         model = asked.build(*landmarks(data, seed), relation) if first else self._state._replace(relation=relation)
         head = asked.head_of(model)
-        objective = self._objective(model._replace(head=head), chunk, seed)
-        objective.n_components = objective.n_components or model.width  # the same for every chunk
+        rank = self.n_components or model.width  # the same for every chunk
+        objective = self._objective(model._replace(head=head), chunk, seed, rank)
         optimizer = self._new_optimizer(objective)
         if first:
             self._keep_curves(History())
@@ -480,15 +480,16 @@ class HRAMLTransformer(ModuleTransformer):
             model = self._architecture.build(samples, generator, relation)
         model = model._replace(encoder=agreed(model.encoder, data.partitions.ranks, data.device))
         few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
-        return model, self._objective(model, training, seed, few)
+        return model, self._objective(model, training, seed, self._architecture.rank(model.width), few)
 
     def _schedule(self, seed: int) -> Schedule:
         n_pairs = None if self.pairs == "all" else self.pairs
         steps = self.batch_size, self.chunk_size, self.hard_fraction, self.weight_decay, self.mixed_precision
         return Schedule(n_pairs, *steps, seed, self.loss)
 
-    def _objective(self, model: Model, samples: Subsets, seed: int, few: Tensor | None = None) -> Objective:
-        rank = self._architecture.rank(model.width)
+    def _objective(
+        self, model: Model, samples: Subsets, seed: int, rank: int | None, few: Tensor | None = None
+    ) -> Objective:
         return Objective(model.encoder, model.head, samples, model.width, rank, self._schedule(seed), few)
 
     def _new_optimizer(self, objective: Objective) -> Optimizer | None:
