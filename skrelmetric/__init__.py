@@ -6,7 +6,7 @@ only those before it.
     _interop     seams to scikit-learn, torch, Dask and accelerators
     _data        X, y and weights, read once: targets, subsets of samples, partitions, their summary
     _search      nearest neighbours, on the host and on devices, and their votes
-    _alignment   mathematics: problem, principal coordinates, ridge solvers, loss over all pairs
+    _alignment   mathematics: problem, principal coordinates, ridge solvers, linear metric, loss over all pairs
     _training    one loop and one choreography for all that is trained
     _hraml       heads, model and objective of HRAMLTransformer
     _drml        ensemble, supervision, model and objective of DRMLTransformer

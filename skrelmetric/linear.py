@@ -4,21 +4,13 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
-from skrelmetric._alignment.coordinates import principal_coordinates
-from skrelmetric._alignment.problem import Problem, problem
-from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, predictions_alone, ridge
-from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
-from skrelmetric._data.read import is_partitioned, read
-from skrelmetric._interop.arrays import float_dtypes
+from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,
@@ -28,14 +20,9 @@ from skrelmetric._interop.sklearn import (
     fit_context,
     warn_caller,
 )
-from skrelmetric._interop.torch import as_tensor, like, of_dtype, resolve_device
-from skrelmetric.distributed import Ranks, current_ranks
-from skrelmetric.mahalanobis import Mahalanobis, psd_factor, with_positive_sign
-from skrelmetric.relations import Relation
+from skrelmetric.mahalanobis import Mahalanobis
 
 __all__ = ["RAMLLinear"]
-
-_PENALTY = 1.0  # of the regression whose predictions have a part in the metric, in units of the mean variance
 
 
 class RAMLLinear(MetricTransformer):
@@ -189,7 +176,7 @@ class RAMLLinear(MetricTransformer):
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, 1, closed="neither")],
-        "device": [str, torch.device],
+        "device": "no_validation",  # a str or torch.device, but that is not worth loading torch for
         "random_state": ["random_state"],
     }
 
@@ -247,31 +234,13 @@ class RAMLLinear(MetricTransformer):
             If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
             target does not suit `relation`, if weights are negative, or if parameters exclude one another.
         """
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
-            self._check_parameters(X, ranks)
-            data = read(
-                self,
-                X,
-                y,
-                sample_weight,
-                options=_options,
-                device=device,
-                ranks=ranks,
-                streams=not self._needs_all,
-                with_mean=True,
-            )
-            self._check_n_components()
-            aligned = self._align(problem(data, self.relation))
-            coordinates = aligned.coordinates
-            factor = psd_factor(aligned.with_predictions(self.prediction_weight, _PENALTY))
-            distances = factor.square() @ coordinates.variances
-            n_components = self.n_components or max(1, len(factor))
-            components = with_positive_sign(coordinates.in_features(factor[:n_components]))
+        # What was learned is unpickled and transforms without torch, which is loaded here, where it is needed.
+        from skrelmetric._alignment.linear import linear_metric
 
-            self.components_ = like(_of_length(components, n_components).to(data.summary.dtype), data.given)
-            self.explained_distance_ratio_ = like(_of_length(distances / distances.sum(), n_components), data.given)
-            self.offset_, self.residual_, self.n_iter_ = float(aligned.offset), aligned.residual, aligned.n_iter
-        self._warn_of(len(factor))
+        metric = linear_metric(self, X, y, sample_weight, options=_options)
+        self.components_, self.explained_distance_ratio_ = metric.components, metric.explained_distance_ratio
+        self.offset_, self.residual_, self.n_iter_ = metric.offset, metric.residual, metric.n_iter
+        self._warn_of(metric.rank)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -316,7 +285,7 @@ class RAMLLinear(MetricTransformer):
             with the Euclidean metric finds the same neighbours much faster.
         """
         check_is_fitted(self)
-        return Mahalanobis(as_tensor(self.components_).cpu().numpy().copy())
+        return Mahalanobis(as_host(self.components_).copy())
 
     def pair_distance(self, pairs: ArrayLike) -> np.ndarray:
         """Learned distance of each pair of samples.
@@ -351,8 +320,10 @@ class RAMLLinear(MetricTransformer):
                 f"pairs has shape {tuple(pairs.shape)}, but (n_pairs, 2, {self.n_features_in_}) is needed: "
                 "two samples a pair, with the features seen in fit."
             )
-        differences = as_tensor(pairs)[:, 0] - as_tensor(pairs)[:, 1]
-        return like((differences @ as_tensor(self.components_).to(differences.dtype).T).norm(dim=1), pairs)
+        samples = unwrapped(pairs)
+        differences = samples[:, 0] - samples[:, 1]
+        mapped = differences @ of_dtype(unwrapped(self.components_), differences.dtype).T
+        return like(module_of(mapped).linalg.norm(mapped, axis=1), pairs)
 
     def pair_score(self, pairs: ArrayLike) -> np.ndarray:
         """Similarity of each pair of samples: the negative of its learned distance.
@@ -373,48 +344,6 @@ class RAMLLinear(MetricTransformer):
             If `pairs` is not of that shape, or not finite.
         """
         return -self.pair_distance(pairs)
-
-    def _align(self, problem: Problem) -> AlignedMetric:
-        if self.solver == "ridge" and self.prediction_weight == 1:
-            return predictions_alone(problem, self.alpha, _PENALTY)
-        if self.solver == "ridge":
-            solve = {"project": ridge, "constrained": constrained_ridge}[self.psd]
-            return solve(problem, self.alpha, max_iter=self.max_iter, tol=self.tol)
-        rng, coordinates = check_random_state(self.random_state), principal_coordinates(problem)
-        pairs = PairSample.draw(coordinates, problem.G, self.n_pairs, rng)
-        if self.solver == "krr":
-            return kernel_ridge(pairs, self.alpha)
-        return support_vectors(pairs, self.alpha, self.epsilon)
-
-    @property
-    def _needs_all(self) -> bool:
-        """Whether the relation or the solver needs all samples at once."""
-        return self.solver != "ridge" or isinstance(self.relation, Relation)
-
-    def _check_parameters(self, X: Any, ranks: Ranks) -> None:
-        if self.solver == "ridge":
-            return
-        if is_partitioned(X, ranks, streams=False):
-            raise ValueError(
-                f"solver={self.solver!r} draws pairs of all samples, but these come in parts. "
-                "Use solver='ridge', which needs nothing but sums over each part."
-            )
-        if self.psd != "project":
-            raise ValueError(
-                f"psd={self.psd!r} is for solver='ridge', but solver={self.solver!r}. "
-                "Use psd='project', which clips eigenvalues as the RAML paper does."
-            )
-        if self.alpha == 0:
-            raise ValueError(
-                f"alpha=0, but solver={self.solver!r} needs a penalty. Use a small alpha, or solver='ridge'."
-            )
-
-    def _check_n_components(self) -> None:
-        if self.n_components is not None and self.n_components > self.n_features_in_:
-            raise ValueError(
-                f"n_components={self.n_components} exceeds the number of features, {self.n_features_in_}. "
-                "Pass at most that, or None to keep every useful direction."
-            )
 
     def _warn_of(self, rank: int) -> None:
         if not self.residual_ <= self.tol:  # not a number, too
@@ -439,9 +368,3 @@ class RAMLLinear(MetricTransformer):
 def _options(X: Any) -> dict[str, Any]:
     """Kinds of samples that are taken, as options of ``check_array``."""
     return {"dtype": float_dtypes(X), "accept_sparse": "csr"}
-
-
-def _of_length(rows: Tensor, n_rows: int) -> Tensor:
-    """The first rows, and zeros beyond them."""
-    missing = rows.new_zeros((max(0, n_rows - len(rows)), *rows.shape[1:]))
-    return torch.cat([rows[:n_rows], missing])

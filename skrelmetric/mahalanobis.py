@@ -1,14 +1,17 @@
 """Algebra of a linear metric: the factor of a symmetric matrix, and distances under it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Mahalanobis", "psd_factor", "with_positive_sign"]
 
 
-def psd_factor(M: Tensor) -> Tensor:
+def psd_factor(M: "Tensor") -> "Tensor":
     """Factor L with L' L the positive semi-definite matrix nearest to M.
 
     Parameters
@@ -22,6 +25,8 @@ def psd_factor(M: Tensor) -> Tensor:
         One row for each positive eigenvalue: its eigenvector times its root, largest first, so that the first k rows
         are the best factor of rank k (Eckart and Young, 1936).
     """
+    import torch
+
     if not len(M):
         return M
     eigenvalues, eigenvectors = torch.linalg.eigh(M)
@@ -31,7 +36,7 @@ def psd_factor(M: Tensor) -> Tensor:
     return (eigenvectors[:, :rank] * eigenvalues[:rank].sqrt()).T
 
 
-def with_positive_sign(factor: Tensor) -> Tensor:
+def with_positive_sign(factor: "Tensor") -> "Tensor":
     """Rows multiplied by -1 where that makes the first of their largest entries positive.
 
     Entries within rounding of the largest count as largest, so that rounding does not choose among them.
@@ -39,8 +44,8 @@ def with_positive_sign(factor: Tensor) -> Tensor:
     size = factor.abs()
     largest = size > (1 - 1e-6) * size.amax(1, keepdim=True) if factor.numel() else size > 0
     first = largest & (largest.cumsum(1) == 1)
-    sign = torch.where((factor * first).sum(1, keepdim=True) < 0, -1.0, 1.0)
-    return factor * sign.to(factor.dtype)
+    negative = (factor * first).sum(1, keepdim=True) < 0
+    return factor * (1 - 2 * negative.to(factor.dtype))
 
 
 class Mahalanobis:

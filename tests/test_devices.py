@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
-from skrelmetric import linear as linear_module
+from skrelmetric._alignment import linear as linear_module
 from skrelmetric._alignment import problem as problem_module
 from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import constrained_ridge, ridge

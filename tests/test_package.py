@@ -1,15 +1,27 @@
 """The package as a whole: what importing it costs, what it exports, which way its rooms look."""
 
 import ast
+import pickle
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from numpydoc.validate import validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import skrelmetric
+from skrelmetric import (
+    AAKNN,
+    MLkNN,
+    MultilabelThresholdClassifier,
+    RAMLLinear,
+    SoftNeighborsClassifier,
+    SoftNeighborsRegressor,
+)
 
 PACKAGE = Path(skrelmetric.__file__).parent
 
@@ -17,27 +29,51 @@ PACKAGE = Path(skrelmetric.__file__).parent
 FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational"]
 
 
-def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def run(code, folder=None):
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_alone():
     code = """
 import sys, skrelmetric
-from skrelmetric import MLkNN, AAKNN, MultilabelThresholdClassifier, metrics, scorers, datasets
+from skrelmetric import MLkNN, AAKNN, RAMLLinear, MultilabelThresholdClassifier, datasets, mahalanobis, metrics, scorers
 from skrelmetric import MultilabelVotingClassifier, MultioutputVotingRegressor
 from skrelmetric import SoftNeighborsClassifier, SoftNeighborsRegressor
-assert "torch" not in sys.modules
 assert skrelmetric.chunks.Chunks
+assert skrelmetric.plotting.plot_embedding
 assert "torch" not in sys.modules
-skrelmetric.RAMLLinear
+assert "matplotlib" not in sys.modules
+skrelmetric.HRAMLTransformer
 assert "torch" in sys.modules
 assert skrelmetric.distributed.shards
 assert "matplotlib" not in sys.modules
-assert skrelmetric.plotting.plot_embedding
-assert "matplotlib" not in sys.modules
 """
     result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_neighbours_behind_a_linear_metric_predict_without_torch(rng, tmp_path):
+    X = rng.standard_normal((60, 4))
+    Y = np.column_stack([X[:, 0] > 0, X[:, 0] <= 0]).astype(int)  # label sets that are distributions, too
+    soft = [SoftNeighborsClassifier(), SoftNeighborsRegressor()]
+    last = [MLkNN(), AAKNN(), *soft, MultilabelThresholdClassifier(MLkNN())]
+    models = [make_pipeline(StandardScaler(), RAMLLinear(), each).fit(X, Y) for each in last]
+    expected = [model.predict(X) for model in models]
+    (tmp_path / "fitted").write_bytes(pickle.dumps((models, X, Y, expected)))
+    code = """
+import pickle, sys
+import numpy as np
+with open("fitted", "rb") as file:
+    models, X, Y, expected = pickle.load(file)
+for model, predictions in zip(models, expected, strict=True):
+    np.testing.assert_array_equal(model.predict(X), predictions)
+    model[-1].fit(X, Y)
+metric, pairs = models[0][1], X.reshape(-1, 2, 4)
+metric.get_feature_names_out(), metric.get_mahalanobis_matrix(), metric.pair_score(pairs)
+pickle.loads(pickle.dumps(metric.get_metric()))(*pairs[0])
+assert "torch" not in sys.modules
+"""
+    result = run(code, tmp_path)
     assert result.returncode == 0, result.stderr
 
 

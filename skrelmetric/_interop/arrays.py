@@ -15,6 +15,7 @@ __all__ = [
     "integer_dtype",
     "like",
     "module_of",
+    "of_dtype",
     "two_classes",
     "unwrapped",
 ]
@@ -40,7 +41,7 @@ def like(array: Any, X: Any) -> Any:
 
 def as_host(array: Any) -> Any:
     """Numpy array of a tensor or other array on a device; anything else as it is."""
-    return unwrapped(array).cpu().numpy() if stays_on_device(array) else array
+    return unwrapped(array).cpu().numpy() if hasattr(array, "cpu") or stays_on_device(array) else array
 
 
 def unwrapped(array: Any) -> Any:
@@ -50,6 +51,11 @@ def unwrapped(array: Any) -> Any:
     from skrelmetric._interop.torch import as_tensor
 
     return as_tensor(array)
+
+
+def of_dtype(array: Any, dtype: Any) -> Any:
+    """The array in another dtype, or itself if it is of that one."""
+    return _namespace(array).asarray(array, dtype=dtype)
 
 
 def two_classes(y: Any, otherwise: str) -> Any:
@@ -91,11 +97,15 @@ def holds_integers(X: Any) -> bool:
 
 
 def _names(X: Any) -> Any:
-    if not stays_on_device(X):
+    return _namespace(X) if stays_on_device(X) else np
+
+
+def _namespace(array: Any) -> Any:
+    if isinstance(array, np.ndarray):
         return np
     import torch
 
-    return torch if isinstance(X, torch.Tensor) else X.__array_namespace__()
+    return torch if isinstance(array, torch.Tensor) else array.__array_namespace__()
 
 
 def check_not_ragged(y):

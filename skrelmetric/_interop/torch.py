@@ -13,7 +13,6 @@ __all__ = [
     "as_tensor",
     "block_rows",
     "like",
-    "of_dtype",
     "resolve_device",
     "unit",
 ]
@@ -66,14 +65,9 @@ def like(tensor: Tensor, X: Any) -> Any:
     tensor = as_tensor(tensor)
     if not stays_on_device(X):
         return tensor.cpu().numpy()
-    return tensor.to(X.device) if isinstance(X, Tensor) else _namespace(X).from_dlpack(tensor, device=X.device)
-
-
-def of_dtype(array: Any, dtype: Any) -> Any:
-    """The array in another dtype, or itself if it is of that one."""
-    if isinstance(array, Tensor):
-        return array.to(dtype)
-    return array.astype(dtype, copy=False) if isinstance(array, np.ndarray) else _namespace(array).astype(array, dtype)
+    if isinstance(X, Tensor):
+        return tensor.to(X.device)
+    return X.__array_namespace__().from_dlpack(tensor, device=X.device)
 
 
 def unit(vectors: Tensor, dim: int = 1) -> Tensor:
@@ -83,10 +77,6 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     """
     norms = vectors.norm(dim=dim, keepdim=True)
     return vectors * torch.where(norms <= _TINY, torch.inf, norms).reciprocal()
-
-
-def _namespace(X: Any) -> Any:
-    return X.__array_namespace__()
 
 
 def block_rows(n_columns: int, device: torch.device) -> int:

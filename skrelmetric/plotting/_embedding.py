@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_consistent_length, check_random_state, check_scalar
 
-from skrelmetric._data.targets import read_targets
 from skrelmetric.plotting._axes import (
     GREY,
     PALETTE,
@@ -92,6 +91,8 @@ def plot_embedding(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['setosa', 'versicolor', 'virginica']
     """
+    from skrelmetric._data.targets import read_targets
+
     component_names = list(getattr(X, "columns", []))
     label_names = getattr(Y, "columns", None) if label_names is None else label_names
     X, Y = samples(X), read_targets(Y).y

@@ -11,9 +11,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host
-from skrelmetric._interop.torch import as_tensor
 from skrelmetric.plotting._axes import PALETTE, axes_or_new, check_names, optional, samples, sequential, text_color
-from skrelmetric.relations import make_relation, relation_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +72,9 @@ def plot_relation(
     >>> ax.get_xlabel()
     'relation of targets (hamming)'
     """
+    from skrelmetric._interop.torch import as_tensor
+    from skrelmetric.relations import make_relation, relation_name
+
     X = samples(X)
     G = make_relation(Y, relation)
     if len(X) != G.n_samples or len(X) < 2:

@@ -26,7 +26,7 @@ def ridge_loss(Z, Y, alpha):
 @pytest.mark.parametrize(("encoder", "spec"), [("laplacian", Laplacian()), ("tanh", Tanh())])
 @pytest.mark.parametrize("n_components", [None, 3])
 def test_default_is_a_linear_metric_of_chosen_features(samples, encoder, spec, n_components, monkeypatch):
-    monkeypatch.setattr("skrelmetric.linear._PENALTY", 5.0)
+    monkeypatch.setattr("skrelmetric._alignment.linear._PENALTY", 5.0)
     X, Y = (torch.from_numpy(array) for array in samples)
     with torch.no_grad():
         features = spec.build(X, torch.full((60,), 1 / 60, dtype=torch.float64), torch.Generator())(X).numpy()
@@ -42,7 +42,7 @@ def test_default_is_a_linear_metric_of_chosen_features(samples, encoder, spec, n
 
 
 def test_a_module_without_parameters_is_the_linear_metric(samples, monkeypatch):
-    monkeypatch.setattr("skrelmetric.linear._PENALTY", 5.0)
+    monkeypatch.setattr("skrelmetric._alignment.linear._PENALTY", 5.0)
     X, Y = samples[0].astype(np.float32), samples[1]
     metric = HRAMLTransformer(encoder=nn.Identity(), alpha=1.0).fit(X, Y)
     assert_same_distances(metric.transform(X), RAMLLinear().fit(X, Y).transform(X))
