@@ -29,8 +29,8 @@ PACKAGE = Path(skrelmetric.__file__).parent
 FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational"]
 
 
-def run(code, folder=None):
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+def run(code, *arguments):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_import_leaves_torch_until_a_torch_estimator_is_touched_and_matplotlib_alone():
@@ -59,11 +59,12 @@ def test_neighbours_behind_a_linear_metric_predict_without_torch(rng, tmp_path):
     last = [MLkNN(), AAKNN(), *soft, MultilabelThresholdClassifier(MLkNN())]
     models = [make_pipeline(StandardScaler(), RAMLLinear(), each).fit(X, Y) for each in last]
     expected = [model.predict(X) for model in models]
-    (tmp_path / "fitted").write_bytes(pickle.dumps((models, X, Y, expected)))
+    path = tmp_path / "fitted"
+    path.write_bytes(pickle.dumps((models, X, Y, expected)))
     code = """
 import pickle, sys
 import numpy as np
-with open("fitted", "rb") as file:
+with open(sys.argv[1], "rb") as file:
     models, X, Y, expected = pickle.load(file)
 for model, predictions in zip(models, expected, strict=True):
     np.testing.assert_array_equal(model.predict(X), predictions)
@@ -73,7 +74,7 @@ metric.get_feature_names_out(), metric.get_mahalanobis_matrix(), metric.pair_sco
 pickle.loads(pickle.dumps(metric.get_metric()))(*pairs[0])
 assert "torch" not in sys.modules
 """
-    result = run(code, tmp_path)
+    result = run(code, path)
     assert result.returncode == 0, result.stderr
 
 
