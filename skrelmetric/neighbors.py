@@ -241,13 +241,10 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
     def _mean_posterior(self, queries: Any) -> Any:
         several = isinstance(self.posterior_, list)
         tables = [unwrapped(table) for table in (self.posterior_ if several else [self.posterior_])]
+        labels = module_of(tables[0]).arange(len(tables[0]))
         numbers: Sequence[int] = np.atleast_1d(self.n_neighbors_).tolist()
         votes = self._neighbours.votes_of_each(queries, numbers, self.device)
-        posteriors = (
-            module_of(table).stack([row[counts] for row, counts in zip(table, of_queries.T, strict=True)], -1)
-            for table, of_queries in zip(tables, votes, strict=True)
-        )
-        total = sum(posteriors)
+        total = sum(table[labels, of_queries] for table, of_queries in zip(tables, votes, strict=True))
         return total if len(tables) == 1 else total / len(tables)
 
     def __sklearn_tags__(self):

@@ -1,9 +1,9 @@
 """Neighbours of a predictor: training samples, searched where they live or where a device says."""
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
-import joblib
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -45,7 +45,7 @@ class Neighbours:
     def __init__(self, X: Any, Y: Any, *, metric: Any, metric_params: Any, algorithm: str, n_jobs: Any, device: Any):
         self.precomputed, self.Y = metric == "precomputed", Y
         self.squared = metric == "sqeuclidean"
-        self._latest: tuple[_Query, Any] | None = None
+        self._latest: tuple[Any, Any] | None = None
         if self.precomputed and X.shape[0] != X.shape[1]:
             raise ValueError(
                 f"With metric='precomputed', fit takes the distances of all training samples to one another, a square "
@@ -107,9 +107,9 @@ class Neighbours:
 
         It is kept with these training samples, so that the answer of another fit is never taken for it.
         """
-        latest = self._latest
-        if latest is None or not latest[0].is_of(X):
-            self._latest = latest = _Query(X), answer()
+        query, latest = _identity(X), self._latest
+        if latest is None or not _equal(latest[0], query):
+            self._latest = latest = query if isinstance(query, bytes) else query.clone(), answer()
         return latest[1]
 
     def forget_distances(self) -> None:
@@ -134,18 +134,6 @@ class Neighbours:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_latest": None}
-
-
-class _Query:
-    """Queries to be told from others: a hash of host arrays, a copy of a tensor."""
-
-    def __init__(self, X: Any):
-        self.content = X.clone() if hasattr(X, "clone") else joblib.hash(X)
-
-    def is_of(self, X: Any) -> bool:
-        if not hasattr(X, "clone"):
-            return self.content == joblib.hash(X)
-        return self.content.dtype == X.dtype and self.content.shape == X.shape and bool((self.content == X).all())
 
 
 def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
@@ -190,6 +178,24 @@ def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tu
     if not module_of(y).isfinite(y).all():  # objects are numbers only now
         raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
     return X, y
+
+
+def _identity(X: Any) -> Any:
+    """What tells queries from others: a digest of host arrays, which takes no memory, or the tensor itself."""
+    if hasattr(X, "clone"):
+        return X
+    arrays = [X.data, X.indices, X.indptr] if sparse.issparse(X) else [X]
+    digest = blake2b(repr([X.shape, *((array.dtype, array.strides) for array in arrays)]).encode())
+    for array in arrays:
+        digest.update(array.ravel(order="K"))
+    return digest.digest()
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two identities are those of the same queries."""
+    if isinstance(a, bytes) or isinstance(b, bytes):
+        return type(a) is type(b) and a == b
+    return a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
 
 
 def _is_host(device: Any, precomputed: bool) -> bool:
