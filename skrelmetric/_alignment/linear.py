@@ -98,12 +98,17 @@ def _aligned(problem: Problem, estimator: BaseEstimator) -> AlignedMetric:
         return predictions_alone(problem, alpha, _PENALTY)
     if estimator.solver == "ridge":
         solve = {"project": ridge, "constrained": constrained_ridge}[estimator.psd]
-        return solve(problem, alpha, max_iter=estimator.max_iter, tol=estimator.tol)
+        options = {"report": _printed} if estimator.verbose else {}
+        return solve(problem, alpha, max_iter=estimator.max_iter, tol=estimator.tol, **options)
     rng, coordinates = check_random_state(estimator.random_state), principal_coordinates(problem)
     pairs = PairSample.draw(coordinates, problem.G, estimator.n_pairs, rng)
     if estimator.solver == "krr":
         return kernel_ridge(pairs, alpha)
     return support_vectors(pairs, alpha, estimator.epsilon)
+
+
+def _printed(n_iter: int, residual: float) -> None:
+    print(f"[RAMLLinear] iteration {n_iter}, residual {residual:.1e}")
 
 
 def _check_solver(estimator: BaseEstimator, X: Any, ranks: Ranks) -> None:

@@ -18,12 +18,14 @@ principal axes of the samples; that is the preconditioner. Over the positive sem
 is minimised by accelerated projected gradients, in coordinates in which that diagonal is about 1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skrelmetric._alignment.coordinates import PrincipalCoordinates, finite, principal_coordinates
+from skrelmetric._alignment.dual import dual_inverse
 from skrelmetric._alignment.problem import Problem, Related
 from skrelmetric._data.samples import Samples
 
@@ -196,7 +198,13 @@ def predictions_alone(problem: Problem, alpha: float, penalty: float) -> Aligned
     return _aligned(equations, size * M, 1, 0.0)
 
 
-def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
+def _silent(n_iter: int, residual: float) -> None:
+    """Nothing."""
+
+
+def ridge(
+    problem: Problem, alpha: float, *, max_iter: int, tol: float, report: Callable[[int, float], None] = _silent
+) -> AlignedMetric:
     """Unconstrained optimum, by preconditioned conjugate gradients.
 
     Parameters
@@ -209,41 +217,57 @@ def ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> Align
         Most iterations.
     tol : float
         Residual at which to stop.
+    report : callable, default=nothing
+        ``report(n_iter, residual)`` is called after each iteration.
 
     Returns
     -------
     AlignedMetric
         Its matrix need not be positive semi-definite. Its residual is the norm of B - A(M) relative to that of B, both
-        in the metric of the preconditioner: an estimate of the relative error of M. In float32 the estimate may fall
+        in the metric of Gaussian samples: an estimate of the relative error of M. In float32 the estimate may fall
         below what rounding allows.
+
+    Notes
+    -----
+    The preconditioner is the diagonal that A has for Gaussian samples, or of few samples the inverse of A itself in
+    single precision, with which one or two iterations are enough; see :func:`skrelmetric._alignment.dual.dual_inverse`.
     """
     equations = normal_equations(problem, alpha)
     gaussian = equations.gaussian()
-    M = torch.zeros_like(gaussian)
+    precondition = dual_inverse(equations.coordinates, alpha) or gaussian.reciprocal().mul
+    M = direction = previous = torch.zeros_like(gaussian)
     residual = equations.right
-    preconditioned = direction = residual / gaussian
-    energy = initial = (residual * preconditioned).sum()
+    energy = torch.ones_like(equations.relation_mean)
+    size = initial = (residual.square() / gaussian).sum()
     n_iter = 0
-    while n_iter < max_iter and energy > tol**2 * initial:
+    while n_iter < max_iter and size > tol**2 * initial:
+        preconditioned = precondition(residual)
+        # The step of Polak and Ribiere, as a preconditioner may round.
+        direction = preconditioned + (preconditioned * (residual - previous)).sum() / energy * direction
+        energy = (preconditioned * residual).sum()
         image = equations.product(direction)
         step = energy / (direction * image).sum()
         M = M + step * direction
-        residual = residual - step * image
-        preconditioned = residual / gaussian
-        previous, energy = energy, (residual * preconditioned).sum()
-        direction = preconditioned + energy / previous * direction
+        previous, residual = residual, residual - step * image
+        size = (residual.square() / gaussian).sum()
         n_iter += 1
-    relative = (energy / initial).sqrt() if initial > 0 else initial
-    return _aligned(equations, M, n_iter, float(relative))
+        report(n_iter, _root_of(size, initial))
+    return _aligned(equations, M, n_iter, _root_of(size, initial))
 
 
-def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: float) -> AlignedMetric:
+def _root_of(size: Tensor, initial: Tensor) -> float:
+    return float((size / initial).sqrt() if initial > 0 else initial)
+
+
+def constrained_ridge(
+    problem: Problem, alpha: float, *, max_iter: int, tol: float, report: Callable[[int, float], None] = _silent
+) -> AlignedMetric:
     """Optimum over the cone of positive semi-definite matrices, by accelerated projected gradients.
 
     Parameters
     ----------
-    problem, alpha, max_iter, tol
-        As :func:`ridge` has them.
+    problem, alpha, max_iter, tol, report
+        As :func:`ridge` has them; the residual is reported whenever it is measured.
 
     Returns
     -------
@@ -288,6 +312,7 @@ def constrained_ridge(problem: Problem, alpha: float, *, max_iter: int, tol: flo
         momentum = 1.0 if uphill else following
         if lipschitz * step.norm() <= tol * unit or n_iter >= max_iter:  # a decomposition is saved while far off
             residual = float((N - _on_cone(N - image + right)).norm() / unit)
+            report(n_iter, residual)
         lipschitz *= 0.9
     M = C * N
     return _aligned(equations, M, n_iter, residual)

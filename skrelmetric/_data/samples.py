@@ -1,6 +1,7 @@
 """Samples as alignment takes them: centred and weighted, never written down, summed over in blocks of rows."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,9 @@ Rows: TypeAlias = Tensor | sparse.csr_array
 
 # A product of sparse rows costs several times as much an entry as one of dense blocks.
 _WORTH_SPARSE = 0.1
+
+# Products of two entries of the same sparse row are kept, at 16 bytes each, if there are no more.
+_MOST_PRODUCTS = 2**25
 
 
 class Samples:
@@ -114,6 +118,14 @@ class Samples:
         """
         shift, constant = -2 * M @ self.mean, self.mean @ M @ self.mean
         m, v = M.to(self.dtype), shift.to(self.dtype)
+        if self._products is not None:
+            of_pairs = (M + M.T).triu() - M.diagonal().diag()
+            along_mean = as_tensor(self.X @ (M + M.T).mv(self.mean).numpy())
+            forms = as_tensor(self._products @ of_pairs.reshape(-1).numpy()) - along_mean + self.mean @ M @ self.mean
+            weights = self.weights * forms
+            second = as_tensor(self._products.T @ weights.numpy()).reshape(M.shape)
+            first = as_tensor(self.X.T @ weights.numpy())
+            return self._centred(second + second.triu(1).T, first, weights.sum())
         if self.multiplied_sparse:  # only the forms go by blocks: the sum of each would cost more than its rows
             blocks = (self.X[rows] for rows in slices(self))
             forms = [x.multiply(x @ m.numpy() + v.numpy()).sum(axis=1) for x in blocks]
@@ -129,6 +141,26 @@ class Samples:
             first += x.T @ weights
             zeroth += w.sum()
         return self._centred(second, first, zeroth)
+
+    @cached_property
+    def _products(self) -> sparse.csr_array | None:
+        """Products of any two entries of each sparse row, of shape (n_samples, n_features^2); None if they are many.
+
+        A quadratic form of a row is their sum, weighted by the entries of its matrix.
+        """
+        if not self.multiplied_sparse:
+            return None
+        lengths = np.diff(self.X.indptr).astype(np.int64)
+        ends = np.append(0, np.cumsum(lengths * (lengths + 1) // 2))
+        if ends[-1] > _MOST_PRODUCTS:
+            return None
+        entries = np.arange(self.X.nnz)
+        n_partners = np.repeat(np.cumsum(lengths), lengths) - entries  # each entry itself, and what follows in its row
+        firsts = np.repeat(entries, n_partners)
+        seconds = np.arange(ends[-1]) - np.repeat(np.cumsum(n_partners) - n_partners - entries, n_partners)
+        columns, data = self.X.indices.astype(np.int64), self.X.data.astype(np.float64)
+        pairs = columns[firsts] * self.shape[1] + columns[seconds]
+        return sparse.csr_array((data[firsts] * data[seconds], pairs, ends), (self.shape[0], self.shape[1] ** 2))
 
     def gram(self) -> Tensor:
         """Z Z' of shape (n_samples, n_samples) of sparse rows about their own mean, in float64."""

@@ -182,13 +182,16 @@ def test_blocks_do_not_change_the_result(kind, rng, monkeypatch):
 
 
 def test_residual_and_iterations_are_reported(rng):
-    X, G = rng.standard_normal((40, 6)) ** 3, make_relation(TARGETS["hamming"](rng, 40))
+    X, G = rng.standard_normal((120, 6)) ** 3, make_relation(TARGETS["hamming"](rng, 120))
     _, stopped = solve(X, G, 0.01, max_iter=2)
     assert stopped.n_iter == 2
     assert stopped.residual > 1e-12
-    _, converged = solve(X, G, 0.01)
+    reported = []
+    _, converged = solve(X, G, 0.01, report=lambda *told: reported.append(told))
     assert 2 < converged.n_iter < 1000
     assert converged.residual <= 1e-12
+    assert [n_iter for n_iter, _ in reported] == list(range(1, converged.n_iter + 1))
+    assert reported[-1][1] == converged.residual
 
 
 # Predictions as a part

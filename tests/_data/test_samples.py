@@ -97,8 +97,11 @@ def test_scatter(case, rng):
     close(samples.scatter(torch.from_numpy(p))[0], scatters[0], 1e-15)
 
 
-def test_scatter_of_forms(case, rng):
+@pytest.mark.parametrize("products_are_kept", [True, False])
+def test_scatter_of_forms(case, products_are_kept, rng, monkeypatch):
     samples, Z, p, tolerance = case
+    if not products_are_kept:
+        monkeypatch.setattr("skrelmetric._data.samples._MOST_PRODUCTS", 0)
     M = rng.standard_normal((D, D))
     M += M.T
     forms = np.array([z @ M @ z for z in Z])
