@@ -14,10 +14,18 @@ from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
+from skrelmetric._search.screen import Screen, in_threads
+
 __all__ = ["Found", "NeighbourSearch", "without_missing"]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
+
+# Features up to which scikit-learn's index is a tree if it may choose.
+_FEATURES_OF_TREES = 15
+
+# Entries of differences of samples that are in the cache at once.
+_ENTRIES = 2**15
 
 # How much wider than the neighbours asked for a search may get before all distances of a row are computed.
 _WIDEST = 16
@@ -76,6 +84,10 @@ class NeighbourSearch:
         self.samples = _on_sphere(X, with_pole=True) if self.cosine else self._centred(X)
         if self.precomputed:
             return
+        # Of few features a tree of the index is faster.
+        screened = self.euclidean and not sparse.issparse(X) and X.shape[0] > 0
+        screened &= algorithm == "brute" or (algorithm == "auto" and X.shape[1] > _FEATURES_OF_TREES)
+        self.screen = Screen(self.samples) if screened else None
         self.index = NearestNeighbors(
             metric=metric,
             p=None if "p" in params else 2,
@@ -117,6 +129,16 @@ class NeighbourSearch:
         nearest = np.empty(chosen.shape)
         kth = np.empty((X.shape[0], 1))
         open_rows = np.arange(X.shape[0])
+        if self.screen is not None and self.screen.suits(n_neighbors + 2):
+
+            def settled(rows: np.ndarray) -> np.ndarray:
+                x = self._as_queries(X[rows], leave_one_out)
+                complete, found = self._among_candidates(x, n_neighbors, rows if leave_one_out else None)
+                chosen[rows[complete]], nearest[rows[complete]] = self._finished(x[complete], found, ranked)
+                return rows[~complete]
+
+            batches = [open_rows[batch] for batch in self.screen.batches(len(open_rows), n_neighbors + 2)]
+            open_rows = np.concatenate([open_rows[:0], *in_threads(settled, batches)])
         for width in (n_neighbors + 1, _WIDEST * n_neighbors + 1):
             width = min(width + leave_one_out, n_train)
             unsettled = []
@@ -178,6 +200,21 @@ class NeighbourSearch:
             if own is not None:
                 D[np.arange(len(D)), own[rows]] = np.inf
             yield rows, D
+
+    def _among_candidates(self, x, n_neighbors: int, own: np.ndarray | None) -> tuple[np.ndarray, Found]:
+        """Which queries have few candidates, and the first neighbours of these."""
+        assert self.screen is not None
+        x = x.toarray() if sparse.issparse(x) else x
+        indices, complete = self.screen.candidates(x, n_neighbors + 1 + (own is not None))
+        d = np.full(indices.shape, np.inf)
+        query, place = np.nonzero((indices >= 0) & (indices != (-1 if own is None else own[:, None])))
+        for some in gen_batches(len(query), max(1, _ENTRIES // x.shape[1])) if len(query) else ():
+            differences = x[query[some]] - self.samples[indices[query[some], place[some]]]
+            d[query[some], place[some]] = np.einsum("ij,ij->i", differences, differences)
+        x, indices, d = x[complete], indices[complete], d[complete]
+        kth = np.partition(d, n_neighbors - 1, axis=1)[:, [n_neighbors - 1]]
+        side = _side(d, kth, self._tolerance(x, kth))
+        return complete, _first(Found(indices, d), side, n_neighbors)
 
     def _search(self, x, width: int) -> tuple[np.ndarray, np.ndarray]:
         # Half of the memory is for what is found. Sorting out the nearest in scikit-learn's own blocks of distances,
