@@ -1,6 +1,7 @@
 """Neighbour search by torch, on the device of choice, with the choice among equal distances that `host` makes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn import get_config
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from skrelmetric._interop.torch import as_tensor
+from skrelmetric._interop.torch import as_tensor, unit
 from skrelmetric._search.host import Found
 
 __all__ = ["TensorSearch"]
@@ -19,8 +20,9 @@ __all__ = ["TensorSearch"]
 _EUCLIDEAN = {"euclidean", "l2", "sqeuclidean"}
 _ORDERS = {"manhattan": 1.0, "cityblock": 1.0, "l1": 1.0, "chebyshev": torch.inf, "infinity": torch.inf}
 
-# Bytes that work with one distance needs: itself, a copy, and the marks and counts that settle ties.
-_BYTES = 32
+# Bytes that work with one distance needs: itself, a copy, and the marks and counts that settle ties; and with one that
+# double precision settles.
+_BYTES, _BYTES_SETTLED = 32, 80
 
 # Distances of a block. On the CPU they should stay in its cache; an accelerator is filled by what memory allows.
 _BLOCK_DISTANCES = {"cpu": 2**20}
@@ -48,7 +50,9 @@ class TensorSearch:
     -----
     Blocks of queries meet blocks of training samples, each moved to the device, and made dense there, for as long as
     it takes. Of each query the k + 1 nearest samples so far are kept. Where the last of them is as near as the k-th,
-    up to rounding, the query goes through the blocks again, for the first samples at that distance.
+    up to rounding, the query goes through the blocks again, for the first samples at that distance. Samples in single
+    precision get distances in double precision there, and all neighbours in the end: rounding of single precision
+    decides nothing.
     """
 
     def __init__(self, X: Any, *, metric: Any = "euclidean", metric_params: dict | None = None):
@@ -65,6 +69,8 @@ class TensorSearch:
         self.samples = X
         self.n_train = X.shape[metric == "precomputed"]
         self.dtype = as_tensor(X.data[:0] if sparse.issparse(X) else X[:0]).dtype
+        # Single precision screens and double precision settles; of double precision, rounding is left to be settled.
+        self.settles = self.dtype == torch.float32 and metric != "precomputed"
         # A centre amid the samples keeps digits that the expanded form of |x - y|^2 would lose.
         self.centre = _median(X) if euclidean and not sparse.issparse(X) else None
 
@@ -97,10 +103,13 @@ class TensorSearch:
         for rows in gen_batches(queries.shape[0], n_rows) if queries.shape[0] else ():
             x = self._rows(queries, rows, device)
             own = torch.arange(rows.start, rows.stop, device=device) if X is None else None
-            found = self._nearest(x, own, n_neighbors, n_columns)
-            found = Found(found.indices, self._without_rounding(x, found.distances))
+            precise = self._precise(queries, rows, device) if self.settles else None
+            found = self._nearest(x, own, n_neighbors, n_columns, precise)
+            if precise is None:
+                found = Found(found.indices, self._without_rounding(x, found.distances))
             if ranked:
-                found = _ranked(found, self._tolerance(x, found.distances))
+                tolerance = self._precise_tolerance if precise is not None else partial(self._tolerance, x)
+                found = _ranked(found, tolerance)
             chosen[rows], nearest[rows] = (each.to(home) for each in found)
         found = Found(chosen, self._as_asked(nearest))
         return found if isinstance(self.samples, Tensor) else Found(*(each.numpy() for each in found))
@@ -130,7 +139,7 @@ class TensorSearch:
             own = torch.arange(self.n_train) if some is None else as_tensor(some)
         home = self._home
         device = device or home
-        room = int(get_config()["working_memory"] * 2**20 / _BYTES)
+        room = self._room()
         for rows in gen_batches(queries.shape[0], max(1, room // max(1, self.n_train))) if queries.shape[0] else ():
             x = self._rows(queries, rows, device)
             n_columns = max(1, min(self.n_train, _BLOCK_DISTANCES.get(device.type, room) // len(x)))
@@ -139,7 +148,9 @@ class TensorSearch:
             D = self._as_asked(self._without_rounding(x, D)).to(home)
             yield rows, D if isinstance(self.samples, Tensor) else D.numpy()
 
-    def _nearest(self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int) -> Found:
+    def _nearest(
+        self, x: Tensor, own: Tensor | None, n_neighbors: int, n_columns: int, precise: Tensor | None
+    ) -> Found:
         n_kept = min(n_neighbors + 1, self.n_train)
         nearest, indices = _running_top(self._distances(x, own, n_columns), n_kept)
         kth = nearest[:, n_neighbors - 1 : n_neighbors]
@@ -148,8 +159,36 @@ class TensorSearch:
         (tied,) = torch.where((nearest[:, n_neighbors:] <= kth + tolerance).any(1))
         if len(tied):
             again = self._distances(x[tied], None if own is None else own[tied], n_columns)
-            chosen[tied] = _with_first_ties(again, chosen[tied], nearer[tied], (kth + tolerance)[tied])
+            if precise is None:
+                chosen[tied] = _with_first_ties(again, chosen[tied], nearer[tied], (kth + tolerance)[tied])
+            else:
+                chosen[tied] = self._settled(again, precise[tied], (kth + tolerance)[tied], n_neighbors)
+        if precise is not None:
+            columns = (self._precise(self.samples, column, x.device) for column in chosen.T)
+            return Found(chosen, torch.stack([self._precise_distances(precise, y) for y in columns], 1))
         return Found(chosen, nearest[:, :n_neighbors])  # what ties with the k-th is as far as it, up to rounding
+
+    def _settled(
+        self, blocks: Iterator[tuple[int, Tensor]], precise: Tensor, furthest: Tensor, n_neighbors: int
+    ) -> Tensor:
+        """Columns of the first neighbours by double precision, of all that are no further in single precision."""
+        n_queries, device = len(precise), precise.device
+        nearest, indices = precise.new_empty((n_queries, 0)), furthest.new_empty((n_queries, 0), dtype=torch.int64)
+        for start, D in blocks:
+            row, column = torch.where(furthest >= D)
+            d = precise.new_full(D.shape, torch.inf)
+            for some in gen_batches(len(row), max(1, self._room() // precise.shape[1])) if len(row) else ():
+                y = self._precise(self.samples, start + column[some], device)
+                d[row[some], column[some]] = self._precise_distances(precise[row[some]], y)
+            nearest = torch.cat([nearest, d], 1)
+            indices = torch.cat([indices, torch.arange(start, start + D.shape[1], device=device).expand(D.shape)], 1)
+            n_places = min(n_neighbors, nearest.shape[1])
+            kth = nearest.kthvalue(n_places, keepdim=True).values
+            tolerance = self._precise_tolerance(kth).nan_to_num(posinf=0)  # as yet there may be fewer than k
+            side = (nearest > kth + tolerance).to(torch.int64) - (nearest < kth - tolerance).to(torch.int64)
+            first = (side * self.n_train + indices).topk(n_places, largest=False).indices
+            nearest, indices = nearest.gather(1, first), indices.gather(1, first)
+        return indices
 
     def _distances(self, x: Tensor, own: Tensor | None, n_columns: int) -> Iterator[tuple[int, Tensor]]:
         """Distances to training samples, block by block with its first index; infinite from a sample to its own."""
@@ -183,9 +222,27 @@ class TensorSearch:
             return x / x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         return x
 
+    def _precise(self, X: Any, rows: Any, device: torch.device) -> Tensor:
+        """Some samples in double precision, on the device."""
+        x = X[rows if isinstance(rows, slice) or isinstance(X, Tensor) else rows.cpu().numpy()]
+        x = as_tensor(x.toarray() if sparse.issparse(x) else x, device).to(torch.float64)
+        return unit(x) if self.metric == "cosine" else x
+
+    def _precise_distances(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances of pairs of samples, squared if Euclidean."""
+        if self.metric == "cosine":
+            return 1 - (x * y).sum(1)
+        difference = x - y
+        return difference.square().sum(1) if self.euclidean else torch.linalg.vector_norm(difference, self.order, 1)
+
+    def _precise_tolerance(self, distances: Tensor) -> Tensor:
+        """Difference that double precision may make between equal distances of samples in single precision."""
+        rounding = 4096 * torch.finfo(torch.float64).eps
+        return rounding * (distances.abs() + (self.metric == "cosine"))
+
     def _block_shape(self, n_queries: int, n_neighbors: int, device: torch.device) -> tuple[int, int]:
         """Rows and columns of a block of distances, such that it fits into memory with its samples and neighbours."""
-        room = int(get_config()["working_memory"] * 2**20 / _BYTES)
+        room = self._room()
         block = _BLOCK_DISTANCES.get(device.type, room)
         n_train, width = self.n_train, self.samples.shape[1]
         if self.metric == "precomputed":  # the rows are there
@@ -196,6 +253,10 @@ class TensorSearch:
         n_rows = max(1, min(n_queries, max(side, all_columns)))
         n_columns = min((room - n_rows * kept) // (n_rows + width), block // n_rows)
         return n_rows, max(1, min(n_train, n_columns))
+
+    def _room(self) -> int:
+        """Distances that memory allows to work with at once."""
+        return int(get_config()["working_memory"] * 2**20 / (_BYTES_SETTLED if self.settles else _BYTES))
 
     @property
     def _home(self) -> torch.device:
@@ -242,9 +303,11 @@ def _running_top(blocks: Iterator[tuple[int, Tensor]], n_kept: int) -> tuple[Ten
     return nearest, indices
 
 
-def _ranked(found: Found, tolerance: Tensor) -> Found:
+def _ranked(found: Found, tolerance: Callable[[Tensor], Tensor]) -> Found:
     """Neighbours in ascending order of distance, those that tie with the one before by index."""
-    further = found.distances.diff(dim=1) > tolerance[:, 1:]
+    order = found.distances.argsort(dim=1, stable=True)
+    found = Found(*(each.gather(1, order) for each in found))
+    further = found.distances.diff(dim=1) > tolerance(found.distances)[:, 1:]
     step = torch.nn.functional.pad(further.cumsum(1), (1, 0))
     by_index = found.indices.argsort(dim=1)
     order = by_index.gather(1, step.gather(1, by_index).argsort(dim=1, stable=True))

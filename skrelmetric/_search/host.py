@@ -131,14 +131,14 @@ class NeighbourSearch:
         open_rows = np.arange(X.shape[0])
         if self.screen is not None and self.screen.suits(n_neighbors + 2):
 
-            def settled(rows: np.ndarray) -> np.ndarray:
+            def screened(rows: np.ndarray) -> np.ndarray:
                 x = self._as_queries(X[rows], leave_one_out)
                 complete, found = self._among_candidates(x, n_neighbors, rows if leave_one_out else None)
                 chosen[rows[complete]], nearest[rows[complete]] = self._finished(x[complete], found, ranked)
                 return rows[~complete]
 
             batches = [open_rows[batch] for batch in self.screen.batches(len(open_rows), n_neighbors + 2)]
-            open_rows = np.concatenate([open_rows[:0], *in_threads(settled, batches)])
+            open_rows = np.concatenate([open_rows[:0], *in_threads(screened, batches)])
         for width in (n_neighbors + 1, _WIDEST * n_neighbors + 1):
             width = min(width + leave_one_out, n_train)
             unsettled = []

@@ -25,7 +25,8 @@ _FARTHEST = 2.0**30
 # Smaller sets of training samples, and a larger share or number of them asked for, leave nothing to gain.
 _FEWEST, _SHARE, _MOST_NEAREST = 2048, 32, 256
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 _BLAS = ThreadpoolController().select(user_api="blas")
 

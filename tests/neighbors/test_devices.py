@@ -141,3 +141,33 @@ def test_fewest_samples_on_a_device(n, k, rng):
             found = TensorSearch(X).nearest(queries, k, resolve_device("cpu")).indices
             np.testing.assert_array_equal(np.sort(found), first_neighbours(cdist(queries, X), k, False))
             assert TensorSearch(X).nearest(queries[:0], k).indices.shape == (0, k)
+
+
+def clusters_on_the_sphere(rng):
+    X = np.eye(20)[rng.integers(0, 5, 400)] + 1e-4 * rng.standard_normal((400, 20))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+CLOSE = {
+    "clusters on the sphere": clusters_on_the_sphere,
+    "offset": lambda rng: rng.standard_normal((400, 20)) + 1000,
+    "duplicates": lambda rng: rng.standard_normal((400, 20))[rng.integers(0, 60, 400)],
+    "one place": lambda rng: np.ones((400, 20)),
+    "grid": lambda rng: rng.integers(0, 2, (400, 20)).astype(float),
+}
+
+
+@pytest.mark.parametrize("working_memory", [0.5, 64])
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "manhattan", "chebyshev", "cosine"])
+@pytest.mark.parametrize("kind", CLOSE)
+def test_rounding_of_single_precision_decides_nothing(kind, metric, working_memory, rng):
+    X = CLOSE[kind](rng).astype(np.float32)
+    expected = NeighbourSearch(X.astype(float), metric=metric).nearest(None, 10, ranked=True)
+    with config_context(working_memory=working_memory):
+        search = TensorSearch(torch.from_numpy(X), metric=metric)
+        found = search.nearest(None, 10, ranked=True)
+        unranked = search.nearest(None, 10)
+    # A cosine distance within the clusters is 1e-8, of which double precision leaves the digits that 1 has.
+    assert (found.indices.numpy() == expected.indices).all(1).mean() >= (0.99 if metric == "cosine" else 1)
+    np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(np.sort(unranked.indices), np.sort(found.indices))
