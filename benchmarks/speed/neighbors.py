@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.speed.timing import Measurement, growth, measurement, medians
 from skrelmetric import AAKNN, MLkNN
 
-_WIDTH = 50
+_WIDTH = 64
 
 
 def measure() -> Iterator[Measurement]:
@@ -33,7 +33,7 @@ def _samples(n_train: int, n_queries: int, n_labels: int) -> tuple[np.ndarray, n
     )
 
 
-def against_search(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 20) -> Iterator[Measurement]:
+def against_search(n_train: int = 20_000, n_queries: int = 4000, n_labels: int = 20) -> Iterator[Measurement]:
     """Fit and prediction, which add the counting of votes to a search."""
     X, queries, Y, D = _samples(n_train, n_queries, n_labels)
 
@@ -45,19 +45,31 @@ def against_search(n_train: int = 8000, n_queries: int = 4000, n_labels: int = 2
     def query():
         NearestNeighbors(n_neighbors=5).fit(X).kneighbors(queries, return_distance=False)
 
-    size = f"({n_train} x {_WIDTH}, {n_labels} labels, {n_queries} queries)"
-    seconds, floor = medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=4)
-    yield measurement(f"MLkNN fit + predict_proba {size}", seconds, "its bare neighbour searches", floor)
-    seconds, floor = medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=4)
-    yield measurement(f"AAKNN fit + predict {size}", seconds, "its bare neighbour search", floor)
+    size = f"({n_train:,} x {_WIDTH}, {n_labels} labels, {n_queries:,} queries)"
+    path = f"MLkNN fit + predict_proba {size}"
+    seconds, floor = medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), leave_one_out_and_query, repeats=2)
+    yield measurement(path, seconds, "scikit-learn's searches", floor)
+    flat = _installed("faiss", "IndexFlatL2")
+    if flat is not None:
+
+        def by_faiss():
+            index = flat(_WIDTH)
+            index.add(X.astype(np.float32))
+            index.search(X.astype(np.float32), 11)
+            index.search(queries.astype(np.float32), 10)
+
+        seconds, floor = medians(lambda: MLkNN().fit(X, Y).predict_proba(queries), by_faiss, repeats=2)
+        yield measurement(path, seconds, "faiss's, in single precision", floor)
+    seconds, floor = medians(lambda: AAKNN().fit(X, D).predict(queries), query, repeats=2)
+    yield measurement(f"AAKNN fit + predict {size}", seconds, "scikit-learn's search", floor)
 
 
-def among_many(n_train: int = 1_000_000, n_features: int = 32, n_queries: int = 10_000) -> Measurement:
+def among_many(n_train: int = 1_000_000, n_features: int = 32, n_queries: int = 2500) -> Measurement:
     """Prediction for few among many, for which scikit-learn chooses brute force by itself at that width."""
     rng = np.random.default_rng(0)
     X, queries = rng.standard_normal((n_train, n_features)), rng.standard_normal((n_queries, n_features))
     model, search = AAKNN(10).fit(X, X[:, :5]), NearestNeighbors(n_neighbors=10, algorithm="brute").fit(X)
-    seconds, floor = medians(lambda: model.predict(queries), lambda: search.kneighbors(queries), repeats=1, rounds=2)
+    seconds, floor = medians(lambda: model.predict(queries), lambda: search.kneighbors(queries), repeats=1)
     path = f"AAKNN predict ({n_train:,} x {n_features}, 5 labels, {n_queries:,} queries, 10 neighbours)"
     return measurement(path, seconds, "scikit-learn's brute search", floor)
 

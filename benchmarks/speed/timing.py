@@ -7,6 +7,8 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
+_SLOW, _PATIENCE = 2.0, 10.0  # seconds of a call that needs no warming up, and of a path that needs no further round
+
 
 class Measurement(TypedDict):
     """Time of a hot path beside that of its floor, as a line of JSON.
@@ -28,16 +30,23 @@ def medians(work: Callable, floor: Callable | None, repeats: int, rounds: int = 
     """Median seconds of the work and of its floor, if any, in alternating rounds so that a slow spell hits both.
 
     The first call of a round warms up and does not count: torch and numpy bring thread pools of their own, and for a
-    while after its last call the one keeps the cores from the other.
+    while after its last call the one keeps the cores from the other. Of a call that takes seconds that is nothing: it
+    counts, and is the only one of its round. No round begins after some ten seconds.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
+    began = perf_counter()
     for _ in range(rounds):
         for call, times in zip((work, floor), seconds, strict=True) if floor else [(work, seconds[0])]:
             for timed in [False] + [True] * repeats:
                 start = perf_counter()
                 call()
-                if timed:
-                    times.append(perf_counter() - start)
+                took = perf_counter() - start
+                if timed or took > _SLOW:
+                    times.append(took)
+                if took > _SLOW:
+                    break
+        if perf_counter() - began > _PATIENCE:
+            break
     return median(seconds[0]), median(seconds[1] or [0.0])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import cli
-from benchmarks.speed import embeddings, hot_paths, neighbors, timing
+from benchmarks.speed import embeddings, hot_paths, neighbors, start, timing, wide
 from skrelmetric import RAMLLinear
 from tests.benchmarks.comparison import records_of
 
@@ -40,10 +40,14 @@ def test_medians_leave_out_the_first_call_of_each_round(monkeypatch):
 
         return call
 
-    work, floor = of("w", 100, 1, 2, 100, 3, 9), of("f", 50, 0.25, 0.5, 50, 0.75, 1)
-    assert timing.medians(work, floor, repeats=2, rounds=2) == (2.5, 0.625)
+    work, floor = of("w", 1.5, 0.25, 0.5, 1.5, 0.75, 1.75), of("f", 1, 0.25, 0.5, 1, 0.75, 1)
+    assert timing.medians(work, floor, repeats=2, rounds=2) == (0.625, 0.625)
     assert "".join(calls) == "wwwfffwwwfff"
-    assert timing.medians(of("w", 100, 4), None, repeats=1, rounds=1) == (4, 0)
+    assert timing.medians(of("w", 1.5, 0.25), None, repeats=1, rounds=1) == (0.25, 0)
+    # Slow calls need no warming up, and a slow path no more rounds.
+    calls.clear()
+    assert timing.medians(of("w", 8, 6), of("f", 0.5, 0.25, 0.5, 0.75), repeats=1, rounds=3) == (7, 0.5)
+    assert "".join(calls) == "wffwff"
 
 
 def test_steps_take_what_more_of_them_add():
@@ -113,16 +117,30 @@ def test_embeddings_stand_beside_peers(monkeypatch):
 
 
 def test_neighbours_stand_beside_their_search(monkeypatch):
-    timed(monkeypatch, neighbors, *[(2.0, 0.5)] * 3)
+    pytest.importorskip("faiss")
+    timed(monkeypatch, neighbors, *[(2.0, 0.5)] * 4)
     found = [*neighbors.against_search(300, 100), neighbors.among_many(300, 5, 20)]
     assert {each["ratio"] for each in found} == {4.0}
     assert [each["floor"] for each in found] == [
-        "its bare neighbour searches",
-        "its bare neighbour search",
+        "scikit-learn's searches",
+        "faiss's, in single precision",
+        "scikit-learn's search",
         "scikit-learn's brute search",
     ]
     timed(monkeypatch, neighbors, (1.0, 0.0), (4.0, 0.0))
     assert neighbors.growing((100, 200))["ratio"] == pytest.approx(2)
+
+
+def test_wide_fits_stand_beside_ridge_regression(monkeypatch):
+    timed(monkeypatch, wide, *[(2.0, 0.5)] * 3)
+    found = [wide.few_words(60, 30), *wide.many_words(400, 30)]
+    assert [each["ratio"] for each in found] == [4.0] * 3
+    assert {each["floor"] for each in found} == {"Ridge() of its labels"}
+
+
+def test_starts_stand_beside_scikit_learns(monkeypatch):
+    timed(monkeypatch, start, *[(2.0, 0.5)] * 2)
+    assert [each["ratio"] for each in start.measure()] == [4.0] * 2
 
 
 def test_neighbours_are_faster_than_those_of_scikit_multilearn():
