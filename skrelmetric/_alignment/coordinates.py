@@ -9,7 +9,7 @@ from torch import Tensor
 from skrelmetric._alignment.problem import Problem
 from skrelmetric._data.samples import Samples
 
-__all__ = ["PrincipalCoordinates", "finite", "principal_coordinates"]
+__all__ = ["PrincipalCoordinates", "finite", "may_stay", "principal_coordinates"]
 
 # With at least so many samples a feature, turning d x d matrices at every product costs less than a turned copy of X.
 _MANY_SAMPLES = 16
@@ -114,7 +114,7 @@ def principal_coordinates(problem: Problem, covariance: Tensor | None = None) ->
         )
     axes = axes[:, kept]
     rotation = axes / (scale or 1.0)
-    stay = n > d and (problem.stored_sparse or (n >= _MANY_SAMPLES * d and _even(variances, problem)))
+    stay = may_stay(problem) and (problem.stored_sparse or _even(variances, problem))
     if stay and not _representable(variances, problem):
         raise ValueError(
             f"Variances of sparse samples from {float(variances.min()):.0e} to {float(variances.max()):.0e} are out "
@@ -127,6 +127,12 @@ def principal_coordinates(problem: Problem, covariance: Tensor | None = None) ->
         lambda factor: factor @ axes.T,
         scale,
     )
+
+
+def may_stay(problem: Problem) -> bool:
+    """Whether samples may stay as they came, instead of being turned into a copy."""
+    n, d = problem.shape
+    return n > d and (problem.stored_sparse or n >= _MANY_SAMPLES * d)
 
 
 def _even(variances: Tensor, problem: Problem) -> bool:

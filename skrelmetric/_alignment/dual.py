@@ -35,18 +35,17 @@ def dual_inverse(coordinates: PrincipalCoordinates, alpha: float) -> Callable[[T
     Returns
     -------
     callable or None
-        Maps a symmetric matrix of shape (rank, rank) to another. None where samples are many for their coordinates, or
-        come in parts.
+        Maps a symmetric matrix of shape (rank, rank) to another. None where samples are many for their coordinates.
 
     Notes
     -----
     A(M) = D * M + 2 sum_i p_i <W_i, M> W_i for W_i = z_i z_i' - S and the diagonal D = 4 s s' + alpha, so Woodbury's
     identity inverts it with the n x n matrix of <W_i, W_j / D>. That takes n^2 d^2 operations, but 1 / D is a smooth
     function of two variances, and a sum of some ten products f(s_a) f(s_b) of either sign: each adds the square of
-    z_i' diag(f) z_j. These are products of matrices.
+    z_i' diag(f) z_j. These are products of matrices. Samples in parts are gathered, as they are few.
     """
     n, rank = coordinates.problem.shape[0], len(coordinates.variances)
-    if coordinates.problem.partitions.only is None or not rank > 0 or n > min(_FEW * rank, _MOST):
+    if not 0 < n <= min(_FEW * rank, _MOST):
         return None
     s, samples = coordinates.variances, coordinates.problem.samples
     diagonal = 4 * torch.outer(s, s) + alpha

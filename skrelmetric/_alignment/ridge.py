@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelmetric._alignment.coordinates import PrincipalCoordinates, finite, principal_coordinates
+from skrelmetric._alignment.coordinates import PrincipalCoordinates, finite, may_stay, principal_coordinates
 from skrelmetric._alignment.dual import dual_inverse
 from skrelmetric._alignment.problem import Problem, Related
 from skrelmetric._data.samples import Samples
@@ -85,7 +85,6 @@ def normal_equations(problem: Problem, alpha: float) -> NormalEquations:
     ValueError
         If the samples or the relation overflow.
     """
-    n, d = problem.shape
     (sums,) = problem.partitions.total(lambda some: [some.G.collect(some.samples.weights[:, None])])
     of_all = problem.G.core(sums)
     mean = (sums * of_all).sum()
@@ -94,7 +93,7 @@ def normal_equations(problem: Problem, alpha: float) -> NormalEquations:
         p, g = some.samples.weights, some.G.spread(of_all)[:, 0]
         return [g.square().sum(), *some.samples.scatter(p * (g - mean), *others)]
 
-    if n > d:  # one pass for both
+    if may_stay(problem):  # one pass for both
         size, scatter, covariance = problem.partitions.total(lambda some: moments(some, some.samples.weights))
         finite(size, "targets", "targets")
         coordinates = principal_coordinates(problem, covariance)
