@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def centred_laplacian_kernel(A, X, p, gamma):
     return K[: len(A)] - (K[: len(A)] @ p)[:, None] - training @ p + p @ training @ p
 
 
+def interpolated_distances(X, landmarks, rates):
+    """sum_k rate_k |x_k - l_k|, linear in x_k and l_k between quantiles of the landmarks' distinct values."""
+    D = np.zeros((len(X), len(landmarks)))
+    n_bins = max(4, math.ceil(320 / X.shape[1]))
+    for k, rate in enumerate(rates):
+        distinct = np.unique(landmarks[:, k])
+        knots = distinct[
+            [math.floor(Fraction(i * (len(distinct) - 1), n_bins) + Fraction(1, 2)) for i in range(n_bins + 1)]
+        ]
+        knots = np.unique([*knots, *X[:, k][(X[:, k] < knots[0]) | (X[:, k] > knots[-1])]])  # exact beyond the ends
+        between = [[np.interp(x, knots, np.abs(knots - t)) for t in knots] for x in X[:, k]]
+        D += rate * np.array([[np.interp(t, knots, row) for t in landmarks[:, k]] for row in between])
+    return D
+
+
 class TestLaplacian:
     @pytest.mark.parametrize("gamma", [0.3, 1.0, 5.0])
     @pytest.mark.parametrize(("n", "d"), [(25, 3), (6, 15), (2, 1)])
@@ -71,25 +87,69 @@ class TestLaplacian:
         np.testing.assert_allclose(second, np.diag(np.diag(second)), atol=1e-12)
         assert (np.diff(np.diag(second)) < 1e-12).all()
 
-    @pytest.mark.parametrize("d", [1, 16, 17, 40])
-    def test_distances_of_an_exported_graph_are_the_same(self, d, rng, monkeypatch):
-        encoder = build(Laplacian(), rng.standard_normal((9, d)))
-        X = torch.from_numpy(rng.standard_normal((5, d)))
-        kernel = encoder[0]
+    @pytest.mark.parametrize("exporting", [False, True])
+    @pytest.mark.parametrize(("n", "d"), [(9, 1), (9, 40), (9, 90), (300, 1), (300, 7), (300, 90)])
+    def test_distances_are_interpolated_between_knots(self, n, d, exporting, rng, monkeypatch):
+        landmarks = rng.standard_normal((n, d)).round(2) * 10.0 ** rng.integers(-2, 3, d) + rng.integers(0, 9, d)
+        X = np.concatenate(
+            [landmarks[:7], landmarks[:9] + rng.standard_normal((9, d)), 1e3 * landmarks[:2], 0 * landmarks[:1]]
+        )
+        kernel = build(Laplacian(), landmarks)[0]
         with torch.no_grad():
-            kernel.rates.mul_(torch.from_numpy(rng.random(d)) + 0.5)
-            usual = kernel.distances(X)
-            monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-            exported = kernel.distances(X)
-        rates = kernel.rates.detach().numpy()
-        expected = cdist(X.numpy() * rates, kernel.landmarks.detach().numpy() * rates, "cityblock")
-        np.testing.assert_allclose(usual, expected, rtol=1e-12)
-        np.testing.assert_allclose(exported, expected, rtol=1e-12)
+            kernel.rates.copy_(torch.from_numpy(rng.standard_normal(d)))
+        expected = interpolated_distances(X, landmarks, np.abs(kernel.rates.detach().numpy()))
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
+        with torch.set_grad_enabled(exporting):
+            actual = kernel.distances(torch.from_numpy(X)).detach().numpy()
+        np.testing.assert_allclose(actual, expected, atol=1e-12 * expected.max())
+
+    @pytest.mark.parametrize(("n", "d"), [(5, 200), (300, 1), (70, 4)])
+    def test_distances_among_few_values_are_exact(self, n, d, rng):
+        landmarks = rng.integers(0, 5, (n, d)).astype(float)
+        X = rng.standard_normal((6, d)) * 5
+        encoder = build(Laplacian(gamma=1.0), landmarks)
+        with torch.no_grad():
+            distances = encoder[0].distances(torch.from_numpy(X))
+            rates = encoder[0].rates.numpy()
+        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    def test_distances_with_gradients_are_exact(self, rng):
+        kernel = build(Laplacian(), rng.standard_normal((600, 5)))[0]
+        X = rng.standard_normal((7, 5))
+        distances = kernel.distances(torch.from_numpy(X)).detach()
+        landmarks, rates = (each.detach().numpy() for each in (kernel.landmarks, kernel.rates))
+        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    def test_the_kernel_is_positive_semi_definite(self, rng):
+        X = torch.from_numpy(rng.standard_cauchy((500, 80)))
+        with torch.no_grad():
+            K = build(Laplacian(), X[:300])[0](X)[:300]
+        assert torch.linalg.eigvalsh(K).min() > -1e-10
 
     def test_single_precision_is_near_double(self, rng):
         X, new = rng.standard_normal((60, 5)), rng.standard_normal((7, 5))
         double, single = (build(Laplacian(20), X.astype(dtype)) for dtype in ("f8", "f4"))
         np.testing.assert_allclose(features(single, new.astype("f4")), features(double, new), atol=1e-4)
+
+    @pytest.mark.parametrize("d", [6, 90])
+    def test_many_landmarks_are_taken_in_single_precision(self, d, rng):
+        X, new = rng.standard_normal((1024, d)), rng.standard_normal((9, d))
+        new[0] = 1e30
+        encoder = build(Laplacian(20), X)
+        assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+        single = features(encoder, new)
+        np.testing.assert_allclose(single, features(encoder.double(), new), atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda X: X + 1e8, lambda X: 1e-50 * X, lambda X: np.vstack([X[1:], 0 * X[:1] + 1e300]), lambda X: X[:, :1]],
+        ids=["offset", "tiny", "outlier", "small variances"],
+    )
+    def test_what_single_precision_would_round_away_stays_in_double(self, change, rng):
+        X = change(rng.standard_normal((1024, 3)))
+        z = features(build(Laplacian(), X), X)
+        assert z.dtype == np.float64
+        assert np.isfinite(z).all()
 
     def test_rounding_makes_no_features(self, rng):
         X = np.repeat(rng.standard_normal((30, 3)), 3, axis=0)
@@ -231,13 +291,11 @@ def test_degenerate_samples_have_finite_features(kind, spec, dtype, rng):
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.as_tensor(X).dtype}
 
 
-@pytest.mark.parametrize("exporting", [False, True])
 @pytest.mark.parametrize("spec", [*SPECS[:5], *(MLP((4, 3), activation) for activation in ACTIVATIONS)], ids=repr)
-def test_gradients(spec, exporting, rng, monkeypatch):
+def test_gradients(spec, rng):
     encoder = build(spec, rng.standard_normal((6, 3)))
     names, parameters = zip(*encoder.named_parameters(), strict=True)
     x = torch.from_numpy(rng.standard_normal((3, 3))).requires_grad_()
-    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
 
     def by_all(x, *values):
         return functional_call(encoder, dict(zip(names, values, strict=True)), (x,))
