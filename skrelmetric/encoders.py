@@ -28,12 +28,15 @@ _N_QUANTILES = 5
 
 _ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an entry of a matrix of second moments
 
+# Features whose absolute differences are added at once where an exported graph has no operator for the l1 distance.
+_EXPORTED_BLOCK = 16
+
+# Distances from so many landmarks are products of matrices, and their features in single precision, where that rounds
+# away no more than this part of the mean distance: the choice of the landmarks makes more of a difference.
+_MANY_LANDMARKS, _LOST = 1024, 1e-5
+
 # Knots cut a feature into bins of about as many values each: the more features, the fewer bins are enough.
 _BINS_OF_ALL, _FEWEST_BINS = 320, 4
-
-# Features of so many landmarks are computed in single precision, where it rounds away no more than this part of the
-# mean distance: the choice of the landmarks makes more of a difference, and all that follows takes half of the time.
-_MANY_LANDMARKS, _LOST = 1024, 1e-5
 
 
 class EncoderSpec(Protocol):
@@ -77,10 +80,11 @@ class Laplacian:
     method). Near a sample the kernel falls linearly in each feature, which suits features of many scales and with
     outliers.
 
-    Distances are exact between bins of a feature, and interpolated where both samples are in one; a feature has at
-    least four bins, and 320 over the number of features, with about as many values in each. They are then products of
-    matrices, and features of new samples cost 2 n m (320 + width) operations or somewhat more for m landmarks. Of a
-    thousand landmarks and more that is in single precision, unless this rounds away what samples differ in.
+    Distances from fewer than 1,024 landmarks are exact. From more they are interpolated: knots cut each feature into at
+    least four bins, and 320 over the number of features, with about as many values in each, and the distance in a
+    feature is exact unless both samples are between the same two knots; few values, 0 and 1 say, are all knots. Such
+    distances are products of matrices, features of new samples then cost 2 n m (320 + width) operations or somewhat
+    more for m landmarks, and all that is in single precision, unless this rounds away what samples differ in.
 
     Trained, landmarks, the bandwidth of each feature and the projection are free.
 
@@ -116,9 +120,10 @@ class Laplacian:
             If `width` or `gamma` is not positive.
         """
         _check_positive(self, "width", "gamma")
-        kernel = _LaplacianKernel(X.to(torch.float64))
+        many = len(X) >= _MANY_LANDMARKS
+        kernel = _BinnedLaplacianKernel(X) if many else _LaplacianKernel(X)
         with torch.no_grad():
-            distances = kernel.distances(X)
+            distances = kernel.distances(X).to(torch.float64)
             mean_distance = float(weights @ distances @ weights)
             rate = self.gamma / mean_distance if mean_distance > 0 else 1.0
             kernel.rates.fill_(rate)
@@ -134,7 +139,7 @@ class Laplacian:
         axes = axes * _outward(centred @ axes.T)[:, None] * varies
         lost = (X.to(torch.float32) - X).abs().sum(1).to(torch.float64)
         single = (
-            len(X) >= _MANY_LANDMARKS
+            many
             and weights @ lost <= _LOST * mean_distance
             and variances[-1] > len(X) * torch.finfo(torch.float32).eps * variances[0]
         )
@@ -143,7 +148,27 @@ class Laplacian:
 
 
 class _LaplacianKernel(nn.Module):
-    """exp(-sum_k rate_k |x_k - landmark_k|) for each landmark; without gradients by one matrix product.
+    """exp(-sum_k rate_k |x_k - landmark_k|) for each landmark."""
+
+    def __init__(self, landmarks: Tensor):
+        super().__init__()
+        self.landmarks = nn.Parameter(landmarks.clone())
+        self.rates = nn.Parameter(torch.ones_like(landmarks[0]))
+
+    def forward(self, X: Tensor) -> Tensor:
+        return (-self.distances(X)).exp()
+
+    def distances(self, X: Tensor) -> Tensor:
+        """Distances of samples from each landmark, of shape (n_samples, n_landmarks)."""
+        x, landmarks = X * self.rates, self.landmarks * self.rates
+        if not torch.compiler.is_exporting():
+            return torch.cdist(x, landmarks, p=1)
+        blocks = zip(x.split(_EXPORTED_BLOCK, 1), landmarks.split(_EXPORTED_BLOCK, 1), strict=True)
+        return torch.stack([(a[:, None] - b).abs().sum(-1) for a, b in blocks]).sum(0)
+
+
+class _BinnedLaplacianKernel(_LaplacianKernel):
+    """The same with distances by one matrix product, interpolated between knots.
 
     |x - l| is |x - c| + |l - c| less twice what the ways from a centre c to x and to l have in common. Knots, of which
     c is one, cut the axis of a feature into bins. Of a bin of width w each way goes through some length, u and v, and
@@ -151,41 +176,33 @@ class _LaplacianKernel(nn.Module):
     and the distance comes out too large by up to half a bin.
     """
 
+    centre: Tensor  # of each feature
+    feature: Tensor  # of each bin
+    bins: Tensor  # low and high ends less the centre
+
     def __init__(self, landmarks: Tensor):
-        super().__init__()
-        self.landmarks = nn.Parameter(landmarks.clone())
-        self.rates = nn.Parameter(torch.ones_like(landmarks[0]))
+        super().__init__(landmarks)
         knots = _knots(landmarks, max(_FEWEST_BINS, -(-_BINS_OF_ALL // landmarks.shape[1])))
         middle = (knots - landmarks.median(0).values).abs().argmin(0, keepdim=True)
-        self.centre: Tensor
-        self.feature: Tensor
-        self.bins: Tensor
         self.register_buffer("centre", knots.gather(0, middle)[0])
         lows, highs = (knots - self.centre).T.unfold(1, 2, 1).unbind(-1)
         self.register_buffer("feature", (lows < highs).nonzero()[:, 0])
         self.register_buffer("bins", torch.stack([lows, highs])[:, lows < highs])
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.distances(X).neg_().exp_() if self._by_product() else (-self.distances(X)).exp()
+        return self.distances(X).neg_().exp_()
 
     def distances(self, X: Tensor) -> Tensor:
-        """Distances of samples from each landmark, of shape (n_samples, n_landmarks)."""
-        X = X.to(self.landmarks.dtype)
-        if not self._by_product():
-            return torch.cdist(X * self.rates, self.landmarks * self.rates, p=1)
-        (length, parts), (lengths, of_landmarks) = self._ways(X), self._ways(self.landmarks)
-        return torch.addmm(lengths, parts, of_landmarks.T, alpha=-2).add_(length[:, None])
-
-    def _by_product(self) -> bool:
-        return torch.compiler.is_exporting() or not torch.is_grad_enabled()
+        rates, (low, high) = self.rates.abs(), self.bins
+        (x, parts), (landmarks, parts_of_landmarks) = self._ways(X.to(rates.dtype)), self._ways(self.landmarks)
+        shared = (parts_of_landmarks / (high - low) * rates[self.feature]).T
+        return torch.addmm(landmarks @ rates, parts, shared, alpha=-2).add_((x @ rates)[:, None])
 
     def _ways(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Lengths of the ways from the centre, and their parts in each bin, over the root of its width."""
-        rates = self.rates.abs()
-        low, high = self.bins * rates[self.feature]
-        x = (X - self.centre) * rates
-        within = x[:, self.feature].clamp(low, high).sub_(torch.where(low < 0, high, low))
-        return x.abs().sum(1), within.mul_((high - low).rsqrt())
+        """Lengths of the ways from the centre along each feature, and their parts in each bin, negative below it."""
+        low, high = self.bins
+        x = X - self.centre
+        return x.abs(), x[:, self.feature].clamp(low, high).sub_(torch.where(low < 0, high, low))
 
 
 def _knots(X: Tensor, n_bins: int) -> Tensor:

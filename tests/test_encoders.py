@@ -87,53 +87,80 @@ class TestLaplacian:
         np.testing.assert_allclose(second, np.diag(np.diag(second)), atol=1e-12)
         assert (np.diff(np.diag(second)) < 1e-12).all()
 
-    @pytest.mark.parametrize("exporting", [False, True])
-    @pytest.mark.parametrize(("n", "d"), [(9, 1), (9, 40), (9, 90), (300, 1), (300, 7), (300, 90)])
-    def test_distances_are_interpolated_between_knots(self, n, d, exporting, rng, monkeypatch):
-        landmarks = rng.standard_normal((n, d)).round(2) * 10.0 ** rng.integers(-2, 3, d) + rng.integers(0, 9, d)
-        X = np.concatenate(
-            [landmarks[:7], landmarks[:9] + rng.standard_normal((9, d)), 1e3 * landmarks[:2], 0 * landmarks[:1]]
-        )
-        kernel = build(Laplacian(), landmarks)[0]
+    @pytest.mark.parametrize("d", [1, 16, 17, 40])
+    def test_distances_of_an_exported_graph_are_the_same(self, d, rng, monkeypatch):
+        encoder = build(Laplacian(), rng.standard_normal((9, d)))
+        X = torch.from_numpy(rng.standard_normal((5, d)))
+        kernel = encoder[0]
         with torch.no_grad():
-            kernel.rates.copy_(torch.from_numpy(rng.standard_normal(d)))
-        expected = interpolated_distances(X, landmarks, np.abs(kernel.rates.detach().numpy()))
-        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
-        with torch.set_grad_enabled(exporting):
-            actual = kernel.distances(torch.from_numpy(X)).detach().numpy()
-        np.testing.assert_allclose(actual, expected, atol=1e-12 * expected.max())
-
-    @pytest.mark.parametrize(("n", "d"), [(5, 200), (300, 1), (70, 4)])
-    def test_distances_among_few_values_are_exact(self, n, d, rng):
-        landmarks = rng.integers(0, 5, (n, d)).astype(float)
-        X = rng.standard_normal((6, d)) * 5
-        encoder = build(Laplacian(gamma=1.0), landmarks)
-        with torch.no_grad():
-            distances = encoder[0].distances(torch.from_numpy(X))
-            rates = encoder[0].rates.numpy()
-        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
-
-    def test_distances_with_gradients_are_exact(self, rng):
-        kernel = build(Laplacian(), rng.standard_normal((600, 5)))[0]
-        X = rng.standard_normal((7, 5))
-        distances = kernel.distances(torch.from_numpy(X)).detach()
-        landmarks, rates = (each.detach().numpy() for each in (kernel.landmarks, kernel.rates))
-        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
-
-    def test_the_kernel_is_positive_semi_definite(self, rng):
-        X = torch.from_numpy(rng.standard_cauchy((500, 80)))
-        with torch.no_grad():
-            K = build(Laplacian(), X[:300])[0](X)[:300]
-        assert torch.linalg.eigvalsh(K).min() > -1e-10
+            kernel.rates.mul_(torch.from_numpy(rng.random(d)) + 0.5)
+            usual = kernel.distances(X)
+            monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+            exported = kernel.distances(X)
+        rates = kernel.rates.detach().numpy()
+        expected = cdist(X.numpy() * rates, kernel.landmarks.detach().numpy() * rates, "cityblock")
+        np.testing.assert_allclose(usual, expected, rtol=1e-12)
+        np.testing.assert_allclose(exported, expected, rtol=1e-12)
 
     def test_single_precision_is_near_double(self, rng):
         X, new = rng.standard_normal((60, 5)), rng.standard_normal((7, 5))
         double, single = (build(Laplacian(20), X.astype(dtype)) for dtype in ("f8", "f4"))
         np.testing.assert_allclose(features(single, new.astype("f4")), features(double, new), atol=1e-4)
 
+    def test_rounding_makes_no_features(self, rng):
+        X = np.repeat(rng.standard_normal((30, 3)), 3, axis=0)
+        nearly = X + 1e-7 * rng.standard_normal(X.shape)
+        assert 25 < features(build(Laplacian(), nearly.astype("f4")), X.astype("f4")).shape[1] < 35
+
+    def test_landmarks_are_not_the_samples_themselves(self, rng):
+        X = torch.from_numpy(rng.standard_normal((6, 2)))
+        before, encoder = X.clone(), build(Laplacian(), X)
+        with torch.no_grad():
+            encoder[0].landmarks.zero_()
+        torch.testing.assert_close(X, before)
+
+
+class TestManyLandmarks:
+    """Laplacian features of 1,024 landmarks and more."""
+
+    @pytest.mark.parametrize("d", [1, 7, 90])
+    def test_distances_are_interpolated_between_knots(self, d, rng):
+        landmarks = rng.standard_normal((1024, d)).round(2) * 10.0 ** rng.integers(-2, 3, d) + rng.integers(0, 9, d)
+        X = np.concatenate(
+            [landmarks[:7], landmarks[:9] + rng.standard_normal((9, d)), 1e3 * landmarks[:2], 0 * landmarks[:1]]
+        )
+        kernel = build(Laplacian(8), landmarks)[0].double()
+        with torch.no_grad():
+            kernel.landmarks.copy_(torch.from_numpy(landmarks))  # which single precision had rounded
+            kernel.rates.copy_(torch.from_numpy(rng.standard_normal(d)))
+        expected = interpolated_distances(X, landmarks, np.abs(kernel.rates.detach().numpy()))
+        actual = kernel.distances(torch.from_numpy(X)).detach().numpy()
+        np.testing.assert_allclose(actual, expected, atol=1e-6 * expected.max())
+
+    def test_from_fewer_distances_are_exact(self, rng):
+        X, new = rng.standard_normal((1023, 5)), rng.standard_normal((7, 5))
+        kernel = build(Laplacian(8), X)[0]
+        distances = kernel.distances(torch.from_numpy(new)).detach()
+        landmarks, rates = (each.detach().numpy() for each in (kernel.landmarks, kernel.rates))
+        np.testing.assert_allclose(distances, cdist(new * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    @pytest.mark.parametrize("d", [1, 4, 200])
+    def test_among_few_values_they_are_exact(self, d, rng):
+        landmarks, X = rng.integers(0, 5, (1024, d)).astype(float), rng.standard_normal((6, d)) * 5
+        kernel = build(Laplacian(8), landmarks)[0].double()
+        distances, rates = kernel.distances(torch.from_numpy(X)).detach(), kernel.rates.detach().numpy()
+        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    def test_the_kernel_is_positive_semi_definite(self, rng):
+        X = rng.standard_cauchy((1024, 80))
+        kernel = build(Laplacian(8), X)[0].double()
+        K = kernel(kernel.landmarks.detach())
+        assert torch.linalg.eigvalsh(K.detach()).min() > -1e-10
+
+    @pytest.mark.parametrize("dtype", ["f4", "f8"])
     @pytest.mark.parametrize("d", [6, 90])
-    def test_many_landmarks_are_taken_in_single_precision(self, d, rng):
-        X, new = rng.standard_normal((1024, d)), rng.standard_normal((9, d))
+    def test_they_are_taken_in_single_precision(self, d, dtype, rng):
+        X, new = rng.standard_normal((1024, d)).astype(dtype), rng.standard_normal((9, d)).astype(dtype)
         new[0] = 1e30
         encoder = build(Laplacian(20), X)
         assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
@@ -151,17 +178,38 @@ class TestLaplacian:
         assert z.dtype == np.float64
         assert np.isfinite(z).all()
 
-    def test_rounding_makes_no_features(self, rng):
-        X = np.repeat(rng.standard_normal((30, 3)), 3, axis=0)
-        nearly = X + 1e-7 * rng.standard_normal(X.shape)
-        assert 25 < features(build(Laplacian(), nearly.astype("f4")), X.astype("f4")).shape[1] < 35
+    @pytest.mark.parametrize("c", [1e-30, 1e20])
+    def test_scale_does_not_matter(self, c, rng):
+        X, new = rng.standard_normal((1024, 9)), rng.standard_normal((7, 9))
+        first, second = (features(build(Laplacian(8), scale * X), scale * new) for scale in (1.0, c))
+        np.testing.assert_allclose(second, first, atol=1e-5)
 
-    def test_landmarks_are_not_the_samples_themselves(self, rng):
-        X = torch.from_numpy(rng.standard_normal((6, 2)))
-        before, encoder = X.clone(), build(Laplacian(), X)
+    @pytest.mark.parametrize("rates", [0.3, -0.3])
+    def test_gradients(self, rates, rng):
+        kernel = build(Laplacian(4), rng.standard_normal((1024, 3)))[0].double()
+        knots = torch.cat([kernel.bins + kernel.centre[kernel.feature], kernel.centre[kernel.feature][None]])
+        between = knots.sort(0).values.unfold(0, 2, 1).mean(-1)[0]  # of a bin, or of the centre and a bin
+        x = torch.stack([between[kernel.feature == k][::40] for k in range(3)], 1).detach().requires_grad_()
+        landmarks = (x.detach().flip(0) + 1e-3)[:2].requires_grad_()
+        rate = torch.full((3,), rates, dtype=torch.float64, requires_grad=True)
+
+        def by_all(x, landmarks, rates):
+            return functional_call(kernel, {"landmarks": landmarks, "rates": rates}, (x,))
+
+        assert torch.autograd.gradcheck(by_all, (x, landmarks, rate))
+
+    def test_gradients_in_single_precision_are_near(self, rng):
+        X, new = rng.standard_normal((1024, 12)), torch.from_numpy(rng.standard_normal((9, 12)))
+        encoder = build(Laplacian(8), X)
         with torch.no_grad():
-            encoder[0].landmarks.zero_()
-        torch.testing.assert_close(X, before)
+            encoder[0].landmarks += 0.01 * torch.from_numpy(rng.standard_normal((1024, 12)))  # off the knots
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            encoder.to(dtype).zero_grad()
+            encoder(new.to(dtype)).square().sum().backward()
+            found.append([parameter.grad.to(torch.float64) for parameter in encoder.parameters()])
+        for single, double in zip(*found, strict=True):
+            assert (single - double).norm() < 1e-4 * double.norm()
 
 
 class TestTanh:
@@ -291,11 +339,13 @@ def test_degenerate_samples_have_finite_features(kind, spec, dtype, rng):
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.as_tensor(X).dtype}
 
 
+@pytest.mark.parametrize("exporting", [False, True])
 @pytest.mark.parametrize("spec", [*SPECS[:5], *(MLP((4, 3), activation) for activation in ACTIVATIONS)], ids=repr)
-def test_gradients(spec, rng):
+def test_gradients(spec, exporting, rng, monkeypatch):
     encoder = build(spec, rng.standard_normal((6, 3)))
     names, parameters = zip(*encoder.named_parameters(), strict=True)
     x = torch.from_numpy(rng.standard_normal((3, 3))).requires_grad_()
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
 
     def by_all(x, *values):
         return functional_call(encoder, dict(zip(names, values, strict=True)), (x,))
