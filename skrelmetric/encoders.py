@@ -195,14 +195,14 @@ class _BinnedLaplacianKernel(_LaplacianKernel):
     def distances(self, X: Tensor) -> Tensor:
         rates, (low, high) = self.rates.abs(), self.bins
         (x, parts), (landmarks, parts_of_landmarks) = self._ways(X.to(rates.dtype)), self._ways(self.landmarks)
-        shared = (parts_of_landmarks / (high - low) * rates[self.feature]).T
+        shared = parts_of_landmarks.div_(high - low).mul_(rates[self.feature]).T
         return torch.addmm(landmarks @ rates, parts, shared, alpha=-2).add_((x @ rates)[:, None])
 
     def _ways(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Lengths of the ways from the centre along each feature, and their parts in each bin, negative below it."""
         low, high = self.bins
         x = X - self.centre
-        return x.abs(), x[:, self.feature].clamp(low, high).sub_(torch.where(low < 0, high, low))
+        return x.abs(), x[:, self.feature].clamp_(low, high).sub_(torch.where(low < 0, high, low))
 
 
 def _knots(X: Tensor, n_bins: int) -> Tensor:
