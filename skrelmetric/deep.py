@@ -340,8 +340,16 @@ class HRAMLTransformer(ModuleTransformer):
 
         Parameters
         ----------
-        X, y, sample_weight, X_val, y_val
-            As `fit` takes them; of `X` what `transform` takes.
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples, at least two; any that both `fit` and `transform` take.
+        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, as `fit` takes them.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, at least 0.
+        X_val : array-like or sparse matrix, default=None
+            Samples to judge epochs on.
+        y_val : array-like or sparse matrix, default=None
+            Their targets.
 
         Returns
         -------
