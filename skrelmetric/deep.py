@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from skrelmetric._training.encode import dtype_of
 from skrelmetric._training.loop import OPTIMIZERS, check_loss
 from skrelmetric._training.shards import agreed, trained_parameters
 from skrelmetric._training.subsets import Subsets, landmarks, related
-from skrelmetric._training.transformer import ModuleTransformer
+from skrelmetric._training.transformer import ModuleTransformer, as_given
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.relations import Relation
@@ -201,6 +202,7 @@ class HRAMLTransformer(ModuleTransformer):
     _module_parameter = "encoder"
     _namespace_attribute = "components_"
     _modules_of_state = ("encoder", "encoder_", "_state", "components_")
+    _state: Model
     _example = property(lambda self: self._state.example)
 
     _parameter_constraints: dict = {
@@ -326,26 +328,48 @@ class HRAMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
-            self._check_parameters(X, ranks)
-            data = self._read(X, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
-            given = self._read_validation(X_val, y_val, data)
-            seed, checkpoint = self._begin(data, X_val, y_val)
-            relation, (whole, *validation) = related(self.relation, data, *given)
-            training, *validation = self._split(whole, validation, seed)
-            model, objective = self._start(data, training, relation, seed)
-            optimizer = self._new_optimizer(objective)
-            criterion = partial(objective.error, validation[0], self.criterion) if validation else None
-            callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
-            fitted = partial(self._fitted, objective, model, data)
-            self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
-            state = (self.optimizer, optimizer.state_dict()) if optimizer else None
-            model = model._replace(optimizer=state, n_averaged=whole.n_samples)
-            fitted = partial(self._fitted, objective.over(whole), model, data)
-            callbacks.fit_ended(fitted)
-            self._state, self.encoder_, self.components_, self.offset_ = fitted().values()
-        warn_of(objective.head)
+        self._fit(X, y, sample_weight, X_val, y_val)
         return self
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> np.ndarray:
+        """Learn the embedding, and embed the same samples: their features are those of the fit, where it has them.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
+            Samples, at least two; any that both `fit` and `transform` take.
+        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, as `fit` takes them.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, at least 0.
+        X_val : array-like or sparse matrix, default=None
+            Samples to judge epochs on.
+        y_val : array-like or sparse matrix, default=None
+            Their targets.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Embeddings, as `transform` gives them but for rounding.
+
+        Raises
+        ------
+        ValueError
+            As `fit` does.
+        FloatingPointError
+            If the training diverges.
+        """
+        data, objective = self._fit(X, y, sample_weight, X_val, y_val)
+        samples = data.partitions.only
+        if samples is None or samples.rows is not None:  # the fit has them in partitions, or not all
+            return self.transform(X)
+        with torch.no_grad():
+            embeddings = self.encoder_[1](objective.features().only.Z)
+        return as_given(embeddings, samples.dtype, data.given)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -426,6 +450,30 @@ class HRAMLTransformer(ModuleTransformer):
         """
         check_is_fitted(self, "encoder_")
         return self._mapped(self.encoder_[0], X, "features")
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> tuple[Data, Objective]:
+        """Learned attributes, and the samples with the objective that they were learned from."""
+        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+            self._check_parameters(X, ranks)
+            data = self._read(X, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
+            given = self._read_validation(X_val, y_val, data)
+            seed, checkpoint = self._begin(data, X_val, y_val)
+            relation, (whole, *validation) = related(self.relation, data, *given)
+            training, *validation = self._split(whole, validation, seed)
+            model, objective = self._start(data, training, relation, seed)
+            optimizer = self._new_optimizer(objective)
+            criterion = partial(objective.error, validation[0], self.criterion) if validation else None
+            callbacks = EpochCallbacks(self, self._n_epochs if optimizer else 0, X, y)
+            fitted = partial(self._fitted, objective, model, data)
+            self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
+            state = (self.optimizer, optimizer.state_dict()) if optimizer else None
+            model = model._replace(optimizer=state, n_averaged=whole.n_samples)
+            objective = objective.over(whole)
+            fitted = partial(self._fitted, objective, model, data)
+            callbacks.fit_ended(fitted)
+            self._state, self.encoder_, self.components_, self.offset_ = fitted().values()
+        warn_of(objective.head)
+        return data, objective
 
     @property
     def _architecture(self) -> Architecture:

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from skrelmetric._interop.torch import largest_eigenpairs
+
 __all__ = ["MLP", "Laplacian", "Tanh"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -28,6 +30,13 @@ _ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an entry of a matrix of se
 
 # Features whose absolute differences are added at once where an exported graph has no operator for the l1 distance.
 _EXPORTED_BLOCK = 16
+
+# Distances from so many landmarks are products of matrices, and their features in single precision, where that rounds
+# away no more than this part of the mean distance: the choice of the landmarks makes more of a difference.
+_MANY_LANDMARKS, _LOST = 1024, 1e-5
+
+# Knots cut a feature into bins of about as many values each: the more features, the fewer bins are enough.
+_BINS_OF_ALL, _FEWEST_BINS = 320, 4
 
 
 class EncoderSpec(Protocol):
@@ -48,7 +57,7 @@ class EncoderSpec(Protocol):
         Returns
         -------
         torch.nn.Module
-            Maps samples of shape (n, n_features) to features of shape (n, width), in the dtype of `X`.
+            Maps samples of shape (n, n_features) to features of shape (n, width), in the dtype of its parameters.
         """
         ...
 
@@ -70,6 +79,12 @@ class Laplacian:
     kernel among the landmarks, which are all samples of a small set and two thousand of a large one (the Nystrom
     method). Near a sample the kernel falls linearly in each feature, which suits features of many scales and with
     outliers.
+
+    Distances from fewer than 1,024 landmarks are exact. From more they are interpolated: knots cut each feature into at
+    least four bins, and 320 over the number of features, with about as many values in each, and the distance in a
+    feature is exact unless both samples are between the same two knots; few values, 0 and 1 say, are all knots. Such
+    distances are products of matrices, features of new samples then cost 2 n m (320 + width) operations or somewhat
+    more for m landmarks, and all that is in single precision, unless this rounds away what samples differ in.
 
     Trained, landmarks, the bandwidth of each feature and the projection are free.
 
@@ -105,7 +120,8 @@ class Laplacian:
             If `width` or `gamma` is not positive.
         """
         _check_positive(self, "width", "gamma")
-        kernel = _LaplacianKernel(X)
+        many = len(X) >= _MANY_LANDMARKS
+        kernel = _BinnedLaplacianKernel(X) if many else _LaplacianKernel(X)
         with torch.no_grad():
             distances = kernel.distances(X).to(torch.float64)
             mean_distance = float(weights @ distances @ weights)
@@ -121,7 +137,14 @@ class Laplacian:
         axes = (root[:, None] * directions / variances.sqrt()).T
         varies = variances[0] > len(X) * rounding  # else the kernel is 1 everywhere, and what is left of it is rounding
         axes = axes * _outward(centred @ axes.T)[:, None] * varies
-        return nn.Sequential(kernel, _affine(axes, -(axes @ mean), X.dtype))
+        lost = (X.to(torch.float32) - X).abs().sum(1).to(torch.float64)
+        single = (
+            many
+            and weights @ lost <= _LOST * mean_distance
+            and variances[-1] > len(X) * torch.finfo(torch.float32).eps * variances[0]
+        )
+        dtype = torch.float32 if single else X.dtype
+        return nn.Sequential(kernel.to(dtype), _affine(axes, -(axes @ mean), dtype))
 
 
 class _LaplacianKernel(nn.Module):
@@ -136,11 +159,61 @@ class _LaplacianKernel(nn.Module):
         return (-self.distances(X)).exp()
 
     def distances(self, X: Tensor) -> Tensor:
+        """Distances of samples from each landmark, of shape (n_samples, n_landmarks)."""
         x, landmarks = X * self.rates, self.landmarks * self.rates
         if not torch.compiler.is_exporting():
             return torch.cdist(x, landmarks, p=1)
         blocks = zip(x.split(_EXPORTED_BLOCK, 1), landmarks.split(_EXPORTED_BLOCK, 1), strict=True)
         return torch.stack([(a[:, None] - b).abs().sum(-1) for a, b in blocks]).sum(0)
+
+
+class _BinnedLaplacianKernel(_LaplacianKernel):
+    """The same with distances by one matrix product, interpolated between knots.
+
+    |x - l| is |x - c| + |l - c| less twice what the ways from a centre c to x and to l have in common. Knots, of which
+    c is one, cut the axis of a feature into bins. Of a bin of width w each way goes through some length, u and v, and
+    what they have in common is u v / w, unless both end in that bin. There this is linear interpolation between knots,
+    and the distance comes out too large by up to half a bin.
+    """
+
+    centre: Tensor  # of each feature
+    feature: Tensor  # of each bin
+    bins: Tensor  # low and high ends less the centre
+
+    def __init__(self, landmarks: Tensor):
+        super().__init__(landmarks)
+        knots = _knots(landmarks, max(_FEWEST_BINS, -(-_BINS_OF_ALL // landmarks.shape[1])))
+        middle = (knots - landmarks.median(0).values).abs().argmin(0, keepdim=True)
+        self.register_buffer("centre", knots.gather(0, middle)[0])
+        lows, highs = (knots - self.centre).T.unfold(1, 2, 1).unbind(-1)
+        self.register_buffer("feature", (lows < highs).nonzero()[:, 0])
+        self.register_buffer("bins", torch.stack([lows, highs])[:, lows < highs])
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.distances(X).neg_().exp_()
+
+    def distances(self, X: Tensor) -> Tensor:
+        rates, (low, high) = self.rates.abs(), self.bins
+        (x, parts), (landmarks, parts_of_landmarks) = self._ways(X.to(rates.dtype)), self._ways(self.landmarks)
+        shared = parts_of_landmarks.div_(high - low).mul_(rates[self.feature]).T
+        return torch.addmm(landmarks @ rates, parts, shared, alpha=-2).add_((x @ rates)[:, None])
+
+    def _ways(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Lengths of the ways from the centre along each feature, and their parts in each bin, negative below it."""
+        low, high = self.bins
+        x = X - self.centre
+        return x.abs(), x[:, self.feature].clamp_(low, high).sub_(torch.where(low < 0, high, low))
+
+
+def _knots(X: Tensor, n_bins: int) -> Tensor:
+    """Evenly spaced quantiles of the distinct values of each feature, of shape (n_bins + 1, n_features)."""
+    values = X.sort(0).values
+    repeated = torch.zeros_like(values, dtype=torch.bool)
+    repeated[1:] = values[1:] == values[:-1]
+    distinct = values.masked_fill(repeated, torch.inf).sort(0).values
+    last = (~repeated).sum(0) - 1
+    levels = torch.arange(n_bins + 1, device=X.device)[:, None]
+    return distinct.gather(0, (2 * levels * last + n_bins) // (2 * n_bins))  # the nearest places
 
 
 @dataclass(frozen=True)
@@ -296,9 +369,8 @@ def _principal(features: Tensor, weights: Tensor, width: int) -> nn.Linear:
 
 def _largest(matrix: Tensor, width: int, rounding: float) -> tuple[Tensor, Tensor]:
     """Largest eigenvalues of a positive semi-definite matrix above rounding, at least one, and their eigenvectors."""
-    eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+    eigenvalues, eigenvectors = largest_eigenpairs(matrix, min(width, len(matrix)))
     kept = max(1, int((eigenvalues > len(matrix) * rounding * eigenvalues[-1]).sum()))
-    kept = min(width, kept)
     tiny = torch.finfo(matrix.dtype).tiny
     return eigenvalues[-kept:].flip(0).clamp(min=tiny), eigenvectors[:, -kept:].flip(1)
 

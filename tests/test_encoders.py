@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def centred_laplacian_kernel(A, X, p, gamma):
     return K[: len(A)] - (K[: len(A)] @ p)[:, None] - training @ p + p @ training @ p
 
 
+def interpolated_distances(X, landmarks, rates):
+    """sum_k rate_k |x_k - l_k|, linear in x_k and l_k between quantiles of the landmarks' distinct values."""
+    D = np.zeros((len(X), len(landmarks)))
+    n_bins = max(4, math.ceil(320 / X.shape[1]))
+    for k, rate in enumerate(rates):
+        distinct = np.unique(landmarks[:, k])
+        knots = distinct[
+            [math.floor(Fraction(i * (len(distinct) - 1), n_bins) + Fraction(1, 2)) for i in range(n_bins + 1)]
+        ]
+        knots = np.unique([*knots, *X[:, k][(X[:, k] < knots[0]) | (X[:, k] > knots[-1])]])  # exact beyond the ends
+        between = [[np.interp(x, knots, np.abs(knots - t)) for t in knots] for x in X[:, k]]
+        D += rate * np.array([[np.interp(t, knots, row) for t in landmarks[:, k]] for row in between])
+    return D
+
+
 class TestLaplacian:
     @pytest.mark.parametrize("gamma", [0.3, 1.0, 5.0])
     @pytest.mark.parametrize(("n", "d"), [(25, 3), (6, 15), (2, 1)])
@@ -102,6 +118,98 @@ class TestLaplacian:
         with torch.no_grad():
             encoder[0].landmarks.zero_()
         torch.testing.assert_close(X, before)
+
+
+class TestManyLandmarks:
+    """Laplacian features of 1,024 landmarks and more."""
+
+    @pytest.mark.parametrize("d", [1, 7, 90])
+    def test_distances_are_interpolated_between_knots(self, d, rng):
+        landmarks = rng.standard_normal((1024, d)).round(2) * 10.0 ** rng.integers(-2, 3, d) + rng.integers(0, 9, d)
+        X = np.concatenate(
+            [landmarks[:7], landmarks[:9] + rng.standard_normal((9, d)), 1e3 * landmarks[:2], 0 * landmarks[:1]]
+        )
+        kernel = build(Laplacian(8), landmarks)[0].double()
+        with torch.no_grad():
+            kernel.landmarks.copy_(torch.from_numpy(landmarks))  # which single precision had rounded
+            kernel.rates.copy_(torch.from_numpy(rng.standard_normal(d)))
+        expected = interpolated_distances(X, landmarks, np.abs(kernel.rates.detach().numpy()))
+        actual = kernel.distances(torch.from_numpy(X)).detach().numpy()
+        np.testing.assert_allclose(actual, expected, atol=1e-6 * expected.max())
+
+    def test_from_fewer_distances_are_exact(self, rng):
+        X, new = rng.standard_normal((1023, 5)), rng.standard_normal((7, 5))
+        kernel = build(Laplacian(8), X)[0]
+        distances = kernel.distances(torch.from_numpy(new)).detach()
+        landmarks, rates = (each.detach().numpy() for each in (kernel.landmarks, kernel.rates))
+        np.testing.assert_allclose(distances, cdist(new * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    @pytest.mark.parametrize("d", [1, 4, 200])
+    def test_among_few_values_they_are_exact(self, d, rng):
+        landmarks, X = rng.integers(0, 5, (1024, d)).astype(float), rng.standard_normal((6, d)) * 5
+        kernel = build(Laplacian(8), landmarks)[0].double()
+        distances, rates = kernel.distances(torch.from_numpy(X)).detach(), kernel.rates.detach().numpy()
+        np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
+
+    def test_the_kernel_is_positive_semi_definite(self, rng):
+        X = rng.standard_cauchy((1024, 80))
+        kernel = build(Laplacian(8), X)[0].double()
+        K = kernel(kernel.landmarks.detach())
+        assert torch.linalg.eigvalsh(K.detach()).min() > -1e-10
+
+    @pytest.mark.parametrize("dtype", ["f4", "f8"])
+    @pytest.mark.parametrize("d", [6, 90])
+    def test_they_are_taken_in_single_precision(self, d, dtype, rng):
+        X, new = rng.standard_normal((1024, d)).astype(dtype), rng.standard_normal((9, d)).astype(dtype)
+        new[0] = 1e30
+        encoder = build(Laplacian(20), X)
+        assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+        single = features(encoder, new)
+        np.testing.assert_allclose(single, features(encoder.double(), new), atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda X: X + 1e8, lambda X: 1e-50 * X, lambda X: np.vstack([X[1:], 0 * X[:1] + 1e300]), lambda X: X[:, :1]],
+        ids=["offset", "tiny", "outlier", "small variances"],
+    )
+    def test_what_single_precision_would_round_away_stays_in_double(self, change, rng):
+        X = change(rng.standard_normal((1024, 3)))
+        z = features(build(Laplacian(), X), X)
+        assert z.dtype == np.float64
+        assert np.isfinite(z).all()
+
+    @pytest.mark.parametrize("c", [1e-30, 1e20])
+    def test_scale_does_not_matter(self, c, rng):
+        X, new = rng.standard_normal((1024, 9)), rng.standard_normal((7, 9))
+        first, second = (features(build(Laplacian(8), scale * X), scale * new) for scale in (1.0, c))
+        np.testing.assert_allclose(second, first, atol=1e-5)
+
+    @pytest.mark.parametrize("rates", [0.3, -0.3])
+    def test_gradients(self, rates, rng):
+        kernel = build(Laplacian(4), rng.standard_normal((1024, 3)))[0].double()
+        knots = torch.cat([kernel.bins + kernel.centre[kernel.feature], kernel.centre[kernel.feature][None]])
+        between = knots.sort(0).values.unfold(0, 2, 1).mean(-1)[0]  # of a bin, or of the centre and a bin
+        x = torch.stack([between[kernel.feature == k][::40] for k in range(3)], 1).detach().requires_grad_()
+        landmarks = (x.detach().flip(0) + 1e-3)[:2].requires_grad_()
+        rate = torch.full((3,), rates, dtype=torch.float64, requires_grad=True)
+
+        def by_all(x, landmarks, rates):
+            return functional_call(kernel, {"landmarks": landmarks, "rates": rates}, (x,))
+
+        assert torch.autograd.gradcheck(by_all, (x, landmarks, rate))
+
+    def test_gradients_in_single_precision_are_near(self, rng):
+        X, new = rng.standard_normal((1024, 12)), torch.from_numpy(rng.standard_normal((9, 12)))
+        encoder = build(Laplacian(8), X)
+        with torch.no_grad():
+            encoder[0].landmarks += 0.01 * torch.from_numpy(rng.standard_normal((1024, 12)))  # off the knots
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            encoder.to(dtype).zero_grad()
+            encoder(new.to(dtype)).square().sum().backward()
+            found.append([parameter.grad.to(torch.float64) for parameter in encoder.parameters()])
+        for single, double in zip(*found, strict=True):
+            assert (single - double).norm() < 1e-4 * double.norm()
 
 
 class TestTanh:

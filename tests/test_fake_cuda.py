@@ -244,6 +244,14 @@ for _spec, _dtype in product(
             return built(X), built(X[:1])
 
 
+@case("encoders.Laplacian of many landmarks", {torch.float32})
+def encoder_of_many(place):
+    X = place(normal(1024, 4))
+    built = place(Laplacian(5).build(X, place(torch.full((1024,), 1 / 1024, dtype=torch.float64)), generator())).eval()
+    with torch.no_grad():
+        return built(X), built(X[:1])
+
+
 # --- mahalanobis, neighbours, retrieval
 
 for _name, _dtype in product(("psd_factor", "with_positive_sign"), FLOATS):

@@ -24,6 +24,7 @@ def measure() -> Iterator[Measurement]:
     yield real_labels()
     yield resampled_fit()
     yield constrained_fit()
+    yield kernel_fit()
     yield all_pairs_step()
     yield growing_epochs()
     for name in ("emotions", "yeast", "scene"):
@@ -58,6 +59,16 @@ def constrained_fit() -> Measurement:
     X, Y = _training_part("emotions")
     seconds, floor = medians(lambda: RAMLLinear(psd="constrained").fit(X, Y), lambda: RAMLLinear().fit(X, Y), repeats=2)
     return measurement("RAMLLinear(psd='constrained') fit, emotions", seconds, "RAMLLinear()", floor)
+
+
+def kernel_fit(n_samples: int = 100_000) -> Measurement:
+    """Fit behind a Laplacian kernel and embedding of its samples against a product, the work that the distances are."""
+    X, Y = _gaussian(n_samples)
+    bins, landmarks = torch.ones(n_samples, 320), torch.ones(320, 2000)
+    metric = HRAMLTransformer(random_state=0)
+    seconds, floor = medians(lambda: metric.fit_transform(X, Y), lambda: bins @ landmarks, repeats=1, rounds=2)
+    path = f"HRAMLTransformer fit_transform, Gaussian ({n_samples:,} x 72, 6 labels)"
+    return measurement(path, seconds, "one product with 320 x 2,000 in float32", floor)
 
 
 def _epoch_seconds(X: np.ndarray, Y: np.ndarray, n_epochs: int) -> float:

@@ -1,10 +1,11 @@
-"""Seam between torch and all other arrays: conversion both ways, and devices."""
+"""Seam between torch and all other arrays: conversion both ways, devices, and what torch lacks."""
 
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from skrelmetric._interop.sklearn import stays_on_device
@@ -12,6 +13,7 @@ from skrelmetric._interop.sklearn import stays_on_device
 __all__ = [
     "as_tensor",
     "block_rows",
+    "largest_eigenpairs",
     "like",
     "resolve_device",
     "unit",
@@ -68,6 +70,17 @@ def like(tensor: Tensor, X: Any) -> Any:
     if isinstance(X, Tensor):
         return tensor.to(X.device)
     return X.__array_namespace__().from_dlpack(tensor, device=X.device)
+
+
+def largest_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest eigenvalues of a symmetric matrix, in ascending order, and their eigenvectors."""
+    n = len(matrix)
+    if matrix.device.type != "cpu" or 2 * k > n:
+        eigenvalues, eigenvectors = torch.linalg.eigh(matrix)
+        return eigenvalues[n - k :], eigenvectors[:, n - k :]
+    # LAPACK finds some of them in less than half of the time; torch has no such function.
+    pairs = eigh(matrix.numpy(), subset_by_index=(n - k, n - 1), check_finite=False)
+    return as_tensor(pairs[0]), as_tensor(pairs[1])
 
 
 def unit(vectors: Tensor, dim: int = 1) -> Tensor:

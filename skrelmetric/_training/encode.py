@@ -11,7 +11,7 @@ from skrelmetric._data.subset import Subset
 
 __all__ = ["copied_module", "drawing", "dtype_of", "embed", "encode", "width_of"]
 
-_CHUNK_OF_INFERENCE = 8192
+_CHUNK_OF_INFERENCE = 2048  # of which wide features stay in the cache
 
 
 def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:

@@ -37,7 +37,7 @@ from skrelmetric._training.loop import train
 from skrelmetric.distributed import Ranks
 from skrelmetric.encoders import ACTIVATIONS
 
-__all__ = ["ModuleTransformer"]
+__all__ = ["ModuleTransformer", "as_given"]
 
 
 class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
@@ -131,7 +131,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         X = validate_data(self, X, reset=False, **self._options(X))
         samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
         mapped = embed(module, samples, dtype_of(self.encoder_))
-        return like(mapped.to(samples.dtype) if samples.dtype.is_floating_point else mapped, X)
+        return as_given(mapped, samples.dtype, X)
 
     def _read(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Data:
         """Samples of a fit, as :func:`skrelmetric._data.read.read` takes its options."""
@@ -239,6 +239,11 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         super().__setstate__(state)
         for name, value in torch.load(modules, map_location=_where_possible, weights_only=False).items():
             setattr(self, name, value)
+
+
+def as_given(mapped: Tensor, dtype: torch.dtype, X: Any) -> Any:
+    """What a module makes of samples `X`, in their dtype if they are floats, as an array of their kind."""
+    return like(mapped.to(dtype) if dtype.is_floating_point else mapped, X)
 
 
 def _where_possible(storage: Any, location: str) -> Any:

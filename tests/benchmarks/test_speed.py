@@ -61,12 +61,13 @@ def test_exponents():
 
 
 def test_fits_stand_beside_floors(monkeypatch):
-    timed(monkeypatch, hot_paths, *[(2.0, 0.5)] * 4)
+    timed(monkeypatch, hot_paths, *[(2.0, 0.5)] * 5)
     found = [
         hot_paths.gaussian_fit(n_samples=50_000),
         hot_paths.real_labels(n_samples=500),
         hot_paths.constrained_fit(),
         hot_paths.resampled_fit(n_samples=500),
+        hot_paths.kernel_fit(n_samples=500),
     ]
     assert {(each["seconds"], each["floor_seconds"], each["ratio"]) for each in found} == {(2.0, 0.5, 4.0)}
     assert [(each["path"], each["floor"]) for each in found] == [
@@ -74,6 +75,10 @@ def test_fits_stand_beside_floors(monkeypatch):
         ("RAMLLinear(relation='l1') fit, Gaussian (500 x 72, 9 real labels)", "relation='sqeuclidean', which factors"),
         ("RAMLLinear(psd='constrained') fit, emotions", "RAMLLinear()"),
         ("RAMLLinear fit, resampled emotions with noise (500 x 72, 6 labels)", "one X.T @ X"),
+        (
+            "HRAMLTransformer fit_transform, Gaussian (500 x 72, 6 labels)",
+            "one product with 320 x 2,000 in float32",
+        ),
     ]
     if sys.platform == "linux":
         assert 1 <= found[0]["peak_over_X"] < 3

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skrelmetric import HRAMLTransformer
+from skrelmetric.encoders import Laplacian
 from tests.deep.problems import LINEAR, MLP, SHORT, Words, convolution
 
 
@@ -77,6 +78,17 @@ def test_exported_graphs_give_the_same_embedding(name, samples, images, tmp_path
         assert embedding.dtype == (np.float64 if taken == np.float64 else np.float32)
         np.testing.assert_allclose(embedding, expected[:n], atol=rtol * np.abs(expected).max())
     np.testing.assert_array_equal(metric.transform(X), expected)
+
+
+def test_exported_graphs_of_many_landmarks_give_the_same_embedding(tmp_path, rng):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    X = rng.standard_normal((1100, 24)).astype(np.float32)
+    metric = HRAMLTransformer(4, encoder=Laplacian(16)).fit(X, X[:, 0] > 0)
+    expected = metric.transform(X)
+    metric.export_onnx(tmp_path / "metric.onnx")
+    (embedding,) = runtime.InferenceSession(tmp_path / "metric.onnx").run(["Z"], {"X": X})
+    np.testing.assert_allclose(embedding, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_export_without_onnxscript(samples, tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from scipy.spatial.distance import pdist
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics.pairwise import manhattan_distances
+from sklearn.pipeline import make_pipeline
+from torch import nn
 
 from skrelmetric import HRAMLTransformer
 from skrelmetric.relations import Jeffreys
@@ -94,6 +96,89 @@ def test_input_is_left_alone(samples):
         HRAMLTransformer(**parameters).fit(X, Y).partial_fit(X, Y).transform(X)
     np.testing.assert_array_equal(X, before[0])
     np.testing.assert_array_equal(Y, before[1])
+
+
+# Fit and embedding at once
+
+
+class Counted(nn.Linear):
+    """Layer that counts the samples that it sees."""
+
+    n_seen = 0
+
+    def forward(self, X):
+        Counted.n_seen += len(X)
+        return super().forward(X)
+
+
+def as_float32(X):
+    return X.astype(np.float32)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("make", [np.asarray, as_float32, sparse.csr_array])
+@pytest.mark.parametrize("name", KINDS)
+def test_fit_transform_is_fit_and_transform(samples, name, make, weighted, rng):
+    X, Y, p = make(samples[0]), samples[1], rng.random(60) if weighted else None
+    metric, expected = HRAMLTransformer(**KINDS[name]), HRAMLTransformer(**KINDS[name]).fit(X, Y, p)
+    embedding = metric.fit_transform(X, Y, sample_weight=p)
+    assert type(embedding) is np.ndarray
+    assert embedding.dtype == X.dtype
+    np.testing.assert_allclose(embedding, expected.transform(X), atol=1e-5 if make is as_float32 else 1e-12)
+    np.testing.assert_allclose(metric.transform(X), expected.transform(X), atol=1e-12)
+    assert set(vars(metric)) == set(vars(expected))
+
+
+def test_fit_transform_in_single_precision(rng):
+    X = rng.standard_normal((1500, 5))
+    metric = HRAMLTransformer()
+    embedding = metric.fit_transform(X, X[:, 0] > 0)
+    assert embedding.dtype == np.float64
+    assert metric.components_.dtype == np.float32
+    np.testing.assert_allclose(embedding, metric.transform(X), atol=1e-5)
+
+
+def test_fit_transform_of_samples_that_do_not_count(samples):
+    X, Y = samples[0], samples[1].astype(float)
+    metric, weights = HRAMLTransformer(), np.arange(60) % 3
+    np.testing.assert_array_equal(metric.fit_transform(X, Y, weights), metric.transform(X))
+    Y[:4] = np.nan
+    np.testing.assert_array_equal(metric.fit_transform(X, Y), metric.transform(X))
+
+
+def test_fit_transform_of_tensors_and_frames(samples):
+    X, Y = map(torch.from_numpy, samples)
+    with config_context(array_api_dispatch=True):
+        metric = HRAMLTransformer(2)
+        embedding = metric.fit_transform(X, Y)
+        assert isinstance(embedding, torch.Tensor)
+        torch.testing.assert_close(embedding, metric.transform(X))
+    frame = pd.DataFrame(samples[0], index=range(5, 65))
+    metric = HRAMLTransformer(2).set_output(transform="pandas")
+    pd.testing.assert_frame_equal(metric.fit_transform(frame, samples[1]), metric.transform(frame))
+
+
+def test_fit_transform_computes_features_once(samples):
+    X, Y = samples
+    counts = []
+    for method in ("fit", "fit_transform"):
+        Counted.n_seen = 0
+        getattr(HRAMLTransformer(encoder=Counted(4, 3), **SHORT, **WHOLE, random_state=0), method)(X, Y)
+        counts.append(Counted.n_seen)
+    assert counts[0] == counts[1]
+
+
+def test_fit_transform_of_validation_samples_and_routed_weights(samples, rng):
+    X, Y = samples
+    metric = HRAMLTransformer(**KINDS["ridge"])
+    embedding = metric.fit_transform(X, Y, X_val=X[:9], y_val=Y[:9])
+    np.testing.assert_allclose(embedding, metric.transform(X), atol=1e-5)
+    weights = rng.random(60)
+    expected = HRAMLTransformer().fit(X, Y, weights).transform(X)
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(HRAMLTransformer().set_fit_request(sample_weight=True), "passthrough")
+        embedding = pipeline.fit_transform(X, Y, sample_weight=weights)
+    np.testing.assert_allclose(embedding, expected, atol=1e-12)
 
 
 # Small and degenerate
