@@ -16,8 +16,8 @@ _FEW, _MOST = 16, 8192
 # Single precision is as good a preconditioner.
 _DOUBLE = 1024
 
-# Separable terms of the inverse diagonal are left out below this part of the largest, and sought among so many columns.
-_NEGLIGIBLE, _N_COLUMNS = 1e-6, 48
+# Separable terms of the inverse diagonal are left out below such parts of the largest, and sought in so many columns.
+_NEGLIGIBLE, _N_COLUMNS = {torch.float32: 1e-6, torch.float64: 1e-12}, 64
 
 _BLOCK = 512  # rows of the n x n matrix that are summed at once, of which those below the diagonal are left out
 
@@ -54,7 +54,7 @@ def dual_inverse(coordinates: PrincipalCoordinates, alpha: float) -> Callable[[T
     dtype = torch.float64 if n <= _DOUBLE else torch.float32
     # A sample of weight p is within p^-1/2 of the mean, so that p^1/4 keeps fourth powers in the range of float32.
     W = (samples.weights.sqrt().sqrt()[:, None] * Z / s.sqrt()).to(dtype)
-    factor = _cholesky(W, samples.weights.sqrt().to(dtype), torch.outer(s, s) / diagonal)
+    factor = _cholesky(W, samples.weights.sqrt().to(dtype), s, torch.outer(s, s) / diagonal)
     if factor is None:
         return None
     Z, root = Z.to(dtype), samples.weights.sqrt()
@@ -70,9 +70,9 @@ def dual_inverse(coordinates: PrincipalCoordinates, alpha: float) -> Callable[[T
     return inverse
 
 
-def _cholesky(W: Tensor, root: Tensor, whitened: Tensor) -> Tensor | None:
+def _cholesky(W: Tensor, root: Tensor, s: Tensor, whitened: Tensor) -> Tensor | None:
     """Upper factor of the n x n matrix plus 1/2, of whitened samples times p^1/4; None where rounding leaves none."""
-    signs, scales = (each.to(W.dtype) for each in _separated(whitened))
+    signs, scales = (each.to(W.dtype) for each in _separated(whitened, s, _NEGLIGIBLE[W.dtype]))
     along_mean = W.square() @ whitened.diagonal().to(W.dtype) - root * whitened.trace().to(W.dtype) / 2
     matrix = W.new_zeros((len(W), len(W)))
     for start in range(0, len(W), _BLOCK):
@@ -86,10 +86,12 @@ def _cholesky(W: Tensor, root: Tensor, whitened: Tensor) -> Tensor | None:
     return None if failed or not factor.isfinite().all() else factor
 
 
-def _separated(smooth: Tensor) -> tuple[Tensor, Tensor]:
-    """Signs and functions f of the separable terms of a matrix of a smooth function: it is the sum of sign f f'."""
-    places = torch.linspace(0, len(smooth) - 1, _N_COLUMNS).round().to(torch.int64).unique()
-    basis = torch.linalg.qr(smooth[:, places.to(smooth.device)]).Q
-    values, directions = torch.linalg.eigh(basis.T @ smooth @ basis)
-    kept = values.abs() > _NEGLIGIBLE * values.abs().max()
+def _separated(matrix: Tensor, s: Tensor, negligible: float) -> tuple[Tensor, Tensor]:
+    """Signs and functions f of the terms, sign f f', of a matrix that is a smooth function of log s in both places."""
+    logs, order = s.log().sort()
+    grid = torch.linspace(float(logs[0]), float(logs[-1]), _N_COLUMNS, dtype=s.dtype, device=s.device)
+    places = torch.searchsorted(logs, grid).clamp(max=len(s) - 1).unique()
+    basis = torch.linalg.qr(matrix[:, order[places]]).Q
+    values, directions = torch.linalg.eigh(basis.T @ matrix @ basis)
+    kept = values.abs() > negligible * values.abs().max()
     return values[kept].sign(), (basis @ directions[:, kept] * values[kept].abs().sqrt()).T
