@@ -1,7 +1,7 @@
 """Neighbour search whose choice among equal distances is defined: by the order of the training samples."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
-from skrelmetric._search.screen import Screen, in_threads
+from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
 __all__ = ["Found", "NeighbourSearch", "without_missing"]
 
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class NeighbourSearch:
-    """Training samples, ready to be searched by scikit-learn's index.
+    """Training samples, ready to be searched: dense ones by their screen, all others by scikit-learn's index.
 
     Parameters
     ----------
@@ -63,8 +63,11 @@ class NeighbourSearch:
     rounding, the row is searched again, wider, until all samples at that distance are seen; those of lowest index
     are taken.
 
-    Queries are taken in blocks. Beyond the training samples and the result, memory stays within scikit-learn's
-    ``working_memory``, or a few rows of distances if these are larger.
+    Brute force on dense samples, Euclidean or cosine, starts with a :class:`~skrelmetric._search.screen.Screen` in
+    single precision. Double precision decides among its candidates, and has the queries to itself that have too many.
+
+    Queries are taken in blocks. Beyond the training samples, their copy in single precision and the result, memory
+    stays within scikit-learn's ``working_memory``, or a few rows of distances if these are larger.
     """
 
     def __init__(self, X, *, metric="euclidean", metric_params=None, algorithm="auto", n_jobs=None):
@@ -85,9 +88,8 @@ class NeighbourSearch:
         if self.precomputed:
             return
         # Of few features a tree of the index is faster.
-        screened = self.euclidean and not sparse.issparse(X) and X.shape[0] > 0
-        screened &= algorithm == "brute" or (algorithm == "auto" and X.shape[1] > _FEATURES_OF_TREES)
-        self.screen = Screen(self.samples) if screened else None
+        self.screened = self.euclidean and not sparse.issparse(X) and X.shape[0] >= FEWEST
+        self.screened &= algorithm == "brute" or (algorithm == "auto" and X.shape[1] > _FEATURES_OF_TREES)
         self.index = NearestNeighbors(
             metric=metric,
             p=None if "p" in params else 2,
@@ -95,6 +97,7 @@ class NeighbourSearch:
             algorithm=algorithm,
             n_jobs=n_jobs,
         ).fit(self.samples)
+        _ = self.screen
 
     def nearest(self, X, n_neighbors: int, *, ranked: bool = False) -> Found:
         """The nearest training samples, equal distances in the order of the samples.
@@ -240,6 +243,14 @@ class NeighbourSearch:
             **self._pairwise_options,
         )
         return Found(*map(np.concatenate, zip(*blocks, strict=True)))
+
+    @cached_property
+    def screen(self) -> Screen | None:
+        """Screen of the training samples, made with them and again after they are unpickled; None if there is none."""
+        return Screen(self.samples) if self.screened else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "screen"}
 
     @property
     def _pairwise_options(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Candidates", "Screen", "in_threads"]
+__all__ = ["FEWEST", "Candidates", "Screen", "in_threads"]
 
 # Queries and training samples of a tile of products, which stays in the cache with what it is made of, and training
 # samples that are looked through at once.
@@ -22,8 +22,8 @@ _LARGEST_GROUP = 512
 # Queries beyond so many times the largest training sample are left to double precision.
 _FARTHEST = 2.0**30
 
-# Smaller sets of training samples, and a larger share or number of them asked for, leave nothing to gain.
-_FEWEST, _SHARE, _MOST_NEAREST = 2048, 32, 256
+# Fewer training samples, and a larger share or number of them asked for, leave nothing to gain.
+FEWEST, _SHARE, _MOST_NEAREST = 2048, 32, 256
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ class Screen:
     Parameters
     ----------
     samples : ndarray of float64 of shape (n_train, n_features)
-        Training samples, at least one, around the origin.
+        Training samples, at least `FEWEST`, around the origin.
 
     Notes
     -----
@@ -78,7 +78,7 @@ class Screen:
 
     def suits(self, n_nearest: int) -> bool:
         """Whether so many nearest samples are found faster than by looking at all."""
-        return self.n_train >= max(_FEWEST, _SHARE * n_nearest) and n_nearest <= _MOST_NEAREST
+        return n_nearest <= min(self.n_train // _SHARE, _MOST_NEAREST)
 
     def batches(self, n_queries: int, n_nearest: int) -> list[slice]:
         """Queries to be looked through together, such that all threads keep to half of ``working_memory``."""

@@ -1,5 +1,7 @@
 """Search by products in single precision finds what a search in double precision finds."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -103,6 +105,15 @@ def test_threads_and_memory_change_nothing(rng):
         np.testing.assert_array_equal(search.nearest(queries, 5, ranked=True).indices, alone.indices)
 
 
+def test_pickles_leave_the_screen_out(rng):
+    X, queries = points(rng), points(rng, 20)
+    search = NeighbourSearch(X)
+    size = len(pickle.dumps(search))
+    found = search.nearest(queries, 5)
+    assert len(pickle.dumps(search)) == size
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(search)).nearest(queries, 5).indices, found.indices)
+
+
 def test_an_error_in_a_thread_is_raised():
     def fail(item):
         raise ZeroDivisionError(item)
@@ -117,4 +128,5 @@ def test_few_features_stay_with_the_tree(rng):
     assert NeighbourSearch(points(rng, d=15), algorithm="brute").screen is not None
     assert NeighbourSearch(points(rng), algorithm="ball_tree").screen is None
     assert NeighbourSearch(points(rng), metric="manhattan").screen is None
-    assert not NeighbourSearch(points(rng, 500)).screen.suits(3)
+    assert NeighbourSearch(points(rng, 500)).screen is None
+    assert not NeighbourSearch(points(rng)).screen.suits(N // 20)
