@@ -92,6 +92,12 @@ class MLkNN(NeighborClassifier):
     neighbours more than k + 1, the sample itself being one of them. Or learn from a subset of the samples:
     `posterior_` has only k + 1 probabilities a label. Graphs and distances of training samples are not kept.
 
+    *Many labels.* A sparse `y` stays sparse, whatever its number of columns: votes are products of the neighbours' graph
+    and `y`, `posterior_` is that of a dense `y` to the last bit, and ``predict_proba(X, n_labels=10)`` finds the ten most
+    probable labels of each sample among those with votes and those that are most probable without any. It and `predict`
+    return a csr_matrix, in memory of the votes; ``predict_proba(X)`` is dense, as large as it is. Where samples are
+    tensors, `y` is made dense.
+
     *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
 
     *Devices.* Tensors, under ``sklearn.set_config(array_api_dispatch=True)``, and samples on another device than
@@ -300,8 +306,8 @@ class AAKNN(RegressorMixin, NeighborPredictor):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples.
-        y : array-like of shape (n_samples, n_labels) or (n_samples,)
-            Label distributions, or other numeric targets.
+        y : array-like or sparse matrix of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+            Label distributions, or other numeric targets. A sparse matrix stays one.
 
         Returns
         -------
@@ -335,8 +341,8 @@ class AAKNN(RegressorMixin, NeighborPredictor):
 
         Returns
         -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples,)
-            Predicted distributions.
+        ndarray, csr_matrix or dask.array.Array of shape (n_samples, n_labels), or (n_samples,)
+            Predicted distributions; sparse after a fit to sparse `y` unless the samples are a Dask array.
         """
         if is_dask(X):
             return self._by_blocks("predict", X, self._n_outputs, np.float64)

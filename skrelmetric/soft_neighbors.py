@@ -179,6 +179,10 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
 
     *Sample weights* multiply votes, and count in the likelihood; a sample is left out with all its weight.
 
+    *Many labels.* A sparse `y` stays sparse, `predict` and ``predict_proba(X, n_labels=10)`` return a csr_matrix, and
+    queries are searched anew by each. Where all samples vote, each label that any of them has is probable, and blocks of
+    some queries are dense; with `n_neighbors` nothing is.
+
     Dask arrays, tensors and devices are as with :class:`MLkNN`.
 
     References
@@ -320,8 +324,8 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples, at least two.
-        y : array-like of shape (n_samples, n_outputs) or (n_samples,)
-            Label distributions, or other numeric targets.
+        y : array-like or sparse matrix of shape (n_samples, n_outputs), or array-like of shape (n_samples,)
+            Label distributions, or other numeric targets. A sparse matrix stays one.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the votes, at least 0. None weighs all alike.
 
@@ -351,8 +355,9 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
 
         Returns
         -------
-        ndarray or dask.array.Array of shape (n_samples, n_outputs) or (n_samples,)
-            Predicted targets.
+        ndarray, csr_matrix or dask.array.Array of shape (n_samples, n_outputs), or (n_samples,)
+            Predicted targets; sparse after a fit to sparse `y` unless the samples are a Dask array. Without
+            `n_neighbors` all training samples vote, and few entries are 0.
         """
         if is_dask(X):
             return self._by_blocks("predict", X, self._n_outputs, np.float64)

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.compare.memory import watched
 from benchmarks.compare.targets import as_classes
 from benchmarks.data.sources import DATASETS, load
-from benchmarks.speed import embeddings, neighbors
+from benchmarks.speed import embeddings, labels, neighbors
 from benchmarks.speed.timing import Measurement, added, growth, measurement, medians
 from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.encoders import MLP
@@ -34,6 +34,7 @@ def measure() -> Iterator[Measurement]:
         yield against_nca(name, RAMLLinear())
         yield against_nca(name, HRAMLTransformer())
     yield from neighbors.measure()
+    yield from labels.measure()
     yield from embeddings.measure()
 
 
