@@ -92,11 +92,11 @@ class MLkNN(NeighborClassifier):
     neighbours more than k + 1, the sample itself being one of them. Or learn from a subset of the samples:
     `posterior_` has only k + 1 probabilities a label. Graphs and distances of training samples are not kept.
 
-    *Many labels.* A sparse `y` stays sparse, whatever its number of columns: votes are products of the neighbours' graph
-    and `y`, `posterior_` is that of a dense `y` to the last bit, and ``predict_proba(X, n_labels=10)`` finds the ten most
-    probable labels of each sample among those with votes and those that are most probable without any. It and `predict`
-    return a csr_matrix, in memory of the votes; ``predict_proba(X)`` is dense, as large as it is. Where samples are
-    tensors, `y` is made dense.
+    *Many labels.* A sparse `y` stays sparse, whatever its number of columns. Votes are products of the neighbours'
+    graph and `y`, and `posterior_` is that of a dense `y` to the last bit. ``predict_proba(X, n_labels=10)`` finds the
+    ten most probable labels of each sample among those with votes and those that are most probable without any. It and
+    `predict` return a csr_matrix, in memory of the votes; ``predict_proba(X)`` is dense. Where samples are tensors, `y`
+    is made dense.
 
     *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
 

@@ -180,8 +180,8 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
     *Sample weights* multiply votes, and count in the likelihood; a sample is left out with all its weight.
 
     *Many labels.* A sparse `y` stays sparse, `predict` and ``predict_proba(X, n_labels=10)`` return a csr_matrix, and
-    queries are searched anew by each. Where all samples vote, each label that any of them has is probable, and blocks of
-    some queries are dense; with `n_neighbors` nothing is.
+    each of them searches anew. Where all samples vote, each label that any of them has is probable, and blocks of some
+    queries are dense; so are some of those that `fit` leaves out.
 
     Dask arrays, tensors and devices are as with :class:`MLkNN`.
 
