@@ -206,7 +206,8 @@ class MLkNN(NeighborClassifier):
 
     def _probabilities(self, X: Any, method: str) -> Iterator[Any]:
         queries, neighbours = self._queries(X, method), self._neighbours
-        tables = [unwrapped(table) for table in (self.posterior_ if self._several else [self.posterior_])]
+        several = isinstance(self.posterior_, list)
+        tables = [unwrapped(table) for table in (self.posterior_ if several else [self.posterior_])]
         numbers = np.atleast_1d(self.n_neighbors_).tolist()
         if neighbours.sparse_targets:
             indices = neighbours.remembered(queries, lambda: neighbours.nearest_of_each(queries, numbers, self.device))
@@ -219,10 +220,6 @@ class MLkNN(NeighborClassifier):
         if self.classes_.ndim == 1:
             probabilities = module_of(probabilities).hstack([1 - probabilities, probabilities])
         yield probabilities
-
-    @property
-    def _several(self) -> bool:
-        return isinstance(self.posterior_, list)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

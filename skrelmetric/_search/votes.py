@@ -52,7 +52,7 @@ class Voted(NamedTuple):
     @property
     def rows(self) -> np.ndarray:
         """Sample of each entry."""
-        return _rows_of(self.entries)
+        return np.repeat(np.arange(self.entries.shape[0]), np.diff(self.entries.indptr))
 
     def candidates(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Samples, labels and probabilities of all entries, and of some labels in the samples without an entry."""
@@ -244,8 +244,3 @@ def whole(blocks: Iterable[Any]) -> Any:
     if sparse.issparse(blocks[0]):
         return sparse.csr_matrix(sparse.vstack(blocks))
     return blocks[0] if len(blocks) == 1 else module_of(blocks[0]).concatenate(blocks)
-
-
-def _rows_of(A: sparse.csr_array) -> np.ndarray:
-    """Row of each entry."""
-    return np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
