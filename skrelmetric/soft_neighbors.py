@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import is_dask
@@ -359,6 +360,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
             Predicted targets; sparse after a fit to sparse `y` unless the samples are a Dask array. Without
             `n_neighbors` all training samples vote, and few entries are 0.
         """
+        check_is_fitted(self)
         if is_dask(X):
             return self._by_blocks("predict", X, self._n_outputs, np.float64)
         blocks = self._predictions(X, "predict")
