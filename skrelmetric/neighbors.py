@@ -1,27 +1,30 @@
 """Nearest-neighbour predictors for label sets and label distributions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin
+from scipy import sparse
+from sklearn.base import RegressorMixin
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
+from skrelmetric._interop.arrays import check_not_ragged, like, module_of, unwrapped
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.labels import label_indicator, predicted_labels
+from skrelmetric._interop.labels import label_indicator
 from skrelmetric._interop.sklearn import Interval, fit_context, warn_caller
+from skrelmetric._search.classifier import NeighborClassifier
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
 from skrelmetric._search.predictor import NeighborPredictor, available
+from skrelmetric._search.votes import lookup, tallies, votes_of_each, whole
 
 __all__ = ["AAKNN", "MLkNN"]
 
 _N_NEIGHBORS = [Interval(Integral, 1, None, closed="left")]
 
 
-class MLkNN(ClassifierMixin, NeighborPredictor):
+class MLkNN(NeighborClassifier):
     """Multi-label k nearest neighbours (Zhang and Zhou, 2007).
 
     Counts, label by label, how many of a sample's neighbours have the label, and applies Bayes' rule to that
@@ -88,6 +91,12 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
     faiss, pynndescent or the like goes before ``MLkNN(metric="precomputed")`` in a pipeline, and should find some
     neighbours more than k + 1, the sample itself being one of them. Or learn from a subset of the samples:
     `posterior_` has only k + 1 probabilities a label. Graphs and distances of training samples are not kept.
+
+    *Many labels.* A sparse `y` stays sparse, whatever its number of columns. Votes are products of the neighbours'
+    graph and `y`, and `posterior_` is that of a dense `y` to the last bit. ``predict_proba(X, n_labels=10)`` finds the
+    ten most probable labels of each sample among those with votes and those that are most probable without any. It and
+    `predict` return a csr_matrix, in memory of the votes; ``predict_proba(X)`` is dense. Where samples are tensors, `y`
+    is made dense.
 
     *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
 
@@ -172,42 +181,6 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
         self._keep(neighbours, y, X)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probability of each label.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples, or a Dask array of them.
-
-        Returns
-        -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels)
-            Probabilities of having each label; for a one-dimensional target those of its two classes.
-        """
-        if is_dask(X):
-            return self._by_blocks("predict_proba", X, len(self.classes_), np.float64)
-        return like(self._probabilities(X, "predict_proba"), X)
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict labels of probability 1/2 or more; for a one-dimensional target the more probable class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples, or a Dask array of them.
-
-        Returns
-        -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
-            Label indicator.
-        """
-        if is_dask(X):
-            several = self.classes_.ndim == 2
-            dtype = np.int64 if several else as_host(self.classes_).dtype
-            return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
-        return predicted_labels(self._probabilities(X, "predict"), self.classes_, X)
-
     def _numbers(self, n_candidates: int) -> list[int]:
         """Numbers of neighbours to take, in ascending order."""
         if isinstance(self.n_neighbors, Integral):
@@ -231,21 +204,22 @@ class MLkNN(ClassifierMixin, NeighborPredictor):
         shares = ((ranks <= numbers[:, None]) / numbers[:, None]).mean(0)
         return np.broadcast_to(shares[: found.indices.shape[1]], found.indices.shape)
 
-    def _probabilities(self, X, method: str):
-        queries = self._queries(X, method)
-        probabilities = self._neighbours.remembered(queries, lambda: self._mean_posterior(queries))
-        if self.classes_.ndim == 2:
-            return probabilities
-        return module_of(probabilities).hstack([1 - probabilities, probabilities])
-
-    def _mean_posterior(self, queries: Any) -> Any:
+    def _probabilities(self, X: Any, method: str) -> Iterator[Any]:
+        queries, neighbours = self._queries(X, method), self._neighbours
         several = isinstance(self.posterior_, list)
         tables = [unwrapped(table) for table in (self.posterior_ if several else [self.posterior_])]
-        labels = module_of(tables[0]).arange(len(tables[0]))
-        numbers: Sequence[int] = np.atleast_1d(self.n_neighbors_).tolist()
-        votes = self._neighbours.votes_of_each(queries, numbers, self.device)
-        total = sum(table[labels, of_queries] for table, of_queries in zip(tables, votes, strict=True))
-        return total if len(tables) == 1 else total / len(tables)
+        numbers = np.atleast_1d(self.n_neighbors_).tolist()
+        if neighbours.sparse_targets:
+            indices = neighbours.remembered(queries, lambda: neighbours.nearest_of_each(queries, numbers, self.device))
+            for rows in neighbours.batches(indices):
+                yield lookup(tables, votes_of_each(neighbours.Y, indices[rows], numbers))
+            return
+        probabilities = neighbours.remembered(
+            queries, lambda: lookup(tables, neighbours.votes_of_each(queries, numbers, self.device))
+        )
+        if self.classes_.ndim == 1:
+            probabilities = module_of(probabilities).hstack([1 - probabilities, probabilities])
+        yield probabilities
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -329,8 +303,8 @@ class AAKNN(RegressorMixin, NeighborPredictor):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples.
-        y : array-like of shape (n_samples, n_labels) or (n_samples,)
-            Label distributions, or other numeric targets.
+        y : array-like or sparse matrix of shape (n_samples, n_labels), or array-like of shape (n_samples,)
+            Label distributions, or other numeric targets. A sparse matrix stays one.
 
         Returns
         -------
@@ -342,14 +316,15 @@ class AAKNN(RegressorMixin, NeighborPredictor):
             If the input is not finite or not numeric.
         """
         samples, Y = read_numbers(self, X, y)
-        if Y.ndim == 2 and ((Y == 0) | (Y == 1)).all() and (Y.sum(1) != 1).any():
+        values = Y.data if sparse.issparse(Y) else Y
+        if Y.ndim == 2 and ((values == 0) | (values == 1)).all() and (Y.sum(1) != 1).any():
             warn_caller(
                 "y holds label sets, 0 and 1 in rows that do not sum to 1, so that the means of neighbours are no "
                 "distributions. Use MLkNN or SoftNeighborsClassifier for label sets, or divide rows by their sums.",
                 UserWarning,
             )
         neighbours = self._search(samples, Y)
-        self.n_neighbors_ = available(self.n_neighbors, len(Y))
+        self.n_neighbors_ = available(self.n_neighbors, neighbours.n_train)
         self._keep(neighbours, y, X)
         return self
 
@@ -363,13 +338,13 @@ class AAKNN(RegressorMixin, NeighborPredictor):
 
         Returns
         -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples,)
-            Predicted distributions.
+        ndarray, csr_matrix or dask.array.Array of shape (n_samples, n_labels), or (n_samples,)
+            Predicted distributions; sparse after a fit to sparse `y` unless the samples are a Dask array.
         """
         if is_dask(X):
             return self._by_blocks("predict", X, self._n_outputs, np.float64)
         queries = self._queries(X, "predict")
-        return like(self._neighbours.votes(queries, self.n_neighbors_, self.device) / self.n_neighbors_, X)
+        return like(whole([self._neighbours.votes(queries, self.n_neighbors_, self.device) / self.n_neighbors_]), X)
 
 
 def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothing: float) -> np.ndarray:
@@ -377,10 +352,10 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
 
     Parameters
     ----------
-    votes : ndarray of int of shape (n_samples, n_labels)
+    votes : ndarray, Tensor or csr_array of int of shape (n_samples, n_labels)
         Number of each training sample's neighbours with each label.
-    Y : ndarray of int of shape (n_samples, n_labels)
-        Label indicator of the training samples.
+    Y : ndarray, Tensor or csr_array of int of shape (n_samples, n_labels)
+        Label indicator of the training samples, sparse if the votes are.
     n_neighbors : int
         Number k of neighbours.
     smoothing : float
@@ -390,10 +365,8 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
     -------
     ndarray of shape (n_labels, n_neighbors + 1)
     """
-    xp, shape = module_of(votes), (Y.shape[1], n_neighbors + 1)
-    cells = votes + (n_neighbors + 1) * (xp.ones_like(votes[0]).cumsum(0) - 1)  # of the table, flattened
-    seen = xp.bincount(cells.reshape(-1), minlength=shape[0] * shape[1]).reshape(shape)
-    seen_with = xp.bincount(cells[Y == 1], minlength=shape[0] * shape[1]).reshape(shape)
+    seen, seen_with = tallies(votes, Y, n_neighbors)
+    xp = module_of(seen)
 
     def likelihood(frequencies):
         frequencies = smoothing + xp.asarray(frequencies, dtype=xp.float64)
@@ -401,7 +374,7 @@ def posterior_table(votes: np.ndarray, Y: np.ndarray, n_neighbors: int, smoothin
         return frequencies / xp.where(total > 0, total, 1.0)
 
     with_label = xp.asarray(seen_with.sum(1), dtype=xp.float64)
-    prior = ((smoothing + with_label) / (2 * smoothing + len(Y)))[:, None]
+    prior = ((smoothing + with_label) / (2 * smoothing + Y.shape[0]))[:, None]
     joint_with = prior * likelihood(seen_with)
     joint_without = (1 - prior) * likelihood(seen - seen_with)
     evidence = joint_with + joint_without

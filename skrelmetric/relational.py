@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
@@ -279,6 +280,7 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         samples, targets = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=np.float64, ensure_min_samples=2
         )
+        targets = targets.toarray() if sparse.issparse(targets) else targets
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
         kind = LABELS if classes.ndim == 2 else DISTRIBUTIONS
         chosen = isinstance(self.thresholds, str)

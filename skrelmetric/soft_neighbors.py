@@ -1,21 +1,35 @@
 """Predictors by all neighbours, each with a weight that falls with its distance."""
 
+from collections.abc import Iterator
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, RegressorMixin
+from scipy import sparse
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, unwrapped
+from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.labels import class_indicator, predicted_labels
+from skrelmetric._interop.labels import class_indicator
 from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weight, fit_context
+from skrelmetric._search.classifier import NeighborClassifier
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
-from skrelmetric._search.predictor import NeighborPredictor, available
-from skrelmetric._search.soft_vote import SoftVote, are_distributions, cross_entropy, log_loss, squared_error, tuned
+from skrelmetric._search.predictor import NeighborPredictor, available, none_of
+from skrelmetric._search.soft_vote import (
+    SoftVote,
+    are_distributions,
+    ballots,
+    cross_entropy,
+    deviations,
+    log_loss,
+    squared_error,
+    tuned,
+)
+from skrelmetric._search.votes import dense, whole
 
 __all__ = ["SoftNeighborsClassifier", "SoftNeighborsRegressor"]
 
@@ -53,9 +67,9 @@ class _SoftNeighbors(NeighborPredictor):
 
     def _fit(self, samples: Any, Y: Any, loss_of: Any, sample_weight: Any, y: Any, given: Any) -> None:
         """Choose the temperature by a loss that targets and weights call for, and keep what was fitted to."""
-        xp, n_train = module_of(Y), len(Y)
-        Y = xp.asarray(Y, dtype=xp.float64)
-        weights = xp.ones_like(Y[:, :1])
+        xp, n_train = module_of(Y), Y.shape[0]
+        Y = of_dtype(Y, xp.float64)
+        weights = xp.ones_like(dense(Y[:, :1]))
         if sample_weight is not None:
             checked = check_sample_weight(sample_weight, given, ensure_non_negative=True)
             weights = xp.asarray(unwrapped(checked) if xp is not np else as_host(checked), dtype=xp.float64)[:, None]
@@ -68,7 +82,7 @@ class _SoftNeighbors(NeighborPredictor):
             )
         neighbours = self._search(samples, Y)
         vote, self.leave_one_out_loss_ = tuned(
-            SoftVote(neighbours, xp.hstack([Y * weights, weights]), self.scale == "local"),
+            SoftVote(neighbours, ballots(Y, weights), self.scale == "local"),
             Y,
             loss_of(Y, weights),
             temperature=None if self.temperature == "auto" else self.temperature,
@@ -79,9 +93,13 @@ class _SoftNeighbors(NeighborPredictor):
         self._keep(neighbours, y, given)
         self._vote = vote
 
-    def _predicted(self, X: Any, method: str) -> Any:
+    def _predictions(self, X: Any, method: str) -> Iterator[Any]:
+        """Predictions for samples that a method was given, in blocks of them: one, but of sparse targets several."""
         queries = self._queries(X, method)
-        return self._neighbours.remembered(queries, lambda: self._vote(queries, self.device))
+        if self._neighbours.sparse_targets:
+            yield from self._vote.blocks(queries, self.device)
+        else:
+            yield self._neighbours.remembered(queries, lambda: self._vote(queries, self.device))
 
     @property
     def _n_voters(self) -> int:
@@ -91,7 +109,7 @@ class _SoftNeighbors(NeighborPredictor):
         return self._vote.shares(found)
 
 
-class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
+class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
     """Soft nearest neighbours for label sets and classes: all vote, the nearer the more.
 
     The probability of a label is the weighted mean over the training samples, with weights ``exp(-d^2 / (t s))`` for
@@ -162,6 +180,10 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
 
     *Sample weights* multiply votes, and count in the likelihood; a sample is left out with all its weight.
 
+    *Many labels.* A sparse `y` stays sparse, `predict` and ``predict_proba(X, n_labels=10)`` return a csr_matrix, and
+    each of them searches anew. Where all samples vote, each label that any of them has is probable, and blocks of some
+    queries are dense; so are some of those that `fit` leaves out.
+
     Dask arrays, tensors and devices are as with :class:`MLkNN`.
 
     References
@@ -211,41 +233,8 @@ class SoftNeighborsClassifier(ClassifierMixin, _SoftNeighbors):
         self.classes_ = like(classes, X)
         return self
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probability of each label, or of each class of a one-dimensional target.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples, or a Dask array of them.
-
-        Returns
-        -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples, n_classes)
-            Probabilities.
-        """
-        if is_dask(X):
-            return self._by_blocks("predict_proba", X, len(self.classes_), np.float64)
-        return like(self._predicted(X, "predict_proba"), X)
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict labels of probability 1/2 or more; for a one-dimensional target the most probable class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_train) if precomputed
-            Samples, or a Dask array of them.
-
-        Returns
-        -------
-        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
-            Label indicator, or classes.
-        """
-        if is_dask(X):
-            several = self.classes_.ndim == 2
-            dtype = np.int64 if several else as_host(self.classes_).dtype
-            return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
-        return predicted_labels(self._predicted(X, "predict"), self.classes_, X)
+    def _probabilities(self, X: Any, method: str) -> Iterator[Any]:
+        return self._predictions(X, method)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -336,8 +325,8 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, n_samples) if precomputed
             Samples, at least two.
-        y : array-like of shape (n_samples, n_outputs) or (n_samples,)
-            Label distributions, or other numeric targets.
+        y : array-like or sparse matrix of shape (n_samples, n_outputs), or array-like of shape (n_samples,)
+            Label distributions, or other numeric targets. A sparse matrix stays one.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the votes, at least 0. None weighs all alike.
 
@@ -354,7 +343,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         samples, Y = read_numbers(self, X, y, ensure_min_samples=2)
         columns = Y if Y.ndim == 2 else Y[:, None]
         self._fit(samples, columns, _loss_of, sample_weight, y, X)
-        self._kind = like(Y[:0], X)
+        self._kind = like(none_of(Y), X)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -367,26 +356,27 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
 
         Returns
         -------
-        ndarray or dask.array.Array of shape (n_samples, n_outputs) or (n_samples,)
-            Predicted targets.
+        ndarray, csr_matrix or dask.array.Array of shape (n_samples, n_outputs), or (n_samples,)
+            Predicted targets; sparse after a fit to sparse `y` unless the samples are a Dask array. Without
+            `n_neighbors` all training samples vote, and few entries are 0.
         """
+        check_is_fitted(self)
         if is_dask(X):
             return self._by_blocks("predict", X, self._n_outputs, np.float64)
-        predictions = self._predicted(X, "predict")
+        blocks = self._predictions(X, "predict")
+        if self._neighbours.sparse_targets:
+            return whole(sparse.csr_array(block) for block in blocks)
+        predictions = whole(blocks)
         return like(predictions if self._kind.ndim == 2 else predictions[:, 0], X)
 
 
 def _loss_of(Y: Any, weights: Any) -> Any:
     """Loss by which predictions of targets of positive weights are judged."""
-    xp, counted = module_of(Y), weights[:, 0] > 0
+    counted = weights[:, 0] > 0
     Y, shares = Y[counted], weights[counted] / weights.sum()
     if are_distributions(Y):
         return cross_entropy
-    centred = Y - (shares * Y).sum(0)
-    largest = xp.amax(xp.abs(centred), 0)  # so that no square overflows
-    largest = xp.where(largest > 0, largest, 1.0)
-    deviations = largest * (shares * (centred / largest) ** 2).sum(0) ** 0.5
-    return partial(_squared_error_in, xp.where(deviations > 0, deviations, 1.0))
+    return partial(_squared_error_in, deviations(Y, shares))
 
 
 def _squared_error_in(units: Any, Y: Any, P: Any) -> Any:

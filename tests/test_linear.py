@@ -539,6 +539,37 @@ def test_sparse_samples_are_not_made_dense(rng, monkeypatch):
     assert metric.transform(X).shape[0] == 4000
 
 
+@pytest.mark.parametrize("relation", ["auto", "hamming", "sqeuclidean", "hellinger", "jeffreys"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_many_labels_are_not_made_dense(dtype, relation, rng, monkeypatch):
+    n, n_labels = 3000, 30_000
+    labels = rng.integers(0, n_labels, (n, 2)) % np.array([7, n_labels])
+    Y = sparse.csr_matrix((np.ones(2 * n), labels.ravel(), np.arange(n + 1) * 2), (n, n_labels))
+    Y.sum_duplicates()
+    Y.data[:] = 1
+    X = (rng.standard_normal((n, 4)) + labels[:, [0]]).astype(dtype)
+    toarray = sparse.csr_array.toarray
+
+    def small(array, *args, **kwargs):
+        assert np.prod(array.shape, dtype=float) <= 8 * n_labels, "targets were made dense"
+        return toarray(array, *args, **kwargs)
+
+    monkeypatch.setattr(sparse.csr_array, "toarray", small)
+    tracemalloc.start()
+    metric = RAMLLinear(relation=relation).fit(X, Y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * 8 * n_labels  # some sums of four features for each label; the dense targets are 3,000 rows
+    assert np.isfinite(metric.components_).all()
+
+
+def test_sums_over_many_sparse_columns_are_those_of_dense_ones(rng):
+    Y = (rng.random((500, 3000)) < 0.01).astype(float)
+    for X in (rng.standard_normal((500, 5)), rng.standard_normal((500, 5)).astype(np.float32)):
+        dense, thin = (RAMLLinear().fit(X, kind(Y)).get_mahalanobis_matrix() for kind in (np.asarray, sparse.csr_array))
+        np.testing.assert_allclose(thin, dense, rtol=1e-4, atol=1e-9)
+
+
 def test_explained_share(samples):
     X, Y = samples
     full = RAMLLinear().fit(X, Y)

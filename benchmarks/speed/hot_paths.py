@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.compare.memory import watched
 from benchmarks.compare.targets import as_classes
 from benchmarks.data.sources import DATASETS, load
-from benchmarks.speed import embeddings, neighbors, start, wide
+from benchmarks.speed import embeddings, labels, neighbors, start, wide
 from benchmarks.speed.timing import Measurement, added, growth, measurement, medians
 from skrelmetric import HRAMLTransformer, RAMLLinear
 from skrelmetric.encoders import MLP
@@ -37,6 +37,7 @@ def measure() -> Iterator[Measurement]:
     yield from wide.measure()
     yield from neighbors.measure()
     yield from start.measure()
+    yield from labels.measure()
     yield from embeddings.measure()
 
 

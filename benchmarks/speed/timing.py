@@ -23,6 +23,7 @@ class Measurement(TypedDict):
     ratio: float
     profile: NotRequired[str]
     commit: NotRequired[str | None]
+    precision_at_5: NotRequired[float]
     peak_over_X: NotRequired[float]  # memory, X and what a fit adds to it, in units of X
 
 

@@ -9,9 +9,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from skrelmetric._interop.arrays import canonical
 from skrelmetric._interop.torch import as_tensor, block_rows
 
-__all__ = ["Rows", "Samples", "canonical", "cross", "dense", "scaled", "shifted", "slices", "stored", "take"]
+__all__ = ["Rows", "Samples", "cross", "dense", "scaled", "shifted", "slices", "stored", "take"]
 
 Rows: TypeAlias = Tensor | sparse.csr_array
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
@@ -196,13 +197,16 @@ def _block_length(*arrays: Rows | Samples) -> int:
 
 def cross(A: Rows, B: Rows | Samples) -> Tensor:
     """A' B of tall matrices as a float64 tensor, summed in float64 whatever their dtype."""
-    if isinstance(A, Tensor) and isinstance(B, Tensor) and A.dtype == B.dtype == torch.float64:
-        return A.T @ B
+    if isinstance(B, Tensor) and B.dtype == torch.float64:
+        if not isinstance(A, Tensor):
+            return as_tensor(np.asarray(A.T @ B.numpy(), dtype=np.float64))
+        if A.dtype == torch.float64:
+            return A.T @ B
     if isinstance(B, sparse.csr_array):
         product = B.T @ (A.numpy() if isinstance(A, Tensor) else A)
         return as_tensor(np.asarray(product if isinstance(A, Tensor) else product.toarray(), dtype=np.float64)).T
     total = torch.zeros((A.shape[1], B.shape[1]), dtype=torch.float64, device=B.device)
-    for rows in slices(A, B):
+    for rows in slices(A, B) if isinstance(A, Tensor) else slices(B):  # sparse rows take no room, however wide
         b = B[rows].to(torch.float64)
         total += A[rows].T.to(torch.float64) @ b if isinstance(A, Tensor) else as_tensor(A[rows].T @ b.numpy())
     return total
@@ -223,15 +227,6 @@ def take(array: Any, index: Tensor | slice) -> Any:
 def dense(rows: Rows) -> Tensor:
     """Rows as a tensor."""
     return rows if isinstance(rows, Tensor) else as_tensor(rows.toarray())
-
-
-def canonical(A: Any) -> sparse.csr_array:
-    """Sparse matrix with one entry a place; it is the user's, so it is a copy that is summed."""
-    A = sparse.csr_array(A)
-    if not A.has_canonical_format:
-        A = A.copy()
-        A.sum_duplicates()
-    return A
 
 
 def shifted(X: sparse.csr_array, shift: np.ndarray) -> sparse.csr_array:

@@ -12,8 +12,8 @@ from scipy import sparse
 from sklearn.utils import check_array
 from torch import Tensor
 
-from skrelmetric._data.samples import Rows, canonical, take
-from skrelmetric._interop.arrays import check_not_ragged
+from skrelmetric._data.samples import Rows, take
+from skrelmetric._interop.arrays import canonical, check_not_ragged
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]

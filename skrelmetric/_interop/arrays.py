@@ -4,11 +4,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skrelmetric._interop.sklearn import stays_on_device
 
 __all__ = [
     "as_host",
+    "canonical",
     "check_not_ragged",
     "float_dtypes",
     "holds_integers",
@@ -18,12 +20,16 @@ __all__ = [
     "of_dtype",
     "two_classes",
     "unwrapped",
+    "without_zeros",
 ]
 
 
 def module_of(array: Any) -> ModuleType:
-    """Module whose functions take the array, numpy or torch; callers keep to what both have."""
-    if isinstance(array, np.ndarray):
+    """Module whose functions take the array, or what is dense of a sparse one: numpy or torch.
+
+    Callers keep to what both have.
+    """
+    if isinstance(array, np.ndarray) or sparse.issparse(array):
         return np
     import torch
 
@@ -53,8 +59,26 @@ def unwrapped(array: Any) -> Any:
     return as_tensor(array)
 
 
+def canonical(A: Any) -> sparse.csr_array:
+    """Sparse matrix with one entry a place; it is the user's, so it is a copy that is summed."""
+    A = sparse.csr_array(A)
+    if not A.has_canonical_format:
+        A = A.copy()
+        A.sum_duplicates()
+    return A
+
+
+def without_zeros(A: Any, dtype: Any) -> sparse.csr_array:
+    """Copy of a sparse matrix in which no entry is 0, and no two are at one place."""
+    A = canonical(A).astype(dtype, copy=True)
+    A.eliminate_zeros()
+    return A
+
+
 def of_dtype(array: Any, dtype: Any) -> Any:
     """The array in another dtype, or itself if it is of that one."""
+    if sparse.issparse(array):
+        return array.astype(dtype, copy=False)
     return _namespace(array).asarray(array, dtype=dtype)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
+from scipy import sparse
 from sklearn import config_context, get_config
 
 __all__ = ["is_dask", "map_rows"]
@@ -23,9 +24,9 @@ def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike
     Parameters
     ----------
     function : callable
-        ``function(block)`` for a block of shape (n_block, ...) returns an array of shape (n_block, n_columns) or
-        (n_block,). A method is called on a shallow copy of its object, so that a later fit does not change the result.
-        It travels once to each worker, and must be picklable where these are other processes.
+        ``function(block)`` for a block of shape (n_block, ...) returns an array of shape (n_block, n_columns), sparse
+        or not, or (n_block,). A method is called on a shallow copy of its object, so that a later fit does not change
+        the result. It travels once to each worker, and must be picklable where these are other processes.
     X : dask.array.Array of shape (n_samples, ...)
         Samples. The lengths of their blocks may be unknown. Blocks that cut through a sample are joined.
     n_columns : int or None
@@ -62,4 +63,5 @@ def _result(block: Any, function: Callable, empty: np.ndarray, config: dict[str,
     if not block.shape[0]:
         return empty
     with config_context(**config):
-        return np.asarray(function(block), dtype=empty.dtype)
+        result = function(block)
+        return np.asarray(result.toarray() if sparse.issparse(result) else result, dtype=empty.dtype)

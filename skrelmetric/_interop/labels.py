@@ -7,7 +7,16 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, two_classes, unwrapped
+from skrelmetric._interop.arrays import (
+    as_host,
+    canonical,
+    check_not_ragged,
+    like,
+    module_of,
+    two_classes,
+    unwrapped,
+    without_zeros,
+)
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
 __all__ = ["class_indicator", "label_classes", "label_indicator", "label_probabilities", "predicted_labels"]
@@ -45,38 +54,41 @@ def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
 def label_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
     """Classes and 0/1 indicator, one column a label, of a target that was read; one-dimensional ones are one label.
 
+    That of a sparse target is a csr_array.
+
     Raises
     ------
     ValueError
         If it is no label indicator; `otherwise` is what takes several classes.
     """
-    y = y.toarray() if sparse.issparse(y) else y
-    xp = module_of(y)
+    y, xp = canonical(y) if sparse.issparse(y) else y, module_of(y)
     if isinstance(y, np.ndarray):
         check_classification_targets(y)
     if y.ndim == 1:
         classes = two_classes(y, otherwise)
         return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]
-    known = (y == 0) | (y == 1)
+    values = y.data if sparse.issparse(y) else y
+    known = (values == 0) | (values == 1)
     if not known.all():
         raise ValueError(
-            f"y must be a label indicator of 0 and 1, but it holds {y[~known][0]!r}. "
+            f"y must be a label indicator of 0 and 1, but it holds {values[~known][0]!r}. "
             f"For several classes an output, use {otherwise}."
         )
-    return xp.asarray([[0, 1]] * y.shape[1]), xp.asarray(y, dtype=xp.int32)
+    classes = xp.asarray([[0, 1]] * y.shape[1])
+    return classes, without_zeros(y, np.int32) if sparse.issparse(y) else xp.asarray(y, dtype=xp.int32)
 
 
 def class_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
     """Classes and 0/1 indicator of a target that was read: one column a label, or one a class if one-dimensional.
 
-    A single column of anything but 0 and 1 counts as one-dimensional.
+    A single column of anything but 0 and 1 counts as one-dimensional. Sparse label sets stay a csr_array.
 
     Raises
     ------
     ValueError
         If it is neither label sets nor classes; `otherwise` is what takes several classes an output.
     """
-    y = y.toarray() if sparse.issparse(y) else y
+    y = y.toarray() if sparse.issparse(y) and y.shape[1] == 1 else y
     if y.ndim == 2 and y.shape[1] == 1 and not ((y == 0) | (y == 1)).all():
         y = y[:, 0]
     if y.ndim == 2:

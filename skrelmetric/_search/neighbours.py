@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, float_dtypes, module_of
-from skrelmetric._interop.sklearn import stays_on_device
+from skrelmetric._interop.arrays import as_host, check_not_ragged, float_dtypes, module_of, without_zeros
+from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
 from skrelmetric._search.host import Found, NeighbourSearch, without_missing
+from skrelmetric._search.votes import votes_of_each
 
 __all__ = ["Neighbours", "read_numbers", "read_queries"]
+
+_BYTES_OF_VOTES = 200  # of a label that a neighbour has, where the most probable labels are sorted out
 
 
 class Neighbours:
@@ -24,7 +27,7 @@ class Neighbours:
     ----------
     X : ndarray, csr or Tensor of shape (n_train, n_features), or (n_train, n_train) if precomputed
         Training samples, or their distances, which only their own search needs.
-    Y : ndarray or Tensor of shape (n_train, ...)
+    Y : ndarray, Tensor or csr_array of shape (n_train, ...)
         Their targets.
     metric, metric_params, algorithm, n_jobs
         As in :class:`sklearn.neighbors.NearestNeighbors`.
@@ -63,7 +66,12 @@ class Neighbours:
     @property
     def n_train(self) -> int:
         """Number of training samples."""
-        return len(self.Y)
+        return self.Y.shape[0]
+
+    @property
+    def sparse_targets(self) -> bool:
+        """Whether the targets are sparse, and what is made of them is not to be as large as dense ones."""
+        return sparse.issparse(self.Y)
 
     def nearest(self, X: Any, n_neighbors: int, device: Any, *, ranked: bool = False) -> Found:
         """The nearest training samples of each query, in the order of their distances if they are to be ranked.
@@ -89,18 +97,20 @@ class Neighbours:
 
     def votes(self, X: Any, n_neighbors: int, device: Any) -> Any:
         """Sum of the targets of each query's neighbours, of shape (n_queries, ...); None is for training samples."""
-        return sum(self.Y[column] for column in self.nearest(X, n_neighbors, device).indices.T)
+        return next(self.votes_of_each(X, [n_neighbors], device))
 
     def votes_of_each(self, X: Any, numbers: Sequence[int], device: Any) -> Iterator[Any]:
         """Sums of the targets of as many neighbours as each of some ascending numbers says, from one search."""
-        if len(numbers) == 1:
-            yield self.votes(X, numbers[0], device)
-            return
-        columns = self.nearest(X, numbers[-1], device, ranked=True).indices.T
-        sums = 0
-        for first, last in zip([0, *numbers], numbers, strict=False):
-            sums = sum((self.Y[column] for column in columns[first:last]), sums)
-            yield sums
+        return votes_of_each(self.Y, self.nearest_of_each(X, numbers, device), numbers)
+
+    def nearest_of_each(self, X: Any, numbers: Sequence[int], device: Any) -> Any:
+        """Indices of the neighbours that `votes_of_each` sums over."""
+        return self.nearest(X, numbers[-1], device, ranked=len(numbers) > 1).indices
+
+    def batches(self, indices: Any) -> Iterator[slice]:
+        """Batches of queries, given their neighbours, whose votes for sparse targets fit into ``working_memory``."""
+        n_votes = indices.shape[1] * (1 + self.Y.nnz // self.n_train)
+        return gen_batches(len(indices), get_chunk_n_rows(_BYTES_OF_VOTES * n_votes, max_n_rows=len(indices)))
 
     def remembered(self, X: Any, answer: Callable[[], Any]) -> Any:
         """Answer for queries, which is found once where the next call asks for the same.
@@ -164,7 +174,7 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
 
 
 def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
-    """Validated samples and numeric targets of a regressor, dense and float64.
+    """Validated samples and numeric targets of a regressor, float64; those of sparse columns are a csr_array.
 
     Raises
     ------
@@ -173,7 +183,8 @@ def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tu
     """
     check_not_ragged(y)
     X, y = read_queries(estimator, X, y, y_numeric=True, **options)
-    y = y.toarray() if sparse.issparse(y) else y
+    if sparse.issparse(y):
+        return X, without_zeros(y, np.float64)
     y = module_of(y).asarray(y, dtype=module_of(y).float64)
     if not module_of(y).isfinite(y).all():  # objects are numbers only now
         raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")

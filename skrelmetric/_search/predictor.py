@@ -15,7 +15,7 @@ from skrelmetric._interop.sklearn import StrOptions, check_same_namespace, keep_
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours, read_queries
 
-__all__ = ["NeighborPredictor", "available"]
+__all__ = ["NeighborPredictor", "available", "none_of"]
 
 _SEARCH = ("metric", "metric_params", "algorithm", "n_jobs", "device")
 """Names of the parameters of the search."""
@@ -109,7 +109,7 @@ None, default=None
     def _keep(self, neighbours: Neighbours, y: Any, given: Any) -> None:
         """Keep what was fitted to: samples to search, names of the labels, and the kind of arrays."""
         neighbours.forget_distances()
-        self._neighbours, self._kind = neighbours, like(neighbours.Y[:0], given)
+        self._neighbours, self._kind = neighbours, like(none_of(neighbours.Y), given)
         keep_label_names(self, y)
 
     def _queries(self, X: Any, method: str) -> Any:
@@ -169,6 +169,11 @@ def available(n_neighbors: Any, n_candidates: int) -> int:
             UserWarning,
         )
     return min(n_neighbors, n_candidates)
+
+
+def none_of(Y: Any) -> Any:
+    """Array of no targets, of the shape of some."""
+    return np.empty((0, *Y.shape[1:])) if sparse.issparse(Y) else Y[:0]
 
 
 def _distances(found: Found) -> Any:

@@ -8,14 +8,25 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import gen_batches
 
 from skrelmetric._interop.arrays import module_of
 from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours
+from skrelmetric._search.votes import dense, weighted_sum
 
-__all__ = ["SoftVote", "are_distributions", "cross_entropy", "log_loss", "squared_error", "tuned"]
+__all__ = [
+    "SoftVote",
+    "are_distributions",
+    "ballots",
+    "cross_entropy",
+    "deviations",
+    "log_loss",
+    "squared_error",
+    "tuned",
+]
 
 _NEAR = 10  # number of the neighbour whose squared distance is the unit
 _MOST_WEIGHTS = 2**24  # of training samples that are predicted by the others, where there are not
@@ -25,6 +36,7 @@ _TEMPERATURES = np.array([[64.0], [64 / 2**0.5]]) / 2.0 ** np.arange(15)  # each
 _DEARER = 32  # cost of finding a neighbour relative to that of weighing one of all training samples, about
 _NEGLIGIBLE = 1e-6  # share of a vote that may be left out
 _ROUNDING = 1e-6  # by which the sum of a distribution may miss 1
+_BYTES_OF_SUMS = 64  # of an output of a sample, where sums of sparse ballots are judged or sorted
 _FLOOR = 1e-6  # probability that stands for less, whose logarithm would be infinite
 
 
@@ -35,7 +47,7 @@ class SoftVote(NamedTuple):
     ----------
     neighbours : Neighbours
         Training samples.
-    ballots : ndarray or Tensor of shape (n_train, n_outputs + 1)
+    ballots : ndarray, Tensor or csr_array of shape (n_train, n_outputs + 1)
         Targets times sample weights, and in the last column these, float64.
     local : bool
         Whether the unit of each sample is its own squared distance to the tenth neighbour, or the last of fewer.
@@ -65,21 +77,51 @@ class SoftVote(NamedTuple):
         ValueError
             If a query has no neighbour.
         """
-        by_search = self.limited or _DEARER * self.n_asked < len(self.ballots)
+        return module_of(self.ballots).concatenate([self.ballots[:0, :-1], *self.blocks(X, device)])
+
+    def blocks(self, X: Any, device: Any) -> Iterator[Any]:
+        """Predictions for queries, in batches of these: of sparse ballots a csr_array, or an array where all vote.
+
+        Raises
+        ------
+        ValueError
+            If a query has no neighbour.
+        """
+        by_search = self.limited or _DEARER * self.n_asked < self.n_train
         answer = self._by_nearest if by_search else self._by_all
-        row_bytes = 8 * self.n_asked * (self.ballots.shape[1] + 4) if by_search else 1
-        batches = gen_batches(X.shape[0], get_chunk_n_rows(row_bytes, max_n_rows=X.shape[0])) if X.shape[0] else ()
-        predictions = [answer(X[rows], device) for rows in batches]
-        return module_of(self.ballots).concatenate([self.ballots[:0, :-1], *predictions])
+        if sparse.issparse(self.ballots):
+            batches = self.batches(X.shape[0])
+        else:
+            row_bytes = 8 * self.n_asked * (self.ballots.shape[1] + 4) if by_search else 1
+            batches = gen_batches(X.shape[0], get_chunk_n_rows(row_bytes, max_n_rows=X.shape[0])) if X.shape[0] else ()
+        for rows in batches:
+            yield answer(X[rows], device)
+
+    def batches(self, n_samples: int) -> Iterator[slice]:
+        """Batches of samples for which sums of all ballots fit into memory; dense ballots are as large themselves."""
+        n_rows = n_samples
+        if sparse.issparse(self.ballots):
+            n_rows = get_chunk_n_rows(_BYTES_OF_SUMS * self.ballots.shape[1], max_n_rows=n_samples)
+        yield from gen_batches(n_samples, n_rows) if n_samples else ()
+
+    @property
+    def n_train(self) -> int:
+        """Number of training samples."""
+        return self.ballots.shape[0]
+
+    @property
+    def sample_weight(self) -> Any:
+        """Weights of the training samples, of shape (n_train,)."""
+        return _last(self.ballots)
 
     @property
     def n_asked(self) -> int:
         """Number of neighbours to search, such that all who vote are among them, whatever weighs nothing."""
-        return min(self.n_neighbors + int((self.ballots[:, -1] == 0).sum()), len(self.ballots))
+        return min(self.n_neighbors + int((self.sample_weight == 0).sum()), self.n_train)
 
     def shares(self, found: Found) -> Any:
         """Share of each neighbour in the vote of all that were found."""
-        masses = self.weights(self.squares(found.distances, found.indices)) * self.ballots[:, -1][found.indices]
+        masses = self.weights(self.squares(found.distances, found.indices)) * self.sample_weight[found.indices]
         return masses / masses.sum(1)[:, None]
 
     def squares(self, D: Any, indices: Any = None) -> Any:
@@ -90,7 +132,7 @@ class SoftVote(NamedTuple):
         ValueError
             If all in a row are infinite.
         """
-        xp, counts = module_of(D), self.ballots[:, -1] > 0
+        xp, counts = module_of(D), self.sample_weight > 0
         Q = xp.asarray(D, dtype=xp.float64)
         with np.errstate(over="ignore"):
             Q = Q if self.neighbours.squared else Q * Q
@@ -123,13 +165,18 @@ class SoftVote(NamedTuple):
             found = self.neighbours.nearest(X, self.n_asked, device)
         Q = self.squares(found.distances, found.indices)
         W = self.weights(Q)
-        masses = (W[:, None, :] @ self.ballots[found.indices])[:, 0]
+        masses = weighted_sum(self.ballots, found.indices, W)
         predictions = _shared(masses)
         if not self.limited:  # each that was not found may weigh as much as the last that was
-            xp, n_left = module_of(W), len(self.ballots) - self.n_asked
-            most = n_left * xp.amin(xp.where(xp.isfinite(Q), W, 1.0), 1) * self.ballots[:, -1].max()
-            (open_rows,) = xp.where(most > _NEGLIGIBLE * masses[:, -1])
-            if len(open_rows):
+            xp, n_left = module_of(W), self.n_train - self.n_asked
+            most = n_left * xp.amin(xp.where(xp.isfinite(Q), W, 1.0), 1) * self.sample_weight.max()
+            is_open = most > _NEGLIGIBLE * _last(masses)
+            (open_rows,) = xp.where(is_open)
+            if len(open_rows) and sparse.issparse(predictions):
+                rows = np.append((~is_open).nonzero()[0], open_rows)
+                by_all = sparse.csr_array(self._by_all(X[open_rows], device))
+                predictions = sparse.csr_array(sparse.vstack([predictions[~is_open], by_all]))[rows.argsort()]
+            elif len(open_rows):
                 predictions[open_rows] = self._by_all(X[open_rows], device)
         return predictions
 
@@ -153,10 +200,10 @@ def tuned(
     ----------
     vote : SoftVote
         Vote without unit and temperature.
-    Y : ndarray or Tensor of shape (n_train, n_outputs)
+    Y : ndarray, Tensor or csr_array of shape (n_train, n_outputs)
         Targets.
     loss : callable
-        ``loss(Y, predictions)`` of each sample.
+        ``loss(Y, predictions)`` of each sample, of some of them as arrays.
     temperature : float or None
         The temperature, if it is not to be chosen.
     n_neighbors : int or None
@@ -171,7 +218,7 @@ def tuned(
     squares of weights, so that a block of distances takes two exponentials, and for each temperature one product with
     the targets.
     """
-    n_train, weights = len(vote.ballots), vote.ballots[:, -1]
+    n_train, weights = vote.n_train, vote.sample_weight
     (counted,) = module_of(weights).where(weights > 0)
     judged = _spread(counted, max(_FEWEST_JUDGED, _MOST_WEIGHTS // n_train))
     if n_neighbors is not None:
@@ -184,7 +231,7 @@ def tuned(
     for rows, Q in _among_others(vote, judged, device):
         some = judged[rows]
         for step, predictions in enumerate(_cooled(vote.exponents(Q), vote.ballots, temperatures)):
-            totals[step] += float(weights[some] @ loss(Y[some], predictions))
+            totals[step] += float(weights[some] @ loss(dense(Y[some]), predictions))
     best = int(totals.argmin())
     vote = vote._replace(temperature=float(temperatures.flat[best]))
     if n_neighbors is None:
@@ -195,7 +242,35 @@ def tuned(
 
 def are_distributions(Y: Any) -> bool:
     """Whether the rows of targets are label distributions: at least 0, with sum 1."""
-    return Y.shape[1] > 1 and bool((Y >= 0).all() and (abs(Y.sum(1) - 1) <= _ROUNDING).all())
+    values = Y.data if sparse.issparse(Y) else Y
+    return Y.shape[1] > 1 and bool((values >= 0).all() and (abs(Y.sum(1) - 1) <= _ROUNDING).all())
+
+
+def ballots(Y: Any, weights: Any) -> Any:
+    """Targets times sample weights of shape (n_train, 1), and in the last column these; sparse if the targets are."""
+    if sparse.issparse(Y):
+        return sparse.csr_array(sparse.hstack([Y.multiply(weights), sparse.csr_array(weights)]))
+    return module_of(Y).hstack([Y * weights, weights])
+
+
+def deviations(Y: Any, shares: Any) -> Any:
+    """Standard deviation of each output under shares of shape (n_samples, 1) that sum to 1, or 1 where it is 0."""
+    xp = module_of(Y)
+    if sparse.issparse(Y):
+        mean, of_entries = Y.T @ shares[:, 0], np.repeat(shares[:, 0], np.diff(Y.indptr))
+        largest = abs(mean)  # so that no square overflows
+        np.maximum.at(largest, Y.indices, abs(Y.data - mean[Y.indices]))
+        largest = np.where(largest > 0, largest, 1.0)
+        squares = of_entries * ((Y.data - mean[Y.indices]) / largest[Y.indices]) ** 2
+        without = 1 - np.bincount(Y.indices, of_entries, Y.shape[1])
+        variance = np.bincount(Y.indices, squares, Y.shape[1]) + without.clip(min=0) * (mean / largest) ** 2
+    else:
+        centred = Y - (shares * Y).sum(0)
+        largest = xp.amax(xp.abs(centred), 0)  # so that no square overflows
+        largest = xp.where(largest > 0, largest, 1.0)
+        variance = (shares * (centred / largest) ** 2).sum(0)
+    deviations = largest * variance**0.5
+    return xp.where(deviations > 0, deviations, 1.0)
 
 
 def log_loss(Y: Any, P: Any) -> Any:
@@ -218,8 +293,10 @@ def squared_error(Y: Any, P: Any) -> Any:
 
 def _among_others(vote: SoftVote, some: Any, device: Any) -> Iterator[tuple[slice, Any]]:
     """Squared distances of some training samples to the others, infinite to those that may not vote."""
-    for rows, D in vote.neighbours.blocks(None, device, some):
-        yield rows, vote.squares(D)
+    for block, D in vote.neighbours.blocks(None, device, some):
+        Q = vote.squares(D)
+        for rows in vote.batches(len(Q)):
+            yield slice(block.start + rows.start, block.start + rows.stop), Q[rows]
 
 
 def _cooled(exponents: Any, ballots: Any, temperatures: np.ndarray) -> Iterator[Any]:
@@ -233,17 +310,26 @@ def _cooled(exponents: Any, ballots: Any, temperatures: np.ndarray) -> Iterator[
 
 def _shared(masses: Any) -> Any:
     """Sums of ballots as shares in the sum of their weights."""
-    return masses[:, :-1] / masses[:, -1:]
+    if not sparse.issparse(masses):
+        return masses[:, :-1] / masses[:, -1:]
+    shares = masses[:, :-1]
+    shares.data /= np.repeat(_last(masses), np.diff(shares.indptr))
+    return shares
+
+
+def _last(columns: Any) -> Any:
+    """The last column, of one dimension."""
+    return dense(columns[:, [-1]])[:, 0] if sparse.issparse(columns) else columns[:, -1]
 
 
 def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
     """Number of neighbours beyond which all others weigh next to nothing in the votes on some training samples."""
-    reach, n_train = _NEAR if vote.local else 1, len(vote.ballots)
-    n_left = int((vote.ballots[:, -1] > 0).sum()) - 1 - np.arange(n_train)
+    reach, n_train, weights = _NEAR if vote.local else 1, vote.n_train, vote.sample_weight
+    n_left = int((weights > 0).sum()) - 1 - np.arange(n_train)
     for _, Q in blocks:
         W = vote.weights(Q)
-        masses = _host(W @ vote.ballots[:, -1:])
-        beyond = n_left * np.sort(_host(W), axis=1)[:, ::-1] * float(vote.ballots[:, -1].max())
+        masses = _host(W @ weights[:, None])
+        beyond = n_left * np.sort(_host(W), axis=1)[:, ::-1] * float(weights.max())
         reach = max(reach, 1 + int((beyond > _NEGLIGIBLE * masses).sum(1).max()))
     return min(reach, n_train)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from skrelmetric.datasets._cache import bunch, check_choice, fetch_file
 
-MULAN_NAMES = ("emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "tmc2007-500")
+MULAN_NAMES = ("emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "bibtex", "tmc2007-500")
 """Names that :func:`fetch_mulan` knows."""
 
 _SUBSETS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -29,7 +29,7 @@ def fetch_mulan(
 
     Parameters
     ----------
-    name : {"emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "tmc2007-500"}
+    name : {"emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "bibtex", "tmc2007-500"}
         The data set.
     subset : {"train", "test", "all"}, default="all"
         Official training samples, official test samples, or both in this order.

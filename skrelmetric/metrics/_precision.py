@@ -1,14 +1,16 @@
 """Criteria of the labels ranked highest, those of extreme classification."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array, check_scalar, gen_batches
 
+from skrelmetric._interop.arrays import canonical
+from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric.metrics._rows import labels_and_scores, mean, ranks
 
 # By what labels of equal scores are ranked, higher values first.
@@ -34,7 +36,7 @@ def precision_at_k(
     y_true : array-like or sparse matrix of shape (n_samples, n_labels)
         True labels, 0 or 1.
     y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
-        Scores, larger for labels that are more likely.
+        Scores, larger for labels that are more likely. Where a sparse matrix has no entry, the score is 0.
     k : int or sequence of int, default=1
         Number of labels, or several; at most n_labels.
     ties : {"worst", "best", "index"}, default="worst"
@@ -63,6 +65,11 @@ def precision_at_k(
     The divisor is always k: a sample with fewer than k labels cannot reach 1, and one without any label counts 0.
     The cost is O(n_samples n_labels) for each k.
 
+    *Sparse scores*, such as those of ``MLkNN.predict_proba(X, n_labels=5)``, count as what they are when made dense,
+    but are not: the cost is that of their entries. Labels without an entry are ranked behind those of a positive score,
+    and, where fewer than k of these are left, among themselves as `ties` says: with "worst" they add nothing unless all
+    of them are relevant.
+
     Examples
     --------
     >>> Y, scores = [[1, 0, 1], [0, 1, 0]], [[0.9, 0.5, 0.1], [0.6, 0.3, 0.1]]
@@ -71,10 +78,10 @@ def precision_at_k(
     >>> precision_at_k(Y, scores, [1, 2])
     array([0.5, 0.5])
     """
-    relevant, scores = labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score, keep_sparse=True)
     ks = _ranks_of(scores, k)
-    gains = relevant.astype(np.float64)
-    precisions = [mean(_top_gains(gains, scores, each, ties).sum(1) / each, sample_weight) for each in ks]
+    sums = _top_sums(relevant.astype(np.float64), scores, ks, ties)
+    precisions = [mean(of_samples / each, sample_weight) for of_samples, each in zip(sums, ks, strict=True)]
     return precisions[0] if isinstance(k, Integral) else np.array(precisions)
 
 
@@ -97,7 +104,7 @@ def propensity_scored_precision_at_k(
     y_true : array-like or sparse matrix of shape (n_samples, n_labels)
         True labels, 0 or 1.
     y_score : array-like or sparse matrix of shape (n_samples, n_labels), or list of arrays of shape (n_samples, 2)
-        Scores, larger for labels that are more likely.
+        Scores, larger for labels that are more likely. Where a sparse matrix has no entry, the score is 0.
     k : int or sequence of int, default=1
         Number of labels, or several; at most n_labels.
     propensities : array-like of shape (n_labels,)
@@ -122,7 +129,8 @@ def propensity_scored_precision_at_k(
 
     Notes
     -----
-    Samples without labels add 0 to both sums, and so make no difference.
+    Samples without labels add 0 to both sums, and so make no difference. Sparse scores are not made dense; see
+    :func:`precision_at_k`.
 
     References
     ----------
@@ -135,13 +143,16 @@ def propensity_scored_precision_at_k(
     >>> round(propensity_scored_precision_at_k(Y, scores, propensities=[0.5, 0.5, 0.25]), 3)
     0.667
     """
-    relevant, scores = labels_and_scores(y_true, y_score)
+    relevant, scores = labels_and_scores(y_true, y_score, keep_sparse=True)
     ks = _ranks_of(scores, k)
-    gains = relevant / _checked_propensities(propensities, scores.shape[1])
+    propensities = _checked_propensities(propensities, scores.shape[1])
+    if sparse.issparse(relevant):
+        gains = sparse.csr_array((1 / propensities[relevant.indices], relevant.indices, relevant.indptr), scores.shape)
+    else:
+        gains = relevant / propensities
     fractions = []
-    for each in ks:
-        best = mean(_top_gains(gains, gains, each, ties).sum(1), sample_weight)
-        reached = mean(_top_gains(gains, scores, each, ties).sum(1), sample_weight)
+    for of_best, of_reached in zip(*(_top_sums(gains, each, ks, ties) for each in (gains, scores)), strict=True):
+        best, reached = mean(of_best, sample_weight), mean(of_reached, sample_weight)
         fractions.append(reached / best if best else 0.0)
     return fractions[0] if isinstance(k, Integral) else np.array(fractions)
 
@@ -183,6 +194,7 @@ def label_propensities(y_train: ArrayLike, *, a: float = 0.55, b: float = 1.5) -
     check_scalar(a, "a", Real, min_val=0)
     check_scalar(b, "b", Real, min_val=0, include_boundaries="neither")
     labels = check_array(y_train, accept_sparse="csr", dtype="numeric", input_name="y_train", ensure_min_samples=3)
+    labels = canonical(labels) if sparse.issparse(labels) else labels
     values = labels.data if sparse.issparse(labels) else labels
     unexpected = (values != 0) & (values != 1)
     if unexpected.any():
@@ -192,11 +204,38 @@ def label_propensities(y_train: ArrayLike, *, a: float = 0.55, b: float = 1.5) -
     return 1 / (1 + C * (n_having + b) ** -a)
 
 
-def _ranks_of(scores: np.ndarray, k) -> list[int]:
+def _ranks_of(scores: Any, k) -> list[int]:
     ks = ranks(k, "labels")
     if max(ks) > scores.shape[1]:
         raise ValueError(f"k={max(ks)}, but there are only {scores.shape[1]} labels. Pass at most that many.")
     return ks
+
+
+def _top_sums(gains: Any, scores: Any, ks: list[int], ties: str) -> np.ndarray:
+    """Sums of the gains of the labels ranked highest, so many as each k says, of shape (len(ks), n_samples)."""
+    blocks = _candidates(gains, scores, max(ks)) if sparse.issparse(scores) else [(gains, scores)]
+    sums = [[_top_gains(some, of_some, k, ties).sum(1) for k in ks] for some, of_some in blocks]
+    return np.concatenate(sums, axis=1)
+
+
+def _candidates(gains: sparse.csr_array, scores: sparse.csr_array, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gains and scores of the labels among which the k ranked highest are, in blocks of samples.
+
+    These are all with an entry, in the order of the labels, and of the others, which are equal, at least the k of
+    highest index.
+    """
+    both = sparse.csr_array(scores + 1j * gains)  # entries at the places of either
+    n_labels = both.shape[1]
+    widest = int(np.diff(both.indptr).max(initial=0))
+    last = min(n_labels, k + widest)  # labels, of which k or all have no entry
+    for rows in gen_batches(both.shape[0], get_chunk_n_rows(64 * (last + widest), max_n_rows=both.shape[0])):
+        first = both[rows, : n_labels - last]
+        counts = np.diff(first.indptr)
+        filled = np.arange(counts.max(initial=0)) < counts[:, None]
+        candidates = np.full(filled.shape, complex(-np.inf, 0))
+        candidates[filled] = first.data
+        candidates = np.hstack([candidates, both[rows, n_labels - last :].toarray()])
+        yield candidates.imag, candidates.real
 
 
 def _top_gains(gains: np.ndarray, scores: np.ndarray, k: int, ties: str) -> np.ndarray:

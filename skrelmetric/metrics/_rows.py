@@ -1,12 +1,14 @@
-"""Input of all criteria, made dense, numbers k of those ranked highest, and the mean over samples."""
+"""Input of all criteria, made dense where it may be, numbers k of those ranked highest, and the mean over samples."""
 
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.utils import check_array
 
+from skrelmetric._interop.arrays import without_zeros
 from skrelmetric._interop.sklearn import check_sample_weight, positive_columns
 
 
@@ -23,15 +25,23 @@ def check_same_shape(truth: np.ndarray, prediction: np.ndarray) -> None:
         )
 
 
-def labels_and_scores(y_true, y_score) -> tuple[np.ndarray, np.ndarray]:
-    """Relevance as booleans and scores as floats, both (n_samples, n_labels)."""
-    relevant = dense(y_true, "y_true")
-    scores = dense(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
+def labels_and_scores(y_true, y_score, *, keep_sparse: bool = False) -> tuple[Any, Any]:
+    """Relevance as booleans and scores as floats, both (n_samples, n_labels); csr_arrays of sparse scores if kept."""
+    read = _thin if keep_sparse and sparse.issparse(y_score) else dense
+    relevant = read(y_true, "y_true")
+    scores = read(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)
     check_same_shape(relevant, scores)
-    unexpected = (relevant != 0) & (relevant != 1)
+    values: Any = relevant.data if sparse.issparse(relevant) else relevant
+    unexpected = (values != 0) & (values != 1)
     if unexpected.any():
-        raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {relevant[unexpected][0]!r}.")
-    return relevant == 1, scores
+        raise ValueError(f"y_true must be a 0/1 label indicator, but it holds {values[unexpected][0]!r}.")
+    return relevant.astype(bool), scores
+
+
+def _thin(array, name: str) -> sparse.csr_array:
+    """Sparse rows without zeros, one entry a place."""
+    array = sparse.csr_array(check_array(array, accept_sparse="csr", dtype="numeric", input_name=name))
+    return without_zeros(array, array.dtype)
 
 
 def _positive_columns(y_score):

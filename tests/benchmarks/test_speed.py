@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import cli
-from benchmarks.speed import embeddings, hot_paths, neighbors, start, timing, wide
+from benchmarks.speed import embeddings, hot_paths, labels, neighbors, start, timing, wide
 from skrelmetric import RAMLLinear
 from tests.benchmarks.comparison import records_of
 
@@ -146,6 +146,21 @@ def test_wide_fits_stand_beside_ridge_regression(monkeypatch):
 def test_starts_stand_beside_scikit_learns(monkeypatch):
     timed(monkeypatch, start, *[(2.0, 0.5)] * 2)
     assert [each["ratio"] for each in start.measure()] == [4.0] * 2
+
+
+def test_many_labels_stand_beside_the_searches_for_them():
+    X, Y = labels.with_labels(2000, 4, 300)
+    assert (X.shape, Y.shape) == ((2000, 4), (2000, 300))
+    assert (np.diff(Y.indptr) >= 1).all()
+    frequent, rare = Y[:, :10].sum(), Y[:, 100:110].sum()
+    assert frequent > 5 * rare
+    found = labels.end_to_end(1500, 16, 300, 100)
+    assert found["seconds"] > 0
+    assert found["ratio"] == found["seconds"] / found["floor_seconds"]
+    assert found["path"].endswith("(1,500 x 16, 300 labels, 100 queries)")
+    assert 0 < found["precision_at_5"] < 1
+    if sys.platform == "linux":
+        assert found["peak_over_X"] >= 1
 
 
 def test_neighbours_are_faster_than_those_of_scikit_multilearn():

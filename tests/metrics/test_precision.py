@@ -40,6 +40,66 @@ def test_both_precisions_are_those_of_sorted_labels(case, ties, random):
     np.testing.assert_allclose(computed, scored)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 12), st.sampled_from(TIES))
+def test_sparse_scores_are_those_made_dense(seed, n, q, ties):
+    rng = np.random.default_rng(seed)
+    Y = (rng.random((n, q)) < rng.random()).astype(rng.choice([int, bool, float]))
+    scores = rng.integers(-2, 4, (n, q)) * (rng.random((n, q)) < rng.random()) / 2
+    options = {"ties": ties, "sample_weight": rng.integers(1, 4, n)}
+    propensities, ks = rng.uniform(0.1, 1, q), list(range(1, q + 1))
+    plain = precision_at_k(Y, scores, ks, **options)
+    scored = propensity_scored_precision_at_k(Y, scores, ks, propensities=propensities, **options)
+    for labels in (sparse.csr_matrix(Y), sparse.coo_array(Y), Y):
+        for given_scores in (sparse.csr_matrix(scores), sparse.csc_array(scores)):
+            np.testing.assert_allclose(precision_at_k(labels, given_scores, ks, **options), plain)
+            found = propensity_scored_precision_at_k(labels, given_scores, ks, propensities=propensities, **options)
+            np.testing.assert_allclose(found, scored)
+
+
+def test_sparse_scores_by_hand():
+    Y = sparse.csr_array([[1, 0, 0, 1, 0], [0, 1, 1, 0, 0]])
+    top = sparse.csr_array([[0.9, 0.5, 0, 0, 0], [0, 0, 0.7, 0, 0]])
+    assert precision_at_k(Y, top, 2) == 0.5  # of the second sample one label is ranked, and irrelevant ones follow
+    assert precision_at_k(Y, top, 2, ties="best") == 0.75
+    assert precision_at_k(Y, top, 3, ties="index") == pytest.approx(1 / 3)  # the last label is the next
+
+
+def test_sparse_labels_and_scores_with_zeros_and_duplicates():
+    starts, columns = np.array([0, 4]), np.array([0, 0, 2, 3])
+    Y = sparse.csr_matrix((np.array([0.5, 0.5, 1, 0]), columns, starts), (1, 5))
+    scores = sparse.csr_matrix((np.array([0.25, 0.5, 0, 0.5]), columns, starts), (1, 5))
+    for k in (1, 2, 4):
+        assert precision_at_k(Y, scores, k) == precision_at_k(Y.toarray(), scores.toarray(), k)
+    assert Y.nnz == scores.nnz == 4
+    three = sparse.vstack([Y, Y, Y]).tocsr()
+    np.testing.assert_array_equal(label_propensities(three), label_propensities(three.toarray()))
+    with pytest.raises(ValueError, match="y_true must be a 0/1 label indicator, but it holds .*0.75"):
+        precision_at_k(scores, scores, 1)
+
+
+def test_many_labels_stay_sparse(rng, monkeypatch):
+    n, q = 2000, 100_000
+    Y, top = (
+        sparse.csr_matrix((entries, rng.integers(0, q, 4 * n), np.arange(n + 1) * 4), (n, q))
+        for entries in (np.ones(4 * n), rng.random(4 * n))
+    )
+    Y.sum_duplicates()
+    Y.data[:] = 1
+    top = sparse.vstack([Y[:500], top[500:]]).tocsr()
+    original = sparse.csr_array.toarray
+
+    def small(array, *args, **options):
+        assert np.prod(array.shape, dtype=float) < n * 100, "labels were made dense"
+        return original(array, *args, **options)
+
+    for kind in (sparse.csr_array, sparse.csr_matrix):
+        monkeypatch.setattr(kind, "toarray", small)
+    assert 0.15 < precision_at_k(Y, top, 5) < 0.25
+    propensities = label_propensities(Y)
+    assert 0.2 < propensity_scored_precision_at_k(Y, top, 5, propensities=propensities) < 0.3
+
+
 def test_ties_by_hand():
     Y, scores = [[1, 0, 0, 1]], [[0.9, 0.1, 0.9, 0.1]]
     assert [precision_at_k(Y, scores, ties=ties) for ties in TIES] == [0, 0, 1]
