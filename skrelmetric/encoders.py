@@ -33,7 +33,7 @@ _EXPORTED_BLOCK = 16
 
 # Distances from so many landmarks are products of matrices, and their features in single precision, where that rounds
 # away no more than this part of the mean distance: the choice of the landmarks makes more of a difference.
-_MANY_LANDMARKS, _LOST = 1024, 1e-5
+_MANY_LANDMARKS, _LOST = 2000, 1e-5
 
 # Knots cut a feature into bins of about as many values each: the more features, the fewer bins are enough.
 _BINS_OF_ALL, _FEWEST_BINS = 320, 4
@@ -80,8 +80,8 @@ class Laplacian:
     method). Near a sample the kernel falls linearly in each feature, which suits features of many scales and with
     outliers.
 
-    Distances from fewer than 1,024 landmarks are exact. From more they are interpolated: knots cut each feature into at
-    least four bins, and 320 over the number of features, with about as many values in each, and the distance in a
+    Distances from fewer than 2,000 landmarks are exact. From as many they are interpolated: knots cut each feature into
+    at least four bins, and 320 over the number of features, with about as many values in each, and the distance in a
     feature is exact unless both samples are between the same two knots; few values, 0 and 1 say, are all knots. Such
     distances are products of matrices, features of new samples then cost 2 n m (320 + width) operations or somewhat
     more for m landmarks, and all that is in single precision, unless this rounds away what samples differ in.

@@ -246,8 +246,8 @@ for _spec, _dtype in product(
 
 @case("encoders.Laplacian of many landmarks", {torch.float32})
 def encoder_of_many(place):
-    X = place(normal(1024, 4))
-    built = place(Laplacian(5).build(X, place(torch.full((1024,), 1 / 1024, dtype=torch.float64)), generator())).eval()
+    X = place(normal(2000, 4))
+    built = place(Laplacian(5).build(X, place(torch.full((2000,), 1 / 2000, dtype=torch.float64)), generator())).eval()
     with torch.no_grad():
         return built(X), built(X[:1])
 
