@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import frexp
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -24,6 +25,8 @@ _FARTHEST = 2.0**30
 
 # Fewer training samples, and a larger share or number of them asked for, leave nothing to gain.
 FEWEST, _SHARE, _MOST_NEAREST = 2048, 32, 256
+
+_LIMITING = Lock()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -155,12 +158,18 @@ class Screen:
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Results of a function for some items, by as many threads as products of matrices have, which then have one."""
+    """Results of a function for some items, by as many threads as products of matrices have, which then have one.
+
+    Of callers in several threads one at a time has threads of its own: limits that overlap would not end as they began.
+    """
     n_threads = min(_n_threads(), len(items))
-    if n_threads <= 1:
+    if n_threads <= 1 or not _LIMITING.acquire(blocking=False):
         return list(map(function, items))
-    with _BLAS.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, items))
+    try:
+        with _BLAS.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+            return list(pool.map(function, items))
+    finally:
+        _LIMITING.release()
 
 
 def _n_threads() -> int:

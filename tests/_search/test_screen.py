@@ -1,6 +1,7 @@
 """Search by products in single precision finds what a search in double precision finds."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
 from skrelmetric._search.host import NeighbourSearch
-from skrelmetric._search.screen import Screen, in_threads
+from skrelmetric._search.screen import Screen, _n_threads, in_threads
 
 N = 2500
 
@@ -112,6 +113,18 @@ def test_pickles_leave_the_screen_out(rng):
     found = search.nearest(queries, 5)
     assert len(pickle.dumps(search)) == size
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(search)).nearest(queries, 5).indices, found.indices)
+
+
+def test_searches_in_several_threads_leave_the_number_of_threads(rng):
+    X, queries = points(rng), points(rng, 600)
+    search = NeighbourSearch(X)
+    expected = search.nearest(queries, 5, ranked=True).indices
+    with threadpool_limits(2):
+        before = _n_threads()
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: search.nearest(queries, 5, ranked=True).indices, range(12)))
+        assert _n_threads() == before
+    assert all((indices == expected).all() for indices in found)
 
 
 def test_an_error_in_a_thread_is_raised():
