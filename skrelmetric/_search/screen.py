@@ -85,8 +85,8 @@ class Screen:
 
     def batches(self, n_queries: int, n_nearest: int) -> list[slice]:
         """Queries to be looked through together, such that all threads keep to half of ``working_memory``."""
-        most_members = min(self._most(n_nearest) * self._group(n_nearest), len(self.rows))
-        numbers = 6 * min(_ROWS, len(self.rows)) + 64 * most_members + 40 * self.rows.shape[1]
+        most, at_once = self._most(n_nearest), min(_ROWS, len(self.rows))
+        numbers = 6 * at_once + 64 * min(most * self._group(n_nearest), at_once) + 24 * most + 40 * self.rows.shape[1]
         room = get_config()["working_memory"] * 2**19 / _n_threads()
         return list(gen_batches(n_queries, int(np.clip(room / numbers, 1, _BATCH)))) if n_queries else []
 

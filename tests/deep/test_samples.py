@@ -130,7 +130,7 @@ def test_fit_transform_is_fit_and_transform(samples, name, make, weighted, rng):
 
 
 def test_fit_transform_in_single_precision(rng):
-    X = rng.standard_normal((1500, 5))
+    X = rng.standard_normal((2100, 5))
     metric = HRAMLTransformer()
     embedding = metric.fit_transform(X, X[:, 0] > 0)
     assert embedding.dtype == np.float64
