@@ -118,15 +118,14 @@ class Samples:
         needs a mean that does not dwarf the deviations from it.
         """
         shift, constant = -2 * M @ self.mean, self.mean @ M @ self.mean
-        m, v = M.to(self.dtype), shift.to(self.dtype)
         if self._products is not None:
-            of_pairs = (M + M.T).triu() - M.diagonal().diag()
-            along_mean = as_tensor(self.X @ (M + M.T).mv(self.mean).numpy())
-            forms = as_tensor(self._products @ of_pairs.reshape(-1).numpy()) - along_mean + self.mean @ M @ self.mean
+            of_pairs = 2 * M.triu() - M.diagonal().diag()
+            forms = as_tensor(self._products @ of_pairs.reshape(-1).numpy() + self.X @ shift.numpy()) + constant
             weights = self.weights * forms
             second = as_tensor(self._products.T @ weights.numpy()).reshape(M.shape)
             first = as_tensor(self.X.T @ weights.numpy())
             return self._centred(second + second.triu(1).T, first, weights.sum())
+        m, v = M.to(self.dtype), shift.to(self.dtype)
         if self.multiplied_sparse:  # only the forms go by blocks: the sum of each would cost more than its rows
             blocks = (self.X[rows] for rows in slices(self))
             forms = [x.multiply(x @ m.numpy() + v.numpy()).sum(axis=1) for x in blocks]

@@ -12,6 +12,7 @@ from sklearn import get_config
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from skrelmetric._data.samples import take
 from skrelmetric._interop.torch import as_tensor, unit
 from skrelmetric._search.host import Found
 
@@ -214,8 +215,7 @@ class TensorSearch:
 
     def _rows(self, X: Any, rows: slice, device: torch.device) -> Tensor:
         """Some samples on the device, centred or of norm 1 as the metric wants them."""
-        x = X[rows]
-        x = as_tensor(x.toarray() if sparse.issparse(x) else x, device).to(self.dtype)
+        x = _dense(X, rows, device).to(self.dtype)
         if self.centre is not None:
             return x - as_tensor(self.centre, device)
         if self.metric == "cosine":
@@ -224,8 +224,7 @@ class TensorSearch:
 
     def _precise(self, X: Any, rows: Any, device: torch.device) -> Tensor:
         """Some samples in double precision, on the device."""
-        x = X[rows if isinstance(rows, slice) or isinstance(X, Tensor) else rows.cpu().numpy()]
-        x = as_tensor(x.toarray() if sparse.issparse(x) else x, device).to(torch.float64)
+        x = _dense(X, rows, device).to(torch.float64)
         return unit(x) if self.metric == "cosine" else x
 
     def _precise_distances(self, x: Tensor, y: Tensor) -> Tensor:
@@ -276,6 +275,12 @@ class TensorSearch:
         if self.euclidean:  # a sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2
             return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth)
         return 4096 * eps * (kth.abs() + (self.metric == "cosine"))
+
+
+def _dense(X: Any, rows: slice | Tensor, device: torch.device) -> Tensor:
+    """Some samples as a tensor on the device."""
+    x = take(X, rows)
+    return as_tensor(x.toarray() if sparse.issparse(x) else x, device)
 
 
 def _median(X: Tensor | np.ndarray) -> Tensor | np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skrelmetric._interop.arrays import module_of
+from skrelmetric._interop.arrays import as_host, module_of
 from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours
@@ -223,7 +223,7 @@ def tuned(
     judged = _spread(counted, max(_FEWEST_JUDGED, _MOST_WEIGHTS // n_train))
     if n_neighbors is not None:
         vote = vote._replace(n_neighbors=n_neighbors, limited=True)
-    near = [(_host(_near(Q)), _host(_least_positive(Q))) for _, Q in _among_others(vote, judged, device)]
+    near = [(as_host(_near(Q)), as_host(_least_positive(Q))) for _, Q in _among_others(vote, judged, device)]
     vote = vote._replace(unit=_unit(*map(np.concatenate, zip(*near, strict=True))))
 
     temperatures = _TEMPERATURES if temperature is None else np.array([[temperature]])
@@ -328,8 +328,8 @@ def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
     n_left = int((weights > 0).sum()) - 1 - np.arange(n_train)
     for _, Q in blocks:
         W = vote.weights(Q)
-        masses = _host(W @ weights[:, None])
-        beyond = n_left * np.sort(_host(W), axis=1)[:, ::-1] * float(weights.max())
+        masses = as_host(W @ weights[:, None])
+        beyond = n_left * np.sort(as_host(W), axis=1)[:, ::-1] * float(weights.max())
         reach = max(reach, 1 + int((beyond > _NEGLIGIBLE * masses).sum(1).max()))
     return min(reach, n_train)
 
@@ -365,7 +365,3 @@ def _kth(Q: Any, k: int) -> Any:
     """The k-th least of each row, or the largest if there are fewer."""
     k = min(k, Q.shape[1])
     return np.partition(Q, k - 1, axis=1)[:, k - 1] if isinstance(Q, np.ndarray) else Q.kthvalue(k, 1).values
-
-
-def _host(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else array.cpu().numpy()

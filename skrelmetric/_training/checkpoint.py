@@ -136,7 +136,7 @@ def _on_host(array: Any) -> Any:
     """The numbers of an array of any kind, which a hash of it may depend on."""
     if sparse.issparse(array):
         return array.data, array.indices, array.indptr, array.shape
-    array = array.cpu().numpy() if isinstance(array, Tensor) else as_host(array)
+    array = as_host(array)
     return np.asarray(array) if isinstance(array, np.ndarray) else array
 
 
