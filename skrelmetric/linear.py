@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, of_dtype, unwrapped
+from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, norms, of_dtype, unwrapped
 from skrelmetric._interop.dask import is_dask, map_rows
 from skrelmetric._interop.sklearn import (
     HasMethods,
@@ -268,7 +268,7 @@ class RAMLLinear(MetricTransformer):
             return map_rows(self.transform, X, len(self.components_), self.components_.dtype)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
-        return X @ of_dtype(self.components_, X.dtype).T
+        return _finite(X @ of_dtype(self.components_, X.dtype).T, "X")
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
         """Matrix M of the learned metric, sqrt((x - x')' M (x - x')).
@@ -328,9 +328,10 @@ class RAMLLinear(MetricTransformer):
                 "two samples a pair, with the features seen in fit."
             )
         samples = unwrapped(pairs)
-        differences = samples[:, 0] - samples[:, 1]
-        mapped = differences @ of_dtype(unwrapped(self.components_), differences.dtype).T
-        return like(module_of(mapped).linalg.norm(mapped, axis=1), pairs)
+        components = of_dtype(unwrapped(self.components_), samples.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = norms((samples[:, 0] - samples[:, 1]) @ components.T)
+        return like(_finite(distances, "pairs"), pairs)
 
     def pair_score(self, pairs: ArrayLike) -> np.ndarray:
         """Similarity of each pair of samples: the negative of its learned distance.
@@ -370,6 +371,23 @@ class RAMLLinear(MetricTransformer):
     @property
     def _n_features_out(self) -> int:
         return self.components_.shape[0]
+
+
+def _finite(mapped: Any, name: str) -> Any:
+    """Samples in the learned metric, or their distances.
+
+    Raises
+    ------
+    ValueError
+        If any overflow.
+    """
+    values = unwrapped(mapped)
+    if not module_of(values).isfinite(values).all():
+        raise ValueError(
+            f"{name} is too large for the learned metric: a distance overflows in {mapped.dtype}. Scale the samples as "
+            "those of fit were."
+        )
+    return mapped
 
 
 def _options(X: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skrelmetric._interop.arrays import norms
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -82,8 +84,8 @@ class Mahalanobis:
             raise ValueError(
                 f"u and v have shapes {u.shape} and {v.shape}, but two samples of shape {expected} are needed."
             )
-        mapped = self.components @ (u - v)
-        return mapped @ mapped if squared else np.sqrt(mapped @ mapped)
+        distance = norms((self.components @ (u - v))[None])[0]
+        return distance * distance if squared else distance
 
     def __repr__(self) -> str:
         return f"Mahalanobis(components of shape {self.components.shape})"

@@ -11,9 +11,9 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._interop.arrays import check_not_ragged
+from skrelmetric._interop.arrays import as_host, canonical, check_not_ragged, check_range, largest, limit_of
 from skrelmetric._interop.labels import class_indicator
-from skrelmetric._interop.sklearn import HasMethods, StrOptions, check_sample_weight, fit_context, keep_label_names
+from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights
 from skrelmetric._search.soft_vote import are_distributions
@@ -73,13 +73,14 @@ class _RelationalNeighbors(BaseEstimator):
         return self.members_.predictors[metric][1].kneighbors(Z, n_neighbors, return_distance)
 
     def _checked(self, X: Any) -> Any:
-        return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        samples = validate_data(self, as_host(X), accept_sparse="csr", dtype=np.float64, reset=False)
+        return _in_range(samples, least=False)
 
     def _fit(self, X: Any, targets: Any, Y: np.ndarray, kind: Kind, sample_weight: Any) -> "_HeldOut | None":
         """Fit members to all samples, and weigh them by their predictions of held-out ones, which are returned."""
         weights = None
         if sample_weight is not None:
-            weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            weights = relative_weights(as_host(sample_weight), X)
         rng = check_random_state(self.random_state)
         recipe = Recipe(kind, self.relation, self.forest, self.device, int(rng.randint(2**31 - 1)))
         Y = np.asarray(Y, dtype=np.float64)
@@ -117,6 +118,13 @@ class _RelationalNeighbors(BaseEstimator):
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _in_range(X: Any, least: bool = True) -> Any:
+    """Samples with one entry a place, none of them out of range."""
+    X = canonical(X) if sparse.issparse(X) else X
+    check_range(largest(X), "X", limit_of(), least=least)
+    return X
 
 
 class _HeldOut(NamedTuple):
@@ -278,9 +286,16 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         """
         check_not_ragged(y)
         samples, targets = validate_data(
-            self, X, y, accept_sparse="csr", multi_output=True, dtype=np.float64, ensure_min_samples=2
+            self,
+            as_host(X),
+            as_host(y),
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=np.float64,
+            ensure_min_samples=2,
         )
         targets = targets.toarray() if sparse.issparse(targets) else targets
+        samples = _in_range(samples)
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
         kind = LABELS if classes.ndim == 2 else DISTRIBUTIONS
         chosen = isinstance(self.thresholds, str)
@@ -430,15 +445,16 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         check_not_ragged(y)
         samples, targets = validate_data(
             self,
-            X,
-            y,
+            as_host(X),
+            as_host(y),
             accept_sparse="csr",
             multi_output=True,
             y_numeric=True,
             dtype=np.float64,
             ensure_min_samples=2,
         )
-        targets = np.asarray(targets, dtype=np.float64)
+        samples, targets = _in_range(samples), np.asarray(targets, dtype=np.float64)
+        check_range(largest(targets), "y", limit_of(), least=False)
         Y = targets if targets.ndim == 2 else targets[:, None]
         self._fit(samples, targets, Y, DISTRIBUTIONS if are_distributions(Y) else NUMBERS, sample_weight)
         self._n_dim = targets.ndim

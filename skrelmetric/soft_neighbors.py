@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.labels import class_indicator
-from skrelmetric._interop.sklearn import Interval, StrOptions, check_sample_weight, fit_context
+from skrelmetric._interop.sklearn import Interval, StrOptions, fit_context, relative_weights
 from skrelmetric._search.classifier import NeighborClassifier
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import read_numbers, read_queries
@@ -71,9 +71,8 @@ class _SoftNeighbors(NeighborPredictor):
         Y = of_dtype(Y, xp.float64)
         weights = xp.ones_like(dense(Y[:, :1]))
         if sample_weight is not None:
-            checked = check_sample_weight(sample_weight, given, ensure_non_negative=True)
+            checked = relative_weights(sample_weight, given)
             weights = xp.asarray(unwrapped(checked) if xp is not np else as_host(checked), dtype=xp.float64)[:, None]
-            weights = weights / weights.max()
         n_counted = int((weights > 0).sum())
         if n_counted < 2:
             raise ValueError(

@@ -105,6 +105,8 @@ def normal_equations(problem: Problem, alpha: float) -> NormalEquations:
     quadratic = coordinates.turned(coordinates.problem.quadratic())
     right = 2 * (coordinates.turned(scatter) - quadratic)
     finite(right.square().sum(), "targets", "targets")
+    if problem.G.is_zero(sums, of_all):
+        mean, quadratic, right = (torch.zeros_like(each) for each in (mean, quadratic, right))
     return NormalEquations(coordinates, (right + right.T) / 2, (quadratic + quadratic.T) / 2, mean, alpha)
 
 

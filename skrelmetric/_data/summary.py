@@ -10,9 +10,15 @@ from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.samples import Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import TargetSummary
+from skrelmetric._interop.arrays import check_range, limit_of
+from skrelmetric._interop.arrays import largest as largest_entry
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Summary", "summarised"]
+
+
+# Largest modulus of an entry in single precision, whose square is taken in double precision.
+_LIMITS = {torch.float32: 2.0**100}
 
 
 class Summary(NamedTuple):
@@ -28,6 +34,8 @@ class Summary(NamedTuple):
         Dtype of the samples.
     stored_sparse : bool
         Whether they are sparse.
+    size : float
+        Largest modulus of an entry of a sample.
     largest, weight : float
         Largest weight, and the sum of all in units of it.
     mean : Tensor or None
@@ -42,6 +50,7 @@ class Summary(NamedTuple):
     shape: tuple[int, ...]
     dtype: torch.dtype
     stored_sparse: bool
+    size: float
     largest: float
     weight: float
     mean: Tensor | None
@@ -64,7 +73,7 @@ class Summary(NamedTuple):
             filled = as_tensor(np.bincount(X.indices, minlength=X.shape[1]))
         dtype = as_tensor(X.data[:0]).dtype if stored_sparse else X.dtype
         targets = subset.targets.summary if subset.targets is not None and n else None
-        return cls(n, shape, dtype, stored_sparse, largest, weight, mean, filled, targets)
+        return cls(n, shape, dtype, stored_sparse, largest_entry(X), largest, weight, mean, filled, targets)
 
     def merged(self, other: Self) -> Self:
         """Summary of these samples and others.
@@ -79,11 +88,12 @@ class Summary(NamedTuple):
             raise ValueError(f"Samples are {kinds[0]} in one part and {kinds[1]} in another. Pass one kind.")
         some = self if self.n_samples else other
         largest = max(self.largest, other.largest)
-        own, others = (each.weight * each.largest / (largest or 1.0) for each in (self, other))
+        own, others = (each.weight * (each.largest / (largest or 1.0)) for each in (self, other))
         fraction = others / (own + others or 1.0)
         return self._replace(
             n_samples=self.n_samples + other.n_samples,
             dtype=torch.promote_types(self.dtype, other.dtype) if self.n_samples and other.n_samples else some.dtype,
+            size=max(self.size, other.size),
             largest=largest,
             weight=own + others,
             mean=None if self.mean is None or other.mean is None else self.mean + fraction * (other.mean - self.mean),
@@ -113,9 +123,10 @@ def summarised(partitions: Partitions, *, with_mean: bool) -> Summary:
     Raises
     ------
     ValueError
-        If fewer than two of them count, or partitions are of different kinds.
+        If fewer than two of them count, partitions are of different kinds, or samples cannot be squared.
     """
     summary = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged)
+    check_range(summary.size, "X", _LIMITS.get(summary.dtype, limit_of()))
     if summary.n_samples < 2:
         only = partitions.only
         if only is not None and summary.n_samples == only.X.shape[0]:  # a single sample, to judge by

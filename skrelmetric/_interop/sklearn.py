@@ -55,6 +55,7 @@ __all__ = [
     "label_columns",
     "params_of_samples",
     "positive_columns",
+    "relative_weights",
     "routed_to_fit",
     "split_samples",
     "stays_on_device",
@@ -129,6 +130,18 @@ def keep_label_names(estimator, y):
         estimator.label_names_ = names
     elif hasattr(estimator, "label_names_"):
         del estimator.label_names_
+
+
+def relative_weights(sample_weight, X):
+    """Weights of samples in units of the largest, whatever their range; 1 each for None.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, or negative.
+    """
+    weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    return weights / (weights.max() if weights.shape[0] and weights.max() > 0 else 1.0)
 
 
 def label_columns(scores, estimator):

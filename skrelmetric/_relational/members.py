@@ -174,7 +174,8 @@ class Recipe(NamedTuple):
         inputs = members.inputs(X)
         for source, predictor in members.predictors.values():
             weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-            predictor.fit(inputs[source], Y, **weights)
+            with np.errstate(divide="ignore", invalid="ignore"):  # ridge regression leaves out the only one that counts
+                predictor.fit(inputs[source], Y, **weights)
         return members
 
     def _predictors(self, n_samples: int, sample_weight: np.ndarray | None) -> dict[str, tuple[str, Any]]:

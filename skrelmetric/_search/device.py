@@ -13,7 +13,8 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skrelmetric._data.samples import take
-from skrelmetric._interop.torch import as_tensor, unit
+from skrelmetric._interop.arrays import unit_rows
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric._search.host import Found
 
 __all__ = ["TensorSearch"]
@@ -106,10 +107,9 @@ class TensorSearch:
             own = torch.arange(rows.start, rows.stop, device=device) if X is None else None
             precise = self._precise(queries, rows, device) if self.settles else None
             found = self._nearest(x, own, n_neighbors, n_columns, precise)
-            if precise is None:
-                found = Found(found.indices, self._without_rounding(x, found.distances))
+            tolerance = self._precise_tolerance if precise is not None else partial(self._tolerance, x)
+            found = Found(found.indices, self._without_rounding(tolerance, found.distances))
             if ranked:
-                tolerance = self._precise_tolerance if precise is not None else partial(self._tolerance, x)
                 found = _ranked(found, tolerance)
             chosen[rows], nearest[rows] = (each.to(home) for each in found)
         found = Found(chosen, self._as_asked(nearest))
@@ -146,7 +146,7 @@ class TensorSearch:
             n_columns = max(1, min(self.n_train, _BLOCK_DISTANCES.get(device.type, room) // len(x)))
             own_rows = None if own is None else own[rows].to(device)
             D = torch.cat([D for _, D in self._distances(x, own_rows, n_columns)], 1)
-            D = self._as_asked(self._without_rounding(x, D)).to(home)
+            D = self._as_asked(self._without_rounding(partial(self._tolerance, x), D)).to(home)
             yield rows, D if isinstance(self.samples, Tensor) else D.numpy()
 
     def _nearest(
@@ -219,13 +219,13 @@ class TensorSearch:
         if self.centre is not None:
             return x - as_tensor(self.centre, device)
         if self.metric == "cosine":
-            return x / x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+            return unit_rows(x)
         return x
 
     def _precise(self, X: Any, rows: Any, device: torch.device) -> Tensor:
         """Some samples in double precision, on the device."""
         x = _dense(X, rows, device).to(torch.float64)
-        return unit(x) if self.metric == "cosine" else x
+        return unit_rows(x) if self.metric == "cosine" else x
 
     def _precise_distances(self, x: Tensor, y: Tensor) -> Tensor:
         """Distances of pairs of samples, squared if Euclidean."""
@@ -261,9 +261,10 @@ class TensorSearch:
     def _home(self) -> torch.device:
         return self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
 
-    def _without_rounding(self, x: Tensor, D: Tensor) -> Tensor:
-        """Distances of blocks, 0 where rounding explains them."""
-        return torch.where(self._tolerance(x, D.new_zeros(())) > D, 0.0, D) if self.euclidean else D
+    def _without_rounding(self, tolerance: Callable[[Tensor], Tensor], D: Tensor) -> Tensor:
+        """Distances, 0 where rounding explains them."""
+        rounded = self.euclidean or self.metric == "cosine"
+        return torch.where(tolerance(D.new_zeros(())) > D, 0.0, D) if rounded else D
 
     def _as_asked(self, D: Tensor) -> Tensor:
         """Distances of the metric that was asked for; overwrites those of blocks."""

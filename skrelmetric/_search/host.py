@@ -9,11 +9,11 @@ from scipy import sparse
 from sklearn import config_context, get_config
 from sklearn.metrics import pairwise_distances, pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import normalize
 from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
+from skrelmetric._interop.arrays import unit_rows
 from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
 __all__ = ["Found", "NeighbourSearch", "without_missing"]
@@ -84,7 +84,7 @@ class NeighbourSearch:
         self.centre = None
         if self.euclidean and not self.cosine and not sparse.issparse(X):
             self.centre = np.median(X[:: max(1, len(X) // 1000)], axis=0)
-        self.samples = _on_sphere(X, with_pole=True) if self.cosine else self._centred(X)
+        self.samples = _on_sphere(X) if self.cosine else self._centred(X)
         if self.precomputed:
             return
         # Of few features a tree of the index is faster.
@@ -197,8 +197,7 @@ class NeighbourSearch:
                 D = _in_full(X, rows) if sparse.issparse(X) else X[rows].copy()
             else:
                 x = self._as_queries(X[rows], own is not None)
-                with np.errstate(over="ignore", invalid="ignore"):  # infinite or not a number where squares overflow
-                    D = pairwise_distances(x, self.samples, **self._pairwise_options)
+                D = pairwise_distances(x, self.samples, **self._pairwise_options)
                 D = self._as_asked(self._without_rounding(x, D))
             if own is not None:
                 D[np.arange(len(D)), own[rows]] = np.inf
@@ -267,9 +266,9 @@ class NeighbourSearch:
 
     def _as_queries(self, x, leave_one_out: bool):
         """Samples, or training samples of the index, as the index takes queries."""
-        if leave_one_out:
-            return _without_pole(x) if self.cosine else x
-        return _on_sphere(x, with_pole=False) if self.cosine else self._centred(x)
+        if self.cosine:
+            return _with_pole_of_queries(x if leave_one_out else _on_sphere(x))
+        return x if leave_one_out else self._centred(x)
 
     def _centred(self, x):
         if self.centre is None:
@@ -430,23 +429,22 @@ def _without_self(distances: np.ndarray, indices: np.ndarray, rows: np.ndarray) 
     return distances[others].reshape(shape), indices[others].reshape(shape)
 
 
-def _on_sphere(X, with_pole: bool):
+def _on_sphere(X):
     """Unit vectors, whose squared Euclidean distance is twice the cosine distance of the samples.
 
-    A sample of norm 0 is as far from every other as a vector at right angles to all. Among training samples it is
-    such a vector, on an axis of its own, the pole; as a query it is 0, as far from the pole as from the sphere.
+    A sample of norm 0 is at right angles to all others, of norm 0 too. So it lies on an axis of its own, the pole of
+    the training samples, and as a query on another, the pole of the queries: these are the last two columns.
     """
-    X = normalize(X)
-    pole = (row_norms(X) == 0)[:, None] * float(with_pole)
-    return sparse.hstack([X, sparse.csr_array(pole)]).tocsr() if sparse.issparse(X) else np.hstack([X, pole])
+    X = unit_rows(X)
+    poles = (row_norms(X) == 0)[:, None] * np.array([1.0, 0.0])
+    return sparse.hstack([X, sparse.csr_array(poles)]).tocsr() if sparse.issparse(X) else np.hstack([X, poles])
 
 
-def _without_pole(samples):
+def _with_pole_of_queries(samples):
     """Training samples on the sphere as queries."""
-    is_pole = samples[:, [-1]]
-    if not sparse.issparse(samples):
-        return samples * (1 - is_pole)
-    return samples.multiply(1 - is_pole.toarray()).tocsr()
+    order = np.arange(samples.shape[1])
+    order[-2:] = order[:-3:-1]
+    return samples[:, order]
 
 
 def _rows_in_memory(width: int, n_numbers: int = 0) -> int:

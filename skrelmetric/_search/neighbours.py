@@ -10,7 +10,18 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils.validation import validate_data
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, float_dtypes, module_of, without_zeros
+from skrelmetric._interop.arrays import (
+    MOST,
+    as_host,
+    canonical,
+    check_not_ragged,
+    check_range,
+    float_dtypes,
+    largest,
+    limit_of,
+    module_of,
+    without_zeros,
+)
 from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
 from skrelmetric._search.host import Found, NeighbourSearch, without_missing
 from skrelmetric._search.votes import votes_of_each
@@ -147,21 +158,40 @@ class Neighbours:
 
 
 def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
-    """Validated samples of a predictor, and targets if given: numpy or csr, or tensors that stay on their device."""
+    """Validated samples of a predictor, and targets if given: numpy or csr, or tensors that stay on their device.
+
+    Raises
+    ------
+    ValueError
+        If they are not valid, or out of the range in which distances are told apart.
+    """
+    X, *y = (_read_on_device if stays_on_device(X) else _read_on_host)(estimator, X, *y, **options)
+    if estimator.metric != "precomputed":
+        order = (estimator.metric_params or {}).get("p", 2)
+        root = 2 / order if 2 < order < np.inf else 1.0
+        check_range(largest(X), "X", limit_of() ** root, least=bool(y))
+    return (X, *y) if y else X
+
+
+def _read_on_host(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> tuple:
     precomputed = estimator.metric == "precomputed"
     if precomputed and sparse.issparse(X):
         X = without_missing(X)
-    if not stays_on_device(X):
-        y = tuple(as_host(targets) for targets in y)
-        options |= {"multi_output": True} if y else {"reset": False}
-        dtype = np.float64 if _is_host(estimator.device, precomputed) else [np.float64, np.float32]
-        return validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
+    y = tuple(as_host(targets) for targets in y)
+    options |= {"multi_output": True} if y else {"reset": False}
+    dtype = np.float64 if _is_host(estimator.device, precomputed) else [np.float64, np.float32]
+    read = validate_data(estimator, X, *y, accept_sparse="csr", dtype=dtype, **options)
+    X, *y = read if y else (read,)
+    return (canonical(X) if sparse.issparse(X) else X, *y)
+
+
+def _read_on_device(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> tuple:
     from skrelmetric._interop.torch import as_tensor
 
     numeric = options.pop("y_numeric", False)
     X = as_tensor(validate_data(estimator, X, dtype=float_dtypes(X), reset=bool(y), **options))
     if not y:
-        return X
+        return (X,)
     y = tuple(targets.toarray() if sparse.issparse(targets) else targets for targets in y)
     targets = check_array(*y, dtype="numeric" if numeric else None, ensure_2d=False, input_name="y")
     if isinstance(targets, np.ndarray) and targets.dtype.kind not in "biuf":
@@ -179,15 +209,14 @@ def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tu
     Raises
     ------
     ValueError
-        If the targets are not numbers, or not finite.
+        If the targets are not numbers, not finite, or too large.
     """
     check_not_ragged(y)
     X, y = read_queries(estimator, X, y, y_numeric=True, **options)
-    if sparse.issparse(y):
-        return X, without_zeros(y, np.float64)
-    y = module_of(y).asarray(y, dtype=module_of(y).float64)
-    if not module_of(y).isfinite(y).all():  # objects are numbers only now
+    y = without_zeros(y, np.float64) if sparse.issparse(y) else module_of(y).asarray(y, dtype=module_of(y).float64)
+    if not sparse.issparse(y) and not module_of(y).isfinite(y).all():  # objects are numbers only now
         raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")
+    check_range(largest(y), "y", MOST, least=False)
     return X, y
 
 

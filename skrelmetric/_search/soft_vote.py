@@ -161,8 +161,7 @@ class SoftVote(NamedTuple):
         return module_of(Q).exp(-self.exponents(Q) / self.temperature)
 
     def _by_nearest(self, X: Any, device: Any) -> Any:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
-            found = self.neighbours.nearest(X, self.n_asked, device)
+        found = self.neighbours.nearest(X, self.n_asked, device)
         Q = self.squares(found.distances, found.indices)
         W = self.weights(Q)
         masses = weighted_sum(self.ballots, found.indices, W)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
+from skrelmetric._interop.arrays import MOST, check_range, largest, unit_rows
 from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 
@@ -144,7 +145,7 @@ def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Ar
     0.70711
     """
     u, v = _distributions(y_true, y_pred)
-    return mean((_unit_rows(u) * _unit_rows(v)).sum(1), sample_weight)
+    return mean((unit_rows(u) * unit_rows(v)).sum(1), sample_weight)
 
 
 def intersection_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
@@ -175,6 +176,8 @@ def _distributions(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
     u = dense(y_true, "y_true").astype(np.float64, copy=False)
     v = dense(y_pred, "y_pred").astype(np.float64, copy=False)
     check_same_shape(u, v)
+    for array, name in ((u, "y_true"), (v, "y_pred")):
+        check_range(largest(array), name, MOST, least=False)
     return u, v
 
 
@@ -185,9 +188,3 @@ def _relative_difference(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient with 0 / 0 = 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
-
-
-def _unit_rows(array: np.ndarray) -> np.ndarray:
-    """Rows of length 1, or of zeros; scaled by their largest entry first, so that no square over- or underflows."""
-    scaled = _divide(array, np.abs(array).max(1, keepdims=True))
-    return _divide(scaled, np.linalg.norm(scaled, axis=1, keepdims=True))

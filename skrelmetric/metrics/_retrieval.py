@@ -11,6 +11,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 from sklearn.utils import check_array, column_or_1d
 
+from skrelmetric._interop.arrays import check_range, largest, limit_of
 from skrelmetric.metrics._rows import ranks
 
 if TYPE_CHECKING:
@@ -396,7 +397,7 @@ def _embedding(X, name: str):
 
     if not isinstance(X, torch.Tensor):
         array = check_array(X, dtype=_FLOATS, input_name=name)
-        return torch.as_tensor(np.array(array))  # a copy, since torch warns of arrays that are read-only
+        X = torch.as_tensor(np.array(array))  # a copy, since torch warns of arrays that are read-only
     X = X.detach()
     if X.ndim != 2 or not X.numel() or X.is_complex():
         raise ValueError(
@@ -407,6 +408,7 @@ def _embedding(X, name: str):
         X = X.to(torch.float32 if X.is_floating_point() else torch.float64)
     if not bool(X.isfinite().all()):
         raise ValueError(f"{name} contains NaN or infinity. Embeddings must be finite.")
+    check_range(largest(X), name, limit_of(X.dtype))
     return X
 
 
@@ -436,6 +438,7 @@ def _check_lengths(X, y: np.ndarray, name: str, name_of_classes: str) -> None:
 def _clusters(X, y, n_clusters, random_state) -> tuple[np.ndarray, np.ndarray]:
     """Classes and clusters of the samples."""
     X = check_array(X.detach().cpu().numpy() if hasattr(X, "detach") else X, dtype=_FLOATS, input_name="X")
+    check_range(largest(X), "X", limit_of(X.dtype))
     classes = _classes(y, "y")
     _check_lengths(X, classes, "X", "y")
     n_clusters = len(np.unique(classes)) if n_clusters is None else n_clusters

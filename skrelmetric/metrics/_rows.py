@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skrelmetric._interop.arrays import without_zeros
-from skrelmetric._interop.sklearn import check_sample_weight, positive_columns
+from skrelmetric._interop.sklearn import positive_columns, relative_weights
 
 
 def dense(array, name: str) -> np.ndarray:
@@ -76,8 +76,8 @@ def mean(rows: np.ndarray, sample_weight: ArrayLike | None, kept: np.ndarray | s
 def row_weights(
     sample_weight: ArrayLike | None, rows: np.ndarray, kept: np.ndarray | slice = slice(None)
 ) -> np.ndarray:
-    """Weights of the kept rows, 1 unless they are given."""
-    weights = check_sample_weight(sample_weight, rows, ensure_non_negative=True)[kept]
-    if not weights.sum() > 0:
+    """Weights of the kept rows in units of the largest, 1 unless they are given."""
+    weights = relative_weights(sample_weight, rows)[kept]
+    if not weights.any():
         raise ValueError("sample_weight is zero for every sample that counts; at least one must be positive.")
     return weights

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from torch import Tensor
 
-from skrelmetric._data.samples import Rows, scaled
+from skrelmetric._data.samples import Rows
 from skrelmetric._data.targets import Columns, Targets, TargetSummary, read_targets
+from skrelmetric._interop.arrays import check_range, limit_of, unit_rows
 from skrelmetric._interop.sklearn import warn_caller
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
@@ -177,8 +178,13 @@ def _check_numeric(summary: TargetSummary, name: str) -> None:
         )
 
 
-def _check_nonnegative(summary: TargetSummary, name: str) -> None:
+def _check_range(summary: TargetSummary, name: str) -> None:
     _check_numeric(summary, name)
+    check_range(max(-summary.least, summary.largest), "y", limit_of() ** 0.5)  # a relation is squared, too
+
+
+def _check_nonnegative(summary: TargetSummary, name: str) -> None:
+    _check_range(summary, name)
     if summary.least < 0:
         raise ValueError(
             f"relation={name!r} compares distributions or counts, but y holds {summary.least:g}. "
@@ -225,14 +231,12 @@ def _cosine(columns: Columns) -> Relation:
     Y = columns.numbers()
     if columns.known is not None:
         return _pairwise_with_missing(columns, _cosine_distance)
-    if isinstance(Y, Tensor):
-        norm = Y.norm(dim=1, keepdim=True)
-        units = torch.hstack([Y / torch.where(norm > 0, norm, 1.0), (norm == 0).to(Y.dtype)])
-        return _product_of_differences(units / 2**0.5)
-    norm = torch.from_numpy(sparse.linalg.norm(Y, axis=1))
-    is_zero = sparse.csr_array((norm == 0).to(torch.float64).numpy()[:, None])
-    units = sparse.csr_array(sparse.hstack([scaled(Y, 1 / torch.where(norm > 0, norm, 1.0)), is_zero]))
-    return _product_of_differences(units / 2**0.5)
+    units = unit_rows(Y)
+    if isinstance(units, Tensor):
+        is_zero = (units == 0).all(1, keepdim=True).to(units.dtype)
+        return _product_of_differences(torch.hstack([units, is_zero]) / 2**0.5)
+    is_zero = sparse.csr_array((np.diff(units.indptr) == 0).astype(np.float64)[:, None])
+    return _product_of_differences(sparse.csr_array(sparse.hstack([units, is_zero])) / 2**0.5)
 
 
 def _jaccard(columns: Columns) -> Relation:
@@ -314,8 +318,8 @@ class Jeffreys:
 
 _RELATIONS = {
     "hamming": Rule(_check_indicator, _hamming),
-    "l1": Rule(_check_numeric, _absolute_difference),
-    "sqeuclidean": Rule(_check_numeric, _squared_difference),
+    "l1": Rule(_check_range, _absolute_difference),
+    "sqeuclidean": Rule(_check_range, _squared_difference),
     "discrete": Rule(None, _class_difference),
     "hellinger": Rule(_check_nonnegative, _hellinger),
     "cosine": Rule(_check_numeric, _cosine, by_output=False),
@@ -402,9 +406,10 @@ def _jaccard_distance(A: Tensor, B: Tensor) -> Tensor:
 
 def _cosine_distance(A: Tensor, B: Tensor) -> Tensor:
     (a, m), (b, n) = _values_and_mask(A), _values_and_mask(B)
-    norms = a.square() @ n.T, m @ b.T.square()
+    a, b = unit_rows(a), unit_rows(b)
+    norms = (a.square() @ n.T).sqrt(), (m @ b.T.square()).sqrt()
     neither = (norms[0] == 0) & (norms[1] == 0)
-    product = (norms[0] * norms[1]).sqrt()
+    product = norms[0] * norms[1]
     return 1 - torch.where(neither, 1.0, a @ b.T / torch.where(product > 0, product, 1.0))
 
 

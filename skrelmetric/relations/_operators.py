@@ -22,6 +22,9 @@ ALL = slice(None)
 _FEW_PAIRS = 2**22
 _DRAWN_PAIRS = 2**20
 
+# A sum that is a smaller part of the sum of its moduli is what rounding leaves of 0.
+_ROUNDING = 64 * torch.finfo(torch.float64).eps
+
 
 class Relation(ABC):
     """Matrix G of g(y_i, y_j) over n samples, known by its products and its blocks.
@@ -94,6 +97,10 @@ class Relation(ABC):
         blocks = [self.block(a, b).diagonal() for a, b in zip(i.split(32), j.split(32), strict=True)]
         return torch.cat(blocks)
 
+    def is_zero(self, sums: Tensor, of_all: Tensor) -> bool:
+        """Whether nothing but rounding tells any relation from 0, for collected weights and their core."""
+        return False
+
     def row_means(self, weights: Tensor | None = None) -> Tensor:
         """Mean of each row of G under weights that sum to 1, or under equal ones, in float64."""
         if weights is None:
@@ -132,7 +139,7 @@ class Relation(ABC):
 
 
 class Factored(Relation):
-    """Relation whose matrix has a symmetric factorisation G = F K F' with a thin F and one entry of K a row.
+    """Relation, nowhere negative, whose matrix is G = F K F' with a thin F and one entry of K a row.
 
     Parameters
     ----------
@@ -184,7 +191,13 @@ class Factored(Relation):
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
         if not isinstance(self.factor, Tensor):
             return super().pairs(i, j)
-        return (self.factor[i] * (self.factor[j][:, self.partner] * self.scale)).sum(1)
+        terms = self.factor[i] * (self.factor[j][:, self.partner] * self.scale)
+        sums = terms.sum(1)
+        return torch.where(sums.abs() <= _ROUNDING * terms.abs().sum(1), 0.0, sums)  # of targets that are the same
+
+    def is_zero(self, sums: Tensor, of_all: Tensor) -> bool:
+        terms = sums * of_all  # of the mean of relations, none of which is negative
+        return bool(terms.sum() <= _ROUNDING * terms.abs().sum())
 
     def sums(self, Z: Tensor | Samples, weights: Tensor | None = None) -> Tensor:
         factor = self.factor if weights is None else scaled(self.factor, weights)
