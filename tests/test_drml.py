@@ -277,14 +277,25 @@ def test_pickle_clone_warm_start_and_grid_search(digits):
     assert make_pipeline(quick(), MLkNN()).fit(X, Y).predict(X).shape == Y.shape
 
 
-@pytest.mark.parametrize("options", [{"hidden_layer_sizes": (8,)}, {"trunk": nn.Linear(64, 8), "output": "embedding"}])
-def test_onnx_gives_the_same(options, digits, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden_layer_sizes": (8,), "activation": "gelu", "score_activation": "softmax"},
+        {"trunk": nn.Linear(64, 8), "output": "embedding"},
+    ],
+)
+def test_onnx_gives_the_same(options, dtype, digits, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = quick(**options).fit(*digits)
-    model.export_onnx(tmp_path / "metric.onnx")
+    X, y = digits[0].astype(np.float64), digits[1]
+    model = quick(**options).fit(X, y)
+    model.export_onnx(tmp_path / "metric.onnx", dtype=dtype)
     session = onnxruntime.InferenceSession(tmp_path / "metric.onnx")
-    for X in (digits[0], digits[0][:1]):
-        np.testing.assert_allclose(session.run(None, {"X": X})[0], model.transform(X), atol=1e-5)
+    exact = dtype == "float64" and "trunk" not in options  # a trunk is in single precision
+    for rows in (X, X[:1]):
+        (embedding,) = session.run(None, {"X": rows.astype(dtype)})
+        assert embedding.dtype == dtype
+        np.testing.assert_allclose(embedding, model.transform(rows), rtol=0, atol=1e-13 if exact else 1e-5)
 
 
 @pytest.mark.parametrize(

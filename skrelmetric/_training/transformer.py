@@ -39,6 +39,8 @@ from skrelmetric.encoders import ACTIVATIONS
 
 __all__ = ["ModuleTransformer", "as_given"]
 
+_EXPORTED = {None: None, "float32": torch.float32, "float64": torch.float64}
+
 
 class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
     """Transformer by a fitted torch module, ``encoder_``; ``_example`` has two samples of zeros.
@@ -90,7 +92,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
             return map_rows(self.transform, X, self._n_features_out, example.dtype)
         return self._mapped(self.encoder_, X, "transform")
 
-    def export_onnx(self, path: str | Path) -> None:
+    def export_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
         """Write the map from samples to their embedding as an ONNX model, for any number of samples.
 
         Its input is called "X", and its output "Z".
@@ -99,18 +101,26 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         ----------
         path : str or Path
             File to write.
+        dtype : {"float32", "float64"} or None, default=None
+            Dtype of input, of all that is computed, and of output; integer samples stay integers. None is that of the
+            weights, as a rule that of the samples of the fit. A torch module of yours may need "float32": ONNX Runtime
+            convolves, for example, in no other.
 
         Raises
         ------
+        ValueError
+            If `dtype` is another one.
         ImportError
             If onnx or onnxscript is not installed.
         """
         check_is_fitted(self, "encoder_")
+        if dtype not in _EXPORTED:
+            raise ValueError(f"dtype={dtype!r} is not known. Choose one of {list(_EXPORTED)}.")
         try:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-        encoder, example = deepcopy(self.encoder_).cpu(), as_tensor(self._example).cpu()
+        encoder, example = deepcopy(self.encoder_).cpu().to(_EXPORTED[dtype]), as_tensor(self._example).cpu()
         with catch_warnings():
             simplefilter("ignore")  # torch's exporter warns of itself
             torch.onnx.export(
@@ -123,6 +133,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                 dynamo=True,
                 verbose=False,
                 external_data=False,
+                opset_version=18,  # the oldest that torch writes; of later ones ONNX Runtime has less in float64
             )
 
     def _mapped(self, module: nn.Module, X: Any, method: str) -> Any:
