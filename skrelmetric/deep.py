@@ -402,6 +402,11 @@ class HRAMLTransformer(ModuleTransformer):
         first, ranks = not hasattr(self, "_state"), current_ranks()
         if ranks.size > 1:
             raise ValueError("partial_fit learns from the samples of one process. Use fit within shards().")
+        if isinstance(X, Chunks) or is_dask(X):
+            raise ValueError(
+                f"partial_fit learns from one chunk in memory, but X is a {type(X).__name__} of several. "
+                "Pass one after another, or all of them to fit."
+            )
         self._check_parameters(X, ranks)
         device = resolve_device(self.device, X)
         data = self._read(X, y, sample_weight, device=device, reset=first, streams=False)

@@ -19,6 +19,7 @@ from skrelmetric._drml.model import Architecture, Encoder
 from skrelmetric._drml.objective import Weights, objective_of
 from skrelmetric._drml.supervision import Supervision
 from skrelmetric._drml.training import Chosen, Training, split
+from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
@@ -380,9 +381,10 @@ class DRMLTransformer(ModuleTransformer):
         return Architecture(**{name: getattr(self, name) for name in Architecture._fields})
 
     def _check_parameters(self, X: Any, ranks: Ranks) -> None:
-        if isinstance(X, Chunks):
+        if isinstance(X, Chunks) or is_dask(X):
             raise ValueError(
-                "Batches are drawn among all samples, but X comes in Chunks. Pass an array, which may be a memory map."
+                f"Batches are drawn among all samples, but X comes in {type(X).__name__}. Pass an array, which may be "
+                "a memory map: X.compute() of a Dask array."
             )
         self._architecture.check()
         self._check_start(X, ranks)

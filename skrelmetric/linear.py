@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, norms, of_dtype, unwrapped
-from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,
@@ -256,16 +256,16 @@ class RAMLLinear(MetricTransformer):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
+        ndarray or dask.array.Array of shape (n_samples, n_components)
             Transformed samples.
         """
         check_is_fitted(self)
         if is_dask(X):
-            return map_rows(self.transform, X, len(self.components_), self.components_.dtype)
+            return by_blocks(self.transform, X, len(self.components_), self.components_.dtype)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
         return _finite(X @ of_dtype(self.components_, X.dtype).T, "X")

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import check_not_ragged, like, module_of, unwrapped
-from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.labels import label_indicator
 from skrelmetric._interop.sklearn import Interval, fit_context, warn_caller
 from skrelmetric._search.classifier import NeighborClassifier
@@ -343,8 +344,9 @@ class AAKNN(RegressorMixin, NeighborPredictor):
         ndarray, csr_matrix or dask.array.Array of shape (n_samples, n_labels), or (n_samples,)
             Predicted distributions; sparse after a fit to sparse `y` unless the samples are a Dask array.
         """
+        check_is_fitted(self)
         if is_dask(X):
-            return self._by_blocks("predict", X, self._n_outputs, np.float64)
+            return by_blocks(self.predict, X, self._n_outputs, np.float64)
         queries = self._queries(X, "predict")
         return like(whole([self._neighbours.votes(queries, self.n_neighbors_, self.device) / self.n_neighbors_]), X)
 

@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._interop.arrays import as_host, canonical, check_not_ragged, check_range, largest, limit_of
-from skrelmetric._interop.labels import class_indicator
+from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.labels import class_indicator, labels_by_blocks
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights
@@ -110,7 +111,6 @@ class _RelationalNeighbors(BaseEstimator):
 
     def _mean(self, X: Any) -> np.ndarray:
         """Weighted mean of the members' predictions, of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
         return np.tensordot(list(self.weights_.values()), self.members_.predictions(self._checked(X)), 1)
 
     def __sklearn_tags__(self):
@@ -319,14 +319,15 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels) or (n_samples, n_classes)
+        ndarray or dask.array.Array of shape (n_samples, n_labels) or (n_samples, n_classes)
             Probabilities.
         """
-        return self._mean(X)
+        check_is_fitted(self)
+        return labels_by_blocks(self.predict_proba, X) if is_dask(X) else self._mean(X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Predict labels of at least their threshold; for a one-dimensional target the most probable class.
@@ -334,13 +335,16 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator, or classes.
         """
+        check_is_fitted(self)
+        if is_dask(X):
+            return labels_by_blocks(self.predict, X)
         probabilities = self._mean(X)
         if self.classes_.ndim == 2:
             return (probabilities >= self.thresholds_).astype(np.int64)
@@ -457,7 +461,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         check_range(largest(targets), "y", limit_of(), least=False)
         Y = targets if targets.ndim == 2 else targets[:, None]
         self._fit(samples, targets, Y, DISTRIBUTIONS if are_distributions(Y) else NUMBERS, sample_weight)
-        self._n_dim = targets.ndim
+        self._outputs = targets.shape[1:]
         keep_label_names(self, y)
         return self
 
@@ -467,12 +471,15 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_outputs) or (n_samples,)
+        ndarray or dask.array.Array of shape (n_samples, n_outputs) or (n_samples,)
             Predicted targets.
         """
+        check_is_fitted(self)
+        if is_dask(X):
+            return by_blocks(self.predict, X, self._outputs[0] if self._outputs else None, np.float64)
         predictions = self._mean(X)
-        return predictions if self._n_dim == 2 else predictions[:, 0]
+        return predictions if self._outputs else predictions[:, 0]

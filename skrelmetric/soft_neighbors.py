@@ -12,7 +12,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, of_dtype, unwrapped
-from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.labels import class_indicator
 from skrelmetric._interop.sklearn import Interval, StrOptions, fit_context, relative_weights
 from skrelmetric._search.classifier import NeighborClassifier
@@ -361,7 +361,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         """
         check_is_fitted(self)
         if is_dask(X):
-            return self._by_blocks("predict", X, self._n_outputs, np.float64)
+            return by_blocks(self.predict, X, self._n_outputs, np.float64)
         blocks = self._predictions(X, "predict")
         if self._neighbours.sparse_targets:
             return whole(sparse.csr_array(block) for block in blocks)

@@ -15,7 +15,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, like
-from skrelmetric._interop.labels import label_classes, label_probabilities
+from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.labels import label_classes, label_probabilities, labels_by_blocks
 from skrelmetric._interop.sklearn import (
     HasMethods,
     StrOptions,
@@ -189,14 +190,16 @@ class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels)
+        ndarray or dask.array.Array of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return labels_by_blocks(self.predict_proba, X)
         return label_probabilities(self.estimator_, X, self.classes_)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -205,13 +208,16 @@ class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator; for a one-dimensional target classes.
         """
+        check_is_fitted(self)
+        if is_dask(X):
+            return labels_by_blocks(self.predict, X)
         probabilities = _of_labels(as_host(self.predict_proba(X)), self.classes_)
         predicted = (probabilities >= self.thresholds_).astype(np.int64)
         return like(predicted if self.classes_.ndim == 2 else self.classes_[predicted[:, 0]], X)
@@ -256,7 +262,8 @@ def _held_out(estimator, X, y, train, test, params: dict, classes: np.ndarray) -
     X_train, y_train = split_samples(estimator, X, y, train)
     X_test, _ = split_samples(estimator, X, y, test, train)
     estimator.fit(X_train, y_train, **params_of_samples(X, params, train))
-    return _of_labels(as_host(label_probabilities(estimator, X_test, classes)), classes)
+    probabilities = np.asarray(as_host(label_probabilities(estimator, X_test, classes)))  # Dask arrays are lazy
+    return _of_labels(probabilities, classes)
 
 
 def _of_labels(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:

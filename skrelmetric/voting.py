@@ -12,7 +12,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import like, unwrapped
-from skrelmetric._interop.labels import label_classes, label_probabilities, predicted_labels
+from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.labels import label_classes, label_probabilities, labels_by_blocks, predicted_labels
 from skrelmetric._interop.sklearn import NamedMembers, check_same_namespace, fit_context, routed_to_fit
 
 __all__ = ["MultilabelVotingClassifier", "MultioutputVotingRegressor"]
@@ -176,13 +177,16 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels)
+        ndarray or dask.array.Array of shape (n_samples, n_labels)
             Probabilities of having each label; for a one-dimensional target those of its two classes.
         """
+        check_is_fitted(self)
+        if is_dask(X):
+            return labels_by_blocks(self.predict_proba, X)
         return like(self._probabilities(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -191,13 +195,16 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
+        ndarray or dask.array.Array of shape (n_samples, n_labels), or (n_samples,) for a one-dimensional target
             Label indicator.
         """
+        check_is_fitted(self)
+        if is_dask(X):
+            return labels_by_blocks(self.predict, X)
         return predicted_labels(self._probabilities(X, "predict"), self.classes_, X)
 
     def _validate_estimators(self):
@@ -212,8 +219,6 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         return names, members
 
     def _probabilities(self, X, method: str):
-        check_is_fitted(self)
-
         def answer(member):
             return label_probabilities(member, X, self.classes_)
 
@@ -306,14 +311,16 @@ class MultioutputVotingRegressor(RegressorMixin, _Vote):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_outputs) or (n_samples,)
+        ndarray or dask.array.Array of shape (n_samples, n_outputs) or (n_samples,)
             Predicted targets.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return by_blocks(self.predict, X, self._outputs[0] if self._outputs else None, np.float64)
         return like(self._mean(X, "predict", lambda member: member.predict(X), self._outputs), X)
 
 

@@ -9,13 +9,27 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy import sparse
 from sklearn import config_context, get_config
+from sklearn.utils.validation import validate_data
 
-__all__ = ["is_dask", "map_rows"]
+__all__ = ["by_blocks", "is_dask", "map_rows"]
 
 
 def is_dask(X: Any) -> bool:
     """Whether `X` is a Dask array."""
     return any(kind.__module__.split(".")[:2] == ["dask", "array"] for kind in type(X).__mro__)
+
+
+def by_blocks(method: Callable, X: Any, n_columns: int | None, dtype: DTypeLike) -> Any:
+    """Results of a method of a fitted estimator for blocks of rows, as `map_rows` has them.
+
+    Raises
+    ------
+    ValueError
+        If `X` has other features than the estimator was fitted to.
+    """
+    estimator = method.__self__  # type: ignore[attr-defined]
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return map_rows(method, X, n_columns, dtype)
 
 
 def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike) -> Any:

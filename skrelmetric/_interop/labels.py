@@ -1,5 +1,6 @@
 """Formats of label sets: the targets that classifiers are fitted to, and the probabilities they answer with."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,17 @@ from skrelmetric._interop.arrays import (
     unwrapped,
     without_zeros,
 )
+from skrelmetric._interop.dask import by_blocks
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
-__all__ = ["class_indicator", "label_classes", "label_indicator", "label_probabilities", "predicted_labels"]
+__all__ = [
+    "class_indicator",
+    "label_classes",
+    "label_indicator",
+    "label_probabilities",
+    "labels_by_blocks",
+    "predicted_labels",
+]
 
 
 def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
@@ -121,3 +130,13 @@ def predicted_labels(probabilities: Any, classes: Any, X: Any) -> Any:
     if classes.ndim == 2:
         return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
     return like(unwrapped(classes)[probabilities.argmax(1)], X)
+
+
+def labels_by_blocks(method: Callable, X: Any) -> Any:
+    """Lazy answers of `predict` or `predict_proba` of a fitted classifier for the blocks of rows of a Dask array."""
+    classes = as_host(method.__self__.classes_)  # type: ignore[attr-defined]
+    if method.__name__ == "predict_proba":
+        return by_blocks(method, X, len(classes), np.float64)
+    if classes.ndim == 2:
+        return by_blocks(method, X, len(classes), np.int64)
+    return by_blocks(method, X, None, classes.dtype)

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, like
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.labels import predicted_labels
+from skrelmetric._interop.labels import labels_by_blocks, predicted_labels
 from skrelmetric._search.predictor import NeighborPredictor
 from skrelmetric._search.votes import dense, most_probable, probable, whole
 
@@ -52,7 +51,7 @@ class NeighborClassifier(ClassifierMixin, NeighborPredictor):
             blocks = self._probabilities(X, "predict_proba")
             return whole(most_probable(as_host(block), n_labels) for block in blocks)
         if is_dask(X):
-            return self._by_blocks("predict_proba", X, len(self.classes_), np.float64)
+            return labels_by_blocks(self.predict_proba, X)
         return like(whole(dense(block) for block in self._probabilities(X, "predict_proba")), X)
 
     def predict(self, X: ArrayLike) -> Any:
@@ -70,9 +69,7 @@ class NeighborClassifier(ClassifierMixin, NeighborPredictor):
         """
         check_is_fitted(self)
         if is_dask(X):
-            several = self.classes_.ndim == 2
-            dtype = np.int64 if several else as_host(self.classes_).dtype
-            return self._by_blocks("predict", X, len(self.classes_) if several else None, dtype)
+            return labels_by_blocks(self.predict, X)
         blocks = self._probabilities(X, "predict")
         if self._neighbours.sparse_targets:
             return whole(probable(block) for block in blocks)

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, like, module_of
-from skrelmetric._interop.dask import map_rows
 from skrelmetric._interop.sklearn import StrOptions, check_same_namespace, keep_label_names, warn_caller
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours, read_queries
@@ -144,12 +143,6 @@ None, default=None
     def _shares(self, found: Found) -> Any:
         """Share of each neighbour in the vote."""
         return _ones(found) / self._n_voters
-
-    def _by_blocks(self, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
-        """Lazy predictions of a method for the blocks of rows of a Dask array."""
-        check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        return map_rows(getattr(self, method), X, n_columns, dtype)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

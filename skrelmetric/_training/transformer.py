@@ -79,17 +79,14 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples.
+            Samples, or a Dask array of them.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
+        ndarray or dask.array.Array of shape (n_samples, n_components)
             Embeddings.
         """
         check_is_fitted(self, "encoder_")
-        if is_dask(X):
-            example = self.transform(np.zeros((1, *X.shape[1:]), dtype=X.dtype))
-            return map_rows(self.transform, X, self._n_features_out, example.dtype)
         return self._mapped(self.encoder_, X, "transform")
 
     def export_onnx(self, path: str | Path, *, dtype: str | None = None) -> None:
@@ -137,7 +134,10 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
             )
 
     def _mapped(self, module: nn.Module, X: Any, method: str) -> Any:
-        """What a module makes of samples, in their dtype, as an array of their kind."""
+        """What a module makes of samples, in their dtype, as an array of their kind; `method` is who asks."""
+        if is_dask(X):
+            example = self._mapped(module, np.zeros((1, *X.shape[1:]), dtype=X.dtype), method)
+            return map_rows(getattr(self, method), X, example.shape[1], example.dtype)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
         X = validate_data(self, X, reset=False, **self._options(X))
         samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
