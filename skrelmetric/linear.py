@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, norms, of_dtype, unwrapped
 from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.given import check_array_like
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,
@@ -266,6 +267,7 @@ class RAMLLinear(MetricTransformer):
         check_is_fitted(self)
         if is_dask(X):
             return by_blocks(self.transform, X, len(self.components_), self.components_.dtype)
+        check_array_like(X)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
         return _finite(X @ of_dtype(self.components_, X.dtype).T, "X")

@@ -10,8 +10,9 @@ from scipy import sparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import check_not_ragged, like, module_of, unwrapped
+from skrelmetric._interop.arrays import like, module_of, unwrapped
 from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.labels import label_indicator
 from skrelmetric._interop.sklearn import Interval, fit_context, warn_caller
 from skrelmetric._search.classifier import NeighborClassifier
@@ -168,8 +169,7 @@ class MLkNN(NeighborClassifier):
         ValueError
             If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
         """
-        check_not_ragged(y)
-        samples, targets = read_queries(self, X, y, ensure_min_samples=2)
+        samples, targets = read_queries(self, X, plain_targets(y), ensure_min_samples=2)
         classes, Y = label_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
         numbers = self._numbers(samples.shape[0] - 1)
         neighbours = self._search(samples, Y)

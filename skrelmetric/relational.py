@@ -11,8 +11,9 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skrelmetric._interop.arrays import as_host, canonical, check_not_ragged, check_range, largest, limit_of
+from skrelmetric._interop.arrays import as_host, canonical, check_range, largest, limit_of
 from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.given import check_array_like, plain_targets
 from skrelmetric._interop.labels import class_indicator, labels_by_blocks
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
@@ -74,6 +75,7 @@ class _RelationalNeighbors(BaseEstimator):
         return self.members_.predictors[metric][1].kneighbors(Z, n_neighbors, return_distance)
 
     def _checked(self, X: Any) -> Any:
+        check_array_like(X)
         samples = validate_data(self, as_host(X), accept_sparse="csr", dtype=np.float64, reset=False)
         return _in_range(samples, least=False)
 
@@ -284,11 +286,11 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
             If `y` is neither a label indicator nor classes, the input is not finite, weights are negative, thresholds
             do not fit, or are to be chosen without folds.
         """
-        check_not_ragged(y)
+        check_array_like(X)
         samples, targets = validate_data(
             self,
             as_host(X),
-            as_host(y),
+            plain_targets(as_host(y)),
             accept_sparse="csr",
             multi_output=True,
             dtype=np.float64,
@@ -432,7 +434,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, at least two.
-        y : array-like of shape (n_samples, n_outputs) or (n_samples,)
+        y : array-like or sparse matrix of shape (n_samples, n_outputs), or array-like of shape (n_samples,)
             Label distributions, or other numeric targets.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. None weighs all alike.
@@ -446,17 +448,18 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         ValueError
             If the input is not finite or not numeric, or weights are negative.
         """
-        check_not_ragged(y)
+        check_array_like(X)
         samples, targets = validate_data(
             self,
             as_host(X),
-            as_host(y),
+            plain_targets(as_host(y), numeric=True),
             accept_sparse="csr",
             multi_output=True,
             y_numeric=True,
             dtype=np.float64,
             ensure_min_samples=2,
         )
+        targets = targets.toarray() if sparse.issparse(targets) else targets
         samples, targets = _in_range(samples), np.asarray(targets, dtype=np.float64)
         check_range(largest(targets), "y", limit_of(), least=False)
         Y = targets if targets.ndim == 2 else targets[:, None]

@@ -11,8 +11,9 @@ from scipy import sparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import as_host, check_not_ragged, like, module_of, of_dtype, unwrapped
+from skrelmetric._interop.arrays import as_host, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import by_blocks, is_dask
+from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.labels import class_indicator
 from skrelmetric._interop.sklearn import Interval, StrOptions, fit_context, relative_weights
 from skrelmetric._search.classifier import NeighborClassifier
@@ -224,8 +225,7 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
             If `y` is neither a label indicator nor classes, the input is not finite, weights are negative, or a sample
             has no neighbour in a precomputed graph.
         """
-        check_not_ragged(y)
-        samples, targets = read_queries(self, X, y, ensure_min_samples=2)
+        samples, targets = read_queries(self, X, plain_targets(y), ensure_min_samples=2)
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
         loss = log_loss if classes.ndim == 2 else cross_entropy
         self._fit(samples, Y, lambda Y, weights: loss, sample_weight, y, X)

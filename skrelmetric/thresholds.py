@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, like
 from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.labels import label_classes, label_probabilities, labels_by_blocks
 from skrelmetric._interop.sklearn import (
     HasMethods,
@@ -273,7 +274,7 @@ def _of_labels(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def _indicator(y: Any, classes: np.ndarray) -> np.ndarray:
     """Labels of shape (n_samples, n_labels): 0, 1, or NaN for unknown ones."""
-    y = y.toarray() if sparse.issparse(y) else np.asarray(as_host(y))
+    y = y.toarray() if sparse.issparse(y) else np.asarray(as_host(plain_targets(y)))
     return (y == classes[1])[:, None].astype(np.float64) if classes.ndim == 1 else y.astype(np.float64)
 
 

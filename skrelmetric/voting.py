@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import Bunch, get_tags
 from sklearn.utils.parallel import Parallel, delayed
@@ -63,7 +64,8 @@ class _Vote(NamedMembers):
     def _mean(self, X, method: str, answer: Callable, outputs: tuple[int, ...]):
         """Weighted mean of the answers of the members, each of shape `outputs` for a sample."""
         check_same_namespace(X, self, attribute="_weights", method=method)
-        answers = [unwrapped(answer(member)) for member in self.estimators_]
+        answers = [answer(member) for member in self.estimators_]
+        answers = [each.toarray() if sparse.issparse(each) else unwrapped(each) for each in answers]
         # A column that a member flattened would broadcast.
         answers = [each.reshape((each.shape[0], *outputs)) for each in answers]
         weights = unwrapped(self._weights).tolist()  # as numbers, which keep single precision
@@ -285,7 +287,7 @@ class MultioutputVotingRegressor(RegressorMixin, _Vote):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, of any kind that the members take.
-        y : array-like of shape (n_samples, n_outputs) or (n_samples,)
+        y : array-like or sparse matrix of shape (n_samples, n_outputs), or array-like of shape (n_samples,)
             Label distributions, or other numeric targets.
         **params : dict
             What members or their steps request, such as `sample_weight`, under

@@ -18,6 +18,7 @@ from skrelmetric._data.summary import Summary, summarised
 from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.dask import is_dask
+from skrelmetric._interop.given import check_array_like
 from skrelmetric._interop.sklearn import check_sample_weight
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.chunks import Chunks
@@ -109,7 +110,10 @@ def read(
         If targets and samples do not belong together, or fewer than two samples have a weight and a known target.
     """
     own: Partitions
+    if not isinstance(X, Chunks):
+        check_array_like(X)
     if not is_partitioned(X, ranks, streams=streams):
+        _check_no_pairs(X, options)
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
         _check_given(estimator, y)
         targets = read_targets(y, device)
@@ -251,6 +255,17 @@ def _check_given(estimator: BaseEstimator, y: Any) -> None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None. "
             "Pass what similar samples should have in common: label sets, distributions, numbers or classes."
+        )
+
+
+def _check_no_pairs(X: Any, options: Options) -> None:
+    """Refuse pairs of samples, from which other libraries learn."""
+    shape = getattr(X, "shape", ())
+    if len(shape) == 3 and shape[1] == 2 and not options(X).get("allow_nd"):
+        raise ValueError(
+            f"X holds pairs of samples, shape {tuple(shape)}, but metrics are learned here from samples and targets. "
+            "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; what is known of "
+            "pairs alone goes into `relation`, a callable g(y, y'). `pair_distance` takes pairs, once it is learned."
         )
 
 

@@ -13,7 +13,8 @@ from sklearn.utils import check_array
 from torch import Tensor
 
 from skrelmetric._data.samples import Rows, take
-from skrelmetric._interop.arrays import canonical, check_not_ragged
+from skrelmetric._interop.arrays import canonical
+from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]
@@ -339,9 +340,8 @@ def read_targets(
 
 
 def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
-    check_not_ragged(y)
     y = check_array(
-        y,
+        plain_targets(y),
         accept_sparse="csr",
         dtype=None,
         ensure_2d=False,
@@ -350,8 +350,6 @@ def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
         input_name="y",
     )
     if sparse.issparse(y):
-        if y.ndim != 2:
-            raise ValueError(f"y is sparse of shape {y.shape}, but (n_samples, n_outputs) is needed. Pass y.toarray().")
         y = canonical(sparse.csr_array(y, dtype=np.float64))  # values are read entry by entry
         return y.toarray() if np.isnan(y.data).any() else y
     if not isinstance(y, np.ndarray):

@@ -13,7 +13,6 @@ __all__ = [
     "MOST",
     "as_host",
     "canonical",
-    "check_not_ragged",
     "check_range",
     "float_dtypes",
     "holds_integers",
@@ -221,20 +220,3 @@ def _namespace(array: Any) -> Any:
     import torch
 
     return torch if isinstance(array, torch.Tensor) else array.__array_namespace__()
-
-
-def check_not_ragged(y):
-    """Refuse a list of label lists of different lengths, which scikit-learn would hand to numpy.
-
-    Raises
-    ------
-    ValueError
-        If `y` is such a list.
-    """
-    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
-    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
-    if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
-        raise ValueError(
-            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
-            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
-        )

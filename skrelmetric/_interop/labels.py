@@ -11,7 +11,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from skrelmetric._interop.arrays import (
     as_host,
     canonical,
-    check_not_ragged,
     like,
     module_of,
     two_classes,
@@ -19,6 +18,7 @@ from skrelmetric._interop.arrays import (
     without_zeros,
 )
 from skrelmetric._interop.dask import by_blocks
+from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
 __all__ = [
@@ -44,7 +44,7 @@ def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
         raise ValueError(
             f"{owner} requires y to be passed, but the target y is None. Pass a (n_samples, n_labels) label indicator."
         )
-    check_not_ragged(y)
+    y = plain_targets(y)
     y = y if sparse.issparse(y) else np.asarray(as_host(y))
     if y.ndim == 1:
         assert_all_finite(y, input_name="y")
@@ -53,10 +53,8 @@ def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
     values = sparse.csr_array(y).data if sparse.issparse(y) else y
     known = (values == 0) | (values == 1) | (values != values)  # NaN, an unknown label, differs from itself
     if not known.all():
-        raise ValueError(
-            f"y must be a label indicator of 0 and 1, but it holds {values[~known][0]!r}. For one output of several "
-            f"classes pass a one-dimensional y to {otherwise}."
-        )
+        otherwise = f"For one output of several classes pass a one-dimensional y to {otherwise}."
+        raise _no_indicator(values[~known][0], otherwise)
     return np.tile([0, 1], (y.shape[1], 1))
 
 
@@ -71,18 +69,15 @@ def label_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
         If it is no label indicator; `otherwise` is what takes several classes.
     """
     y, xp = canonical(y) if sparse.issparse(y) else y, module_of(y)
-    if isinstance(y, np.ndarray):
-        check_classification_targets(y)
     if y.ndim == 1:
+        if isinstance(y, np.ndarray):
+            check_classification_targets(y)
         classes = two_classes(y, otherwise)
         return classes, xp.asarray(y == classes[1], dtype=xp.int32)[:, None]
     values = y.data if sparse.issparse(y) else y
     known = (values == 0) | (values == 1)
     if not known.all():
-        raise ValueError(
-            f"y must be a label indicator of 0 and 1, but it holds {values[~known][0]!r}. "
-            f"For several classes an output, use {otherwise}."
-        )
+        raise _no_indicator(values[~known][0], f"For several classes an output, use {otherwise}.")
     classes = xp.asarray([[0, 1]] * y.shape[1])
     return classes, without_zeros(y, np.int32) if sparse.issparse(y) else xp.asarray(y, dtype=xp.int32)
 
@@ -130,6 +125,15 @@ def predicted_labels(probabilities: Any, classes: Any, X: Any) -> Any:
     if classes.ndim == 2:
         return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
     return like(unwrapped(classes)[probabilities.argmax(1)], X)
+
+
+def _no_indicator(value: Any, otherwise: str) -> ValueError:
+    """Error for a value that is neither 0 nor 1 where labels are."""
+    value = value.item() if hasattr(value, "item") else value
+    return ValueError(
+        f"y must be a label indicator of 0 and 1, but it holds {value!r}. Write 1 for a label that a sample has, 0 for "
+        f"one that it has not, and NaN for an unknown one where these are taken. {otherwise}"
+    )
 
 
 def labels_by_blocks(method: Callable, X: Any) -> Any:

@@ -14,7 +14,6 @@ from skrelmetric._interop.arrays import (
     MOST,
     as_host,
     canonical,
-    check_not_ragged,
     check_range,
     float_dtypes,
     largest,
@@ -22,6 +21,7 @@ from skrelmetric._interop.arrays import (
     module_of,
     without_zeros,
 )
+from skrelmetric._interop.given import check_array_like, plain_targets
 from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
 from skrelmetric._search.host import Found, NeighbourSearch, without_missing
 from skrelmetric._search.votes import votes_of_each
@@ -165,6 +165,7 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
     ValueError
         If they are not valid, or out of the range in which distances are told apart.
     """
+    check_array_like(X)
     X, *y = (_read_on_device if stays_on_device(X) else _read_on_host)(estimator, X, *y, **options)
     if estimator.metric != "precomputed":
         order = (estimator.metric_params or {}).get("p", 2)
@@ -211,8 +212,7 @@ def read_numbers(estimator: BaseEstimator, X: Any, y: Any, **options: Any) -> tu
     ValueError
         If the targets are not numbers, not finite, or too large.
     """
-    check_not_ragged(y)
-    X, y = read_queries(estimator, X, y, y_numeric=True, **options)
+    X, y = read_queries(estimator, X, plain_targets(y, numeric=True), y_numeric=True, **options)
     y = without_zeros(y, np.float64) if sparse.issparse(y) else module_of(y).asarray(y, dtype=module_of(y).float64)
     if not sparse.issparse(y) and not module_of(y).isfinite(y).all():  # objects are numbers only now
         raise ValueError("Input y contains NaN or infinity. Leave samples of unknown target out, or fill it in.")

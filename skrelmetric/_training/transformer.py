@@ -22,6 +22,7 @@ from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
 from skrelmetric._interop.dask import is_dask, map_rows
+from skrelmetric._interop.given import check_array_like
 from skrelmetric._interop.sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -138,6 +139,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         if is_dask(X):
             example = self._mapped(module, np.zeros((1, *X.shape[1:]), dtype=X.dtype), method)
             return map_rows(getattr(self, method), X, example.shape[1], example.dtype)
+        check_array_like(X)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
         X = validate_data(self, X, reset=False, **self._options(X))
         samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least

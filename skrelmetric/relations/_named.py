@@ -138,6 +138,12 @@ def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
                 f"classes: relation='auto' is {relation!r}. Pass relation={relation!r} if that is right, or {other!r}.",
                 UserWarning,
             )
+        elif relation == "discrete" and _holds_signs(summary):
+            warn_caller(
+                "y holds whole numbers from -1 to 1 in several columns, which count as classes. Write 0 for a label "
+                "that a sample has not, and NaN for an unknown one; pass relation='discrete' if they are classes.",
+                UserWarning,
+            )
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
@@ -169,6 +175,11 @@ class Rule(NamedTuple):
     def of(self, targets: Targets, summary: TargetSummary) -> Relation:
         """Operator over targets that suit the relation."""
         return self.operator(targets.columns(summary, by_output=self.by_output))
+
+
+def _holds_signs(summary: TargetSummary) -> bool:
+    """Whether numbers from -1 to 1 stand in several columns, as some write label sets."""
+    return summary.n_outputs > 1 and summary.numeric and (summary.least, summary.largest) == (-1, 1)
 
 
 def _check_numeric(summary: TargetSummary, name: str) -> None:

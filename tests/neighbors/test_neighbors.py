@@ -224,7 +224,7 @@ def test_fewer_samples_than_neighbours(rng):
         (np.eye(3), [[1], [2, 3], [1]], "MultiLabelBinarizer"),
         (np.eye(3), [0, 1, 2], "two classes, but it has 3 classes"),
         (np.eye(3), ["a", "a", "a"], "two classes, but it has 1 class"),
-        (np.eye(3), [[0.5, 0.5]] * 3, "Unknown label type"),
+        (np.eye(3), [[0.5, 0.5]] * 3, "label indicator of 0 and 1, but it holds 0.5"),
         (np.eye(3), [[0, 1], [1, 0]], "inconsistent numbers of samples"),
         (np.full((3, 2), np.nan), [[0, 1]] * 3, "contains NaN"),
         (np.arange(3), [[0, 1]] * 3, "Expected 2D array"),

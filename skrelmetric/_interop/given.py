@@ -1,0 +1,136 @@
+"""Samples and targets as they were given: what is no array of numbers or classes is refused before it is read."""
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skrelmetric._interop.dask import is_dask
+
+__all__ = ["check_array_like", "plain_targets"]
+
+
+def check_array_like(array: Any, name: str = "X") -> None:
+    """Refuse files, streams, dates, records and masks, which would be taken for numbers, or for nothing that is told.
+
+    Raises
+    ------
+    TypeError
+        If `array` is the path of a file, or no array but something that holds or yields samples.
+    ValueError
+        If it is an array of dates, of records, or of entries some of which are masked, or of X ``pandas.NA``.
+    """
+    if isinstance(array, str | PathLike):
+        raise TypeError(
+            f"{name} is {str(array)!r}, but what it holds is needed. Load it, for example by numpy.load(path, "
+            "mmap_mode='r') or pandas.read_csv(path); a memory map larger than memory is read in chunks."
+        )
+    if not _is_array_like(array):
+        raise TypeError(
+            f"{name} is a {type(array).__name__}, but an array with one row a sample is needed. RAMLLinear and "
+            "HRAMLTransformer also learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader "
+            "or another iterable that can be gone through again, or a function that returns a new generator."
+        )
+    dtypes = [str(dtype) for dtype in (array.dtypes if hasattr(array, "columns") else [getattr(array, "dtype", "")])]
+    dates = [dtype for dtype in dtypes if dtype.lower().startswith(("date", "time", "duration"))]
+    if dates:
+        raise ValueError(
+            f"{name} holds {dates[0]}, but numbers are needed. Say which, for example days since a date: "
+            f"({name} - start) / numpy.timedelta64(1, 'D')."
+        )
+    if getattr(getattr(array, "dtype", None), "names", None):
+        raise ValueError(
+            f"{name} holds records of the fields {list(array.dtype.names)}, but one column for each is needed: "
+            f"numpy.lib.recfunctions.structured_to_unstructured({name})."
+        )
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{name} has masked entries, and what is below the mask would count. Pass {name}.astype(float).filled("
+            "numpy.nan) where missing ones are taken, or fill them in."
+        )
+    if name == "X" and "object" in dtypes and any(type(entry).__name__ == "NAType" for entry in np.ravel(array)):
+        raise ValueError(
+            "X holds pandas.NA. Fill in what is missing: pandas.DataFrame(X).astype('Float64') goes into "
+            "sklearn.impute.SimpleImputer."
+        )
+
+
+def plain_targets(y: Any, *, numeric: bool = False) -> Any:
+    """Targets with NaN for what is missing, as an array where they are a list, a numpy array or a data frame.
+
+    None, ``pandas.NA`` and NaN among numbers are missing alike.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_array_like` does; and if they are label lists of different lengths, sparse and one-dimensional, names
+        some of which are missing or mixed with fractions, or anything but numbers where these are needed.
+    """
+    if y is None:
+        return y
+    _check_not_ragged(y)
+    check_array_like(y, "y")
+    if sparse.issparse(y) and y.ndim != 2:
+        raise ValueError(f"y is sparse of shape {y.shape}, but (n_samples, n_outputs) is needed. Pass y.toarray().")
+    framed = type(y).__module__.split(".")[0] in ("pandas", "polars")
+    if sparse.issparse(y) or is_dask(y) or not (framed or isinstance(y, np.ndarray | list | tuple)):
+        return y
+    values = np.asarray(y)
+    if values.dtype.kind == "O":
+        values = _without_gaps(values)
+    if numeric and values.dtype.kind in "OSU":
+        name = next((value for value in values.flat if isinstance(value, str | bytes)), None)
+        if name is not None:
+            raise ValueError(
+                f"y holds {str(name)!r}, but numbers are needed. Pass y.astype(float) where strings are numbers, "
+                "or use a classifier for names of classes."
+            )
+    return values
+
+
+def _without_gaps(values: np.ndarray) -> np.ndarray:
+    """Objects, or numbers with NaN for those that are missing."""
+    missing = np.fromiter(map(_is_missing, values.flat), bool, values.size).reshape(values.shape)
+    known = values[~missing]
+    if any(isinstance(value, str) for value in known):
+        fraction = next((value for value in known if isinstance(value, float) and value % 1), None)
+        if missing.any() or fraction is not None:
+            what = f"numbers such as {fraction}" if fraction is not None else f"missing ones ({values[missing][0]!r})"
+            raise ValueError(
+                f"Unknown label type: y holds names of classes, but also {what}. Leave samples without a name out, or "
+                "name what is missing; pass numbers apart from names."
+            )
+    if not missing.any():
+        return values
+    numbers = np.full(values.shape, np.nan)
+    try:
+        numbers[~missing] = known.astype(np.float64)
+    except (TypeError, ValueError):  # what they are is told where they are sorted
+        return values
+    return numbers
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_array_like(array: Any) -> bool:
+    """Whether something has rows that can be looked at: arrays, frames and sequences, but no data sets of torch."""
+    if hasattr(array, "collect") or any(kind.__module__.startswith("torch.utils.data") for kind in type(array).__mro__):
+        return False  # a lazy frame, or samples that come one by one
+    if hasattr(array, "shape") or hasattr(array, "__array__") or not hasattr(array, "__iter__"):
+        return True  # what cannot be gone through is told by scikit-learn
+    return hasattr(array, "__getitem__") and not hasattr(array, "keys")
+
+
+def _check_not_ragged(y: Any) -> None:
+    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
+    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
+    if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
+        raise ValueError(
+            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
+            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
+        )
