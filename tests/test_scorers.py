@@ -6,13 +6,15 @@ from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrelmetric import AAKNN, MLkNN, metrics
+from skrelmetric import AAKNN, MLkNN, MultilabelVotingClassifier, metrics
 from skrelmetric.datasets import make_label_distributions
 from skrelmetric.metrics import LAMDA, mean_average_precision_at_r, r_precision, recall_at_k
 from skrelmetric.scorers import (
@@ -121,6 +123,34 @@ def test_constant_labels_of_scikit_learn_score_as_their_class(constant, wrap, sa
     for name in ("ranking_loss", "one_error", "coverage"):
         score = MULTILABEL_SCORERS[f"neg_{name}"](model, X[60:], Y[60:])
         assert score == -getattr(metrics, name)(Y[60:], expected)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed:UserWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        KNeighborsClassifier(),
+        make_pipeline(StandardScaler(), KNeighborsClassifier()),
+        GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [3]}, cv=2),
+        RandomForestClassifier(3, random_state=0),
+        MultiOutputClassifier(GaussianNB()),
+        MultilabelVotingClassifier([("lists", KNeighborsClassifier()), ("array", MLkNN(5))]),
+    ],
+    ids=["lists", "pipeline", "search", "forest", "each", "vote"],
+)
+@pytest.mark.parametrize("constant", [[0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1], [0], [1], None])
+def test_labels_that_are_all_constant_in_a_fold_score_as_their_classes(constant, model, samples):
+    X, Y = samples
+    Y = Y[:, : len(constant or [0])]
+    if constant:
+        Y[30:] = constant  # the training samples of the first fold
+    scores = cross_validate(model, X, Y, cv=KFold(3), scoring=MULTILABEL_SCORERS, error_score="raise")
+    assert all(np.isfinite(scores[f"test_{name}"]).all() for name in MULTILABEL_SCORERS)
+    if constant:
+        expected = np.tile(constant, (30, 1))
+        for name in ("ranking_loss", "one_error", "hamming_loss"):
+            assert scores[f"test_neg_{name}"][0] == -getattr(metrics, name)(Y[:30], expected)
 
 
 def test_probabilities_are_asked_for_once(samples):

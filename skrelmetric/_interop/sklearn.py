@@ -89,12 +89,16 @@ class LabelScorer(_Scorer):
     """Scorer of label scores that also reads scikit-learn's lists with one array of probabilities a label.
 
     Where a label is constant in the training fold, its array has a single column, of ones, and nothing but
-    ``classes_`` tells whether everybody had the label or nobody.
+    ``classes_`` tells whether everybody had the label or nobody. Where all are, scikit-learn takes them for the classes
+    of one output. A single label is one to it too, which it answers in one dimension.
     """
 
     def _score(self, method_caller, estimator, X, y_true, **kwargs):
-        def call(*args, **options):
-            return label_columns(method_caller(*args, **options), estimator)
+        constant = all(np.size(classes) == 1 for classes in _classes_of_each(estimator))
+
+        def call(estimator, method, X, **options):
+            scores = getattr(estimator, method)(X) if constant else method_caller(estimator, method, X, **options)
+            return label_columns(scores, estimator)
 
         return super()._score(call, estimator, X, y_true, **kwargs)
 
@@ -145,8 +149,20 @@ def relative_weights(sample_weight, X):
 
 
 def label_columns(scores, estimator):
-    """Scores of an estimator in either multi-label format, as one array of shape (n_samples, n_labels)."""
-    return positive_columns(scores, estimator.classes_) if isinstance(scores, list) else scores
+    """Scores of an estimator in any format, as one array of shape (n_samples, n_labels)."""
+    if isinstance(scores, list):
+        return positive_columns(scores, estimator.classes_)
+    if scores.ndim == 1:
+        return scores[:, None]
+    if scores.shape[1] == 1 and np.shape(getattr(estimator, "classes_", ())) == (1,):  # a label that is constant
+        return positive_columns([scores], [estimator.classes_])
+    return scores
+
+
+def _classes_of_each(estimator):
+    """Classes of each label that an estimator was fitted to, (0, 1) where it does not say."""
+    classes = getattr(estimator, "classes_", [(0, 1)])
+    return classes if np.ndim(classes[0]) else [classes]
 
 
 def positive_columns(probabilities, classes):

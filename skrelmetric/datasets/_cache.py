@@ -78,8 +78,10 @@ def bunch(
     """Data set as scikit-learn hands it out: a Bunch or a pair, of arrays or of data frames."""
     data, target, frame = X, Y, None
     if as_frame:
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("as_frame=True needs pandas: pip install pandas. Arrays need nothing more.") from error
         data = pd.DataFrame(X, columns=feature_names)
         target = pd.DataFrame(Y, columns=target_names)
         frame = pd.concat([data, target], axis=1)
