@@ -307,8 +307,8 @@ class HRAMLTransformer(ModuleTransformer):
             chunk, where steps see all pairs; batch normalisation then goes by each chunk. Within
             :func:`skrelmetric.distributed.shards`, the samples of this process.
         y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
-            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing. None
-            for Chunks, which hold them.
+            Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing, not
+            -1, which counts like any other. None for Chunks, which hold them.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
         X_val : array-like or sparse matrix, default=None
@@ -384,7 +384,7 @@ class HRAMLTransformer(ModuleTransformer):
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
             Samples, at least two.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; what "auto" stands for is decided by the first chunk.
+            Targets, of as many outputs in every chunk; what "auto" stands for is decided by the first.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0.
 
@@ -410,6 +410,11 @@ class HRAMLTransformer(ModuleTransformer):
         self._check_parameters(X, ranks)
         device = resolve_device(self.device, X)
         data = self._read(X, y, sample_weight, device=device, reset=first, streams=False)
+        if not first and self._state.n_outputs not in (None, data.n_outputs):
+            raise ValueError(
+                f"y has {data.n_outputs} outputs, but {self._state.n_outputs} in what was learned from before. Pass a "
+                "column for each, of NaN or zeros if need be, or begin anew with a clone."
+            )
         seed, asked = self._seed(), self._architecture
         keeps = not first and isinstance(self.relation, str) and self.relation == "auto"
         relation, (chunk,) = related(self._state.relation if keeps else self.relation, data)
@@ -435,7 +440,7 @@ class HRAMLTransformer(ModuleTransformer):
         n_averaged = model.n_averaged + chunk.n_samples
         head.average(model.head, model.n_averaged / n_averaged)
         state = (self.optimizer, optimizer.state_dict()) if optimizer else None
-        model = model._replace(head=head, optimizer=state, n_averaged=n_averaged)
+        model = model._replace(head=head, optimizer=state, n_averaged=n_averaged, n_outputs=data.n_outputs)
         self._state, self.encoder_, self.components_, self.offset_ = self._fitted(objective, model, data).values()
         warn_of(head)
         return self
@@ -472,7 +477,7 @@ class HRAMLTransformer(ModuleTransformer):
             fitted = partial(self._fitted, objective, model, data)
             self._train(objective, optimizer, criterion, checkpoint, callbacks, fitted)
             state = (self.optimizer, optimizer.state_dict()) if optimizer else None
-            model = model._replace(optimizer=state, n_averaged=whole.n_samples)
+            model = model._replace(optimizer=state, n_averaged=whole.n_samples, n_outputs=data.n_outputs)
             objective = objective.over(whole)
             fitted = partial(self._fitted, objective, model, data)
             callbacks.fit_ended(fitted)

@@ -340,7 +340,8 @@ class DRMLTransformer(ModuleTransformer):
             Samples, at least two; within :func:`skrelmetric.distributed.shards`, those of this process, of which the
             trunk sees those of each global batch. The targets of all go to every process.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-            Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing.
+            Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing;
+            -1 is a class like any other.
         X_val : array-like or sparse matrix, default=None
             Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None

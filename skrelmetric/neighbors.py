@@ -102,6 +102,10 @@ class MLkNN(NeighborClassifier):
     `predict` return a csr_matrix, in memory of the votes; ``predict_proba(X)`` is dense. Where samples are tensors, `y`
     is made dense.
 
+    *From scikit-multilearn.* Its `k` is `n_neighbors` here, and its `s` is `smoothing`. There a training sample is
+    among its own neighbours, unless ``ignore_first_neighbours=1``; here it never is. Answers are dense after a fit to
+    dense `y`.
+
     *Dask arrays* are predicted lazily, block of rows by block of rows, by the model as it was when asked.
 
     *Devices.* Tensors, under ``sklearn.set_config(array_api_dispatch=True)``, and samples on another device than

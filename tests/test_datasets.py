@@ -59,6 +59,13 @@ def test_data_frames():
     pd.testing.assert_frame_equal(Y, data.target)
 
 
+def test_data_frames_need_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="as_frame=True needs pandas: pip install pandas"):
+        load_emotions(as_frame=True)
+    assert load_emotions(return_X_y=True)[0].shape == (593, 72)
+
+
 @pytest.mark.parametrize("load", [load_yeast, load_emotions])
 def test_bundled_data_is_the_fetched(load, data_home):
     for subset in ("train", "test", "all"):

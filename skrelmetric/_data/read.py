@@ -55,6 +55,12 @@ class Data(NamedTuple):
         """Targets of all samples."""
         return self.partitions.fold(lambda subset: subset.targets, Targets.stacked)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of the targets."""
+        assert self.summary.targets is not None
+        return self.summary.targets.n_outputs
+
 
 def is_partitioned(X: Any, ranks: Ranks, *, streams: bool = True) -> bool:
     """Whether samples come in partitions; a memory map does if it is larger than a chunk and may be streamed."""
@@ -260,10 +266,10 @@ def _check_given(estimator: BaseEstimator, y: Any) -> None:
 
 def _check_no_pairs(X: Any, options: Options) -> None:
     """Refuse pairs of samples, from which other libraries learn."""
-    shape = getattr(X, "shape", ())
+    shape = tuple(getattr(X, "shape", ()))
     if len(shape) == 3 and shape[1] == 2 and not options(X).get("allow_nd"):
         raise ValueError(
-            f"X holds pairs of samples, shape {tuple(shape)}, but metrics are learned here from samples and targets. "
+            f"X holds pairs of samples, shape {shape}, but metrics are learned here from samples and targets. "
             "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; what is known of "
             "pairs alone goes into `relation`, a callable g(y, y'). `pair_distance` takes pairs, once it is learned."
         )

@@ -36,6 +36,8 @@ class Model(NamedTuple):
         Name and state of the optimiser.
     n_averaged : int, default=0
         Number of samples on which an exact head was solved.
+    n_outputs : int or None, default=None
+        Number of outputs of the targets, which those of later chunks have too.
     """
 
     encoder: nn.Module
@@ -45,6 +47,7 @@ class Model(NamedTuple):
     relation: Any
     optimizer: tuple[str, dict] | None = None
     n_averaged: int = 0
+    n_outputs: int | None = None
 
 
 class Architecture(NamedTuple):

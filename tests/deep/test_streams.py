@@ -111,3 +111,13 @@ def test_memory_maps(samples, parameters, tmp_path):
     stream = HRAMLTransformer(**parameters).partial_fit(mapped[:30], Y[:30]).partial_fit(mapped[30:], Y[30:])
     literal = HRAMLTransformer(**parameters).partial_fit(X[:30], Y[:30]).partial_fit(X[30:], Y[30:])
     np.testing.assert_array_equal(stream.transform(mapped), literal.transform(X))
+
+
+@pytest.mark.parametrize("begin", ["fit", "partial_fit"])
+def test_every_chunk_has_the_outputs_of_the_first(begin, samples):
+    X, Y = samples
+    metric = getattr(HRAMLTransformer(), begin)(X, Y)
+    for y in (Y[:, :2], Y[:, 0], np.column_stack([Y, Y])):
+        with pytest.raises(ValueError, match="but 3 in what was learned from before. Pass a column"):
+            metric.partial_fit(X, y)
+    metric.partial_fit(X, np.where(Y == 1, 1, np.nan))
