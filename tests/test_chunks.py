@@ -192,6 +192,10 @@ def test_what_is_no_chunk_is_told():
             RAMLLinear().fit(Chunks([chunk]))
     with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
         RAMLLinear().fit(Chunks([(Y[:, 0], Y[:, 0])]))
+    with pytest.raises(TypeError, match="X is 'part.npy', but what it holds is needed"):
+        RAMLLinear().fit(Chunks([("part.npy", Y)]))
+    with pytest.raises(ValueError, match="X holds datetime64"):
+        RAMLLinear().fit(Chunks([(X, Y), (X.astype("datetime64[s]"), Y)]))
     with pytest.raises(ValueError, match="y is None"):
         Chunks.of(X, None, Y[:, 0])
     with pytest.raises(ValueError, match="chunk_size == 0"):

@@ -233,7 +233,8 @@ def pairs_of_numbers(place, y):
 # --- encoders
 
 for _spec, _dtype in product(
-    (Laplacian(5), Tanh(5), Tanh(2), MLP((6, 4)), MLP((4,), "relu", normalize=False, dropout=0.2)), FLOATS
+    (Laplacian(5), Tanh(5), Tanh(2), MLP((6, 4)), MLP((4,), "relu", normalize=False, dropout=0.2), MLP((4,), "gelu")),
+    FLOATS,
 ):
 
     @case(f"encoders.{_spec}, {_dtype}", spec=_spec, dtype=_dtype)

@@ -216,6 +216,7 @@ def _read_chunk(chunk: Any, options: Options, *, read_before: bool = False) -> S
     X, y, sample_weight = _parts_of(chunk)
     if y is None:
         raise ValueError("y is None in a part of the samples. Pass targets with each chunk, and in each process.")
+    check_array_like(X)
     given = check_array(X, ensure_min_samples=0, input_name="X", ensure_all_finite=not read_before, **options(X))
     rows, targets = stored(given), read_targets(y, "cpu", ensure_min_samples=0, read_before=read_before)
     check_consistent_length(rows, targets.y)

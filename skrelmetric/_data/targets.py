@@ -341,7 +341,7 @@ def read_targets(
 
 def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
     y = check_array(
-        plain_targets(y),
+        plain_targets(y, some_named=True),
         accept_sparse="csr",
         dtype=None,
         ensure_2d=False,
@@ -392,7 +392,7 @@ def _sorting() -> Iterator[None]:
     except TypeError as error:
         raise ValueError(
             f"Unknown label type: y holds objects that are neither numbers nor classes that can be sorted ({error}). "
-            "Pass classes as strings, or as numbers with NaN for what is missing."
+            "Pass classes as strings, without samples of unknown class, or numbers with NaN for what is missing."
         ) from error
 
 

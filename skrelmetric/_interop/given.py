@@ -56,10 +56,10 @@ def check_array_like(array: Any, name: str = "X") -> None:
         )
 
 
-def plain_targets(y: Any, *, numeric: bool = False) -> Any:
+def plain_targets(y: Any, *, numeric: bool = False, some_named: bool = False) -> Any:
     """Targets with NaN for what is missing, as an array where they are a list, a numpy array or a data frame.
 
-    None, ``pandas.NA`` and NaN among numbers are missing alike.
+    None, ``pandas.NA`` and NaN among numbers are missing alike; beside names they may stay where only `some_named` are.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def plain_targets(y: Any, *, numeric: bool = False) -> Any:
         return y
     values = np.asarray(y)
     if values.dtype.kind == "O":
-        values = _without_gaps(values)
+        values = _without_gaps(values, some_named)
     if numeric and values.dtype.kind in "OSU":
         name = next((value for value in values.flat if isinstance(value, str | bytes)), None)
         if name is not None:
@@ -89,13 +89,13 @@ def plain_targets(y: Any, *, numeric: bool = False) -> Any:
     return values
 
 
-def _without_gaps(values: np.ndarray) -> np.ndarray:
+def _without_gaps(values: np.ndarray, some_named: bool) -> np.ndarray:
     """Objects, or numbers with NaN for those that are missing."""
     missing = np.fromiter(map(_is_missing, values.flat), bool, values.size).reshape(values.shape)
     known = values[~missing]
     if any(isinstance(value, str) for value in known):
         fraction = next((value for value in known if isinstance(value, float) and value % 1), None)
-        if missing.any() or fraction is not None:
+        if (missing.any() and not some_named) or fraction is not None:
             what = f"numbers such as {fraction}" if fraction is not None else f"missing ones ({values[missing][0]!r})"
             raise ValueError(
                 f"Unknown label type: y holds names of classes, but also {what}. Leave samples without a name out, or "

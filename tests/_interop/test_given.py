@@ -107,7 +107,8 @@ def test_missing_labels_are_nan_whatever_they_are_called(kind):
     ids=["None", "NA", "NaN", "list", "string", "category", "polars"],
 )
 def test_missing_names_are_refused(y):
-    refuses(ALL, X, y, "names of classes, but also missing ones.*Leave samples without a name out")
+    refuses(CLASSIFIERS | REGRESSORS, X, y, "names of classes, but also missing ones.*Leave samples without a name out")
+    refuses(METRICS, X, y, "neither numbers nor classes.*Pass classes as strings, without samples of unknown class")
 
 
 NAMED = {
