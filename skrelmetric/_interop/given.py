@@ -32,7 +32,8 @@ def check_array_like(array: Any, name: str = "X") -> None:
             "HRAMLTransformer also learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader "
             "or another iterable that can be gone through again, or a function that returns a new generator."
         )
-    dtypes = [str(dtype) for dtype in (array.dtypes if hasattr(array, "columns") else [getattr(array, "dtype", "")])]
+    framed = hasattr(array, "columns") and hasattr(array, "dtypes")
+    dtypes = [str(dtype) for dtype in (array.dtypes if framed else [getattr(array, "dtype", "")])]
     dates = [dtype for dtype in dtypes if dtype.lower().startswith(("date", "time", "duration"))]
     if dates:
         raise ValueError(

@@ -132,6 +132,7 @@ INDICATORS = {
     "mixed": pd.DataFrame({"a": SETS[:, 0] > 0, "b": SETS[:, 1].astype(float), "c": SETS[:, 2]}),
     "category": pd.DataFrame(SETS).astype("category"),
     "polars": pl.DataFrame(SETS, schema=list("abc")),
+    "arrow": pl.DataFrame(SETS, schema=list("abc")).to_arrow(),
     "float16": SETS.astype(np.float16),
     "unmasked": np.ma.array(SETS),
     **{kind: getattr(sparse, f"{kind}_array")(SETS) for kind in ("coo", "csc", "dia", "dok", "lil")},
