@@ -168,6 +168,7 @@ def _in_chunks(estimator: BaseEstimator, chunks: Chunks, options: Options) -> Pa
     if first is None:
         raise ValueError("The Chunks hold no chunk. Pass at least one, which may have no rows.")
     X = _parts_of(first)[0]
+    check_array_like(X)
     check_array(X[:1] if hasattr(X, "shape") else X, ensure_min_samples=0, input_name="X", **options(X))
     validate_data(estimator, X, skip_check_array=True)
     return Streamed(_Unchanging(estimator, chunks, options))
