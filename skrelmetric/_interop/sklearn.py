@@ -16,8 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _get_feature_names
+from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -132,6 +131,19 @@ def keep_label_names(estimator, y):
         del estimator.label_names_
 
 
+def check_sample_weight(sample_weight, X):
+    """Weights of samples, of the kind of array that these are; 1 each for None.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, or negative.
+    """
+    if isinstance(sample_weight, list | tuple):
+        sample_weight = np.asarray(sample_weight)
+    return _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+
+
 def relative_weights(sample_weight, X):
     """Weights of samples in units of the largest, whatever their range; 1 each for None.
 
@@ -140,7 +152,7 @@ def relative_weights(sample_weight, X):
     ValueError
         If they are not finite, or negative.
     """
-    weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    weights = check_sample_weight(sample_weight, X)
     return weights / (weights.max() if weights.shape[0] and weights.max() > 0 else 1.0)
 
 
