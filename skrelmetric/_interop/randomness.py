@@ -5,9 +5,10 @@ what each draws would depend on the others.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
 from threading import RLock
 
 import torch
@@ -15,9 +16,9 @@ from torch import Generator, Tensor, nn
 
 __all__ = ["Dropout", "drawing"]
 
-# Source of what our own modules draw, for the thread that is in `drawing`. It is no part of the modules: threads may
-# share them, and their copies, pickles and checkpoints are those of any module.
-_SOURCE: ContextVar[Generator | None] = ContextVar("_SOURCE", default=None)
+# Generator on a device of what our own modules draw, for the thread that is in `drawing`. It is no part of the modules:
+# threads may share them, and their copies, pickles and checkpoints are those of any module.
+_SOURCE: ContextVar[Callable[[torch.device], Generator] | None] = ContextVar("_SOURCE", default=None)
 
 _TORCHS_OWN = RLock()  # held while torch's own generators are seeded
 if hasattr(os, "register_at_fork"):  # a child has its memory, but not the thread that would put them back
@@ -37,13 +38,18 @@ class Dropout(nn.Dropout):
         source = _SOURCE.get() if self.training else None
         if source is None:
             return super().forward(X)
-        return X * torch.empty_like(X).bernoulli_(1 - self.p, generator=source).div_(1 - self.p)
+        return X * torch.empty_like(X).bernoulli_(1 - self.p, generator=source(X.device)).div_(1 - self.p)
 
 
 @contextmanager
 def drawing(drawer: object, seed: int, device: torch.device) -> Iterator[None]:
     """Let a module, or what builds one, draw from a seed alone, and leave torch's own generators as they are."""
-    token = _SOURCE.set(Generator(device).manual_seed(seed))
+
+    @cache
+    def source(where: torch.device) -> Generator:
+        return Generator(where).manual_seed(seed)
+
+    token = _SOURCE.set(source)
     try:
         with nullcontext() if _is_steady(drawer) else _seeded(seed, device):
             yield

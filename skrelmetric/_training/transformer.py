@@ -42,12 +42,12 @@ from skrelmetric.encoders import ACTIVATIONS
 __all__ = ["ModuleTransformer", "as_given"]
 
 
-# Without numbers, so that searches and benchmarks that collect warnings have it once.
+# Without numbers, so that whoever collects the warnings of many fits has it once.
 _NOTHING_GAINED = (
-    "No epoch of training improved on the validation samples, and the weights before training were kept: best_epoch_ is "
-    "0, and validation_curve_ has the criterion of each epoch. Lower learning_rate, raise n_iter_no_change or "
-    "max_epochs, or judge by more samples (validation_fraction, or X_val and y_val); early_stopping=False keeps the last "
-    "weights."
+    "No epoch of training improved the criterion on the validation samples, so that the weights before training were "
+    "kept: best_epoch_ is 0, and validation_curve_ has the criterion of each epoch. Lower learning_rate, raise "
+    "max_epochs or n_iter_no_change, or judge by more samples (validation_fraction, or X_val and y_val). "
+    "early_stopping=False keeps the last weights."
 )
 
 
