@@ -22,7 +22,7 @@ from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.checkpoint import History
 from skrelmetric._training.encode import dtype_of
-from skrelmetric._training.loop import OPTIMIZERS, check_loss
+from skrelmetric._training.loop import OPTIMIZERS, check_loss, new_optimizer
 from skrelmetric._training.shards import agreed, trained_parameters
 from skrelmetric._training.subsets import Subsets, landmarks, related
 from skrelmetric._training.transformer import ModuleTransformer, as_given
@@ -544,7 +544,7 @@ class HRAMLTransformer(ModuleTransformer):
         """Optimiser of what can be trained, if there is anything and it is to be."""
         parameters = trained_parameters(objective) if self._n_epochs else []
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
-        return OPTIMIZERS[self.optimizer](parameters, lr=rate) if parameters else None
+        return new_optimizer(self.optimizer, parameters, lr=rate) if parameters else None
 
     def _fitted(self, objective: Objective, model: Model, data: Data) -> dict[str, Any]:
         """State of the training and what was learned, as if training ended here."""

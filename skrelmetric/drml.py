@@ -24,7 +24,7 @@ from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_c
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
-from skrelmetric._training.loop import OPTIMIZERS
+from skrelmetric._training.loop import new_optimizer
 from skrelmetric._training.shards import agreed
 from skrelmetric._training.subsets import landmarks
 from skrelmetric._training.transformer import ModuleTransformer
@@ -431,7 +431,7 @@ class DRMLTransformer(ModuleTransformer):
         }
         groups = [{"params": group, "lr": rates[name]} for name, group in trainer.groups().items() if group]
         options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
-        return OPTIMIZERS[self.optimizer](groups, **options)
+        return new_optimizer(self.optimizer, groups, **options)
 
     def _fitted(self, encoder: Encoder, example: Tensor, data: Data) -> dict[str, Any]:
         """Attributes that `transform` needs, as if training ended here."""
