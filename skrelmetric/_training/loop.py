@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from math import isfinite
 from typing import Any
 
@@ -28,6 +29,7 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 def new_optimizer(name: str, parameters: Any, **options: Any) -> Optimizer:
     """Optimiser of parameters or groups of them, by its name in `OPTIMIZERS`."""
     if _CACHE not in os.environ:
+        import_module("torch._dynamo")  # which the first optimiser of a process loads
         os.environ.pop(_CACHE, None)  # and which sets this for all processes that are started from here
     return OPTIMIZERS[name](parameters, **options)
 
