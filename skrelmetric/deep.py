@@ -129,7 +129,8 @@ class HRAMLTransformer(ModuleTransformer):
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
-        Seed of all that is drawn. torch's own generators are left as they are.
+        Seed of all that is drawn, in any thread. torch's own generators are left as they are; modules of yours draw
+        from them, one fit at a time.
 
     Attributes
     ----------
@@ -140,7 +141,8 @@ class HRAMLTransformer(ModuleTransformer):
     n_iter_ : int
         Epochs of training.
     best_epoch_ : int
-        Epoch whose weights were kept, 0 for those before training.
+        Epoch whose weights were kept, 0 for those before training; where epochs were judged, and none was better than
+        these, a ConvergenceWarning says so.
     loss_curve_ : list of float
         Training loss of each epoch: half the mean squared difference of distance and relation, or the mean loss of
         votes, and the penalties.

@@ -136,7 +136,8 @@ class DRMLTransformer(ModuleTransformer):
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
-        Seed of all that is drawn. torch's own generators are left as they are.
+        Seed of all that is drawn, in any thread. torch's own generators are left as they are; modules of yours draw
+        from them, one fit at a time.
 
     Attributes
     ----------
@@ -145,7 +146,8 @@ class DRMLTransformer(ModuleTransformer):
     n_iter_ : int
         Epochs of training.
     best_epoch_ : int
-        Epoch whose weights were kept, 0 for those before training.
+        Epoch whose weights were kept, 0 for those before training; where epochs were judged, and none was better than
+        these, a ConvergenceWarning says so.
     loss_curve_ : list of float
         Mean loss of the steps of each epoch.
     validation_curve_ : list of float

@@ -59,7 +59,7 @@ class EncoderSpec(Protocol):
         weights : Tensor of shape (n_samples,)
             Their weights, of sum 1.
         generator : torch.Generator
-            Source of randomness, on the CPU.
+            Source of randomness, on the CPU. What layers of torch draw, which take none, goes by its seed.
 
         Returns
         -------

@@ -234,8 +234,8 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
         resumed = self.warm_start and hasattr(self, "encoder_")  # from weights that may well have been the best
-        gained = history.best_epoch or not history.losses or not history.scores or history.scores[0] == 0
-        if not gained and not resumed:
+        judged = history.losses and history.scores and history.scores[0] > 0  # 0 is the best there is
+        if judged and not history.best_epoch and not resumed:
             warn_caller(_NOTHING_GAINED, ConvergenceWarning)
         self._keep_curves(history)
 
