@@ -32,6 +32,7 @@ from skrelmetric import (
     SoftNeighborsRegressor,
     metrics,
 )
+from skrelmetric._interop.torch import as_tensor
 from skrelmetric._search.neighbours import Neighbours
 from skrelmetric.losses import ProxyAnchor
 
@@ -287,3 +288,16 @@ def test_a_fit_that_fails_leaves_what_was_learned_before(name, error, samples, m
     monkeypatch.undo()
     assert vars(estimator) == learned
     np.testing.assert_array_equal(outcome(estimator, X), before)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (0, 3), ()])
+def test_read_only_arrays_are_read_where_they_are(shape):
+    """Without a filter against the warning that torch has of them: threads would put those of one another back."""
+    array = np.ones(shape)
+    array.flags.writeable = False
+    tensor, place = as_tensor(array), array.ctypes.data
+    assert tensor.shape == shape
+    assert not tensor.numel() or tensor.data_ptr() == place
+    del array
+    np.ones(shape)  # which would take the memory, were it free
+    assert (tensor == 1).all()
