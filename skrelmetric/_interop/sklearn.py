@@ -2,12 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.base import _fit_context as fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics._scorer import _Scorer
@@ -63,6 +64,31 @@ __all__ = [
 ]
 
 _NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable:
+    """Context of a method that learns: scikit-learn's, and where it fails the estimator has what it had before.
+
+    Validation would otherwise leave the number and names of other features with the model that is still there.
+    """
+
+    def decorated(method: Callable) -> Callable:
+        validated = _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)(method)
+
+        @wraps(method)
+        def fit(estimator: BaseEstimator, *args: Any, **kwargs: Any) -> Any:
+            before = vars(estimator).copy()
+            try:
+                return validated(estimator, *args, **kwargs)
+            except BaseException:
+                for name in vars(estimator).keys() - before:
+                    delattr(estimator, name)
+                vars(estimator).update(before)
+                raise
+
+        return fit
+
+    return decorated
 
 
 def stays_on_device(X: Any) -> bool:
