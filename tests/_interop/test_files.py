@@ -1,0 +1,102 @@
+"""Files that replace others whole, and the end of what killed processes left."""
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from skrelmetric._interop.files import replacing, temporary_folder
+from tests.ranks import started
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="it has no locks of folders, and no SIGKILL")
+
+
+def killed_while_writing(path):
+    from skrelmetric._interop.files import replacing
+
+    with replacing(path) as file:
+        file.write(b"half of")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_in_its_folder(home):
+    from skrelmetric._interop.files import temporary_folder
+
+    tempfile.tempdir = str(home)
+    with temporary_folder() as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep/file").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    for content in (b"first", b"second"):
+        with replacing(path) as file:
+            file.write(content)
+            assert path.exists() == (content == b"second")
+        assert path.read_bytes() == content
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write(bytes(1 // 0))
+    assert path.read_bytes() == b"second"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@posix
+@pytest.mark.parametrize("name", ["a.txt", "b.txt"])
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, name):
+    others = [
+        tmp_path / name for name in ("a.part", "a.txt.part", "letter.txt", "a.txt.12345678.pt", "other.12345678.part")
+    ]
+    for other in others:
+        other.touch()
+    process = started(killed_while_writing, tmp_path / "a.txt")
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len([*tmp_path.glob("a.txt.????????.part")]) == 1
+    with replacing(tmp_path / "a.txt") as held:
+        held.write(b"content")
+        with replacing(tmp_path / name) as file:  # while the other is alive
+            assert sorted(tmp_path.glob("*.txt.????????.part")) == sorted(map(Path, (held.name, file.name)))
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
+    assert sorted(tmp_path.iterdir()) == sorted({*others, tmp_path / "a.txt", tmp_path / name})
+
+
+@posix
+def test_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    process = started(killed_in_its_folder, tmp_path)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "skrelmetric.12345678.part").symlink_to(elsewhere)
+    with temporary_folder() as folder:
+        assert not left.exists()
+        with temporary_folder() as other:
+            assert folder.exists()
+            assert other.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "skrelmetric.12345678.part"]
+
+
+@posix
+def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    make, made = tempfile.mkstemp, []
+
+    def taken_once(*args):
+        descriptor, path = make(*args)
+        made.append(path)
+        if len(made) == 1:
+            os.unlink(path)
+        return descriptor, path
+
+    monkeypatch.setattr(tempfile, "mkstemp", taken_once)
+    with replacing(tmp_path / "a.txt") as file:
+        file.write(b"content")
+    assert len(made) == 2
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
