@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         for file in filter(None, (options.out, options.report)):
             file.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=file.parent).close()
-            if file.is_dir():
-                raise IsADirectoryError(f"{file} is a folder")
+            if file.exists() and not file.is_file():  # what a device holds may have no end
+                raise OSError(f"{file} is {'a folder' if file.is_dir() else 'no plain file'}")
     except OSError as error:
         _complain(console, f"Cannot write records: {error}. Name another file with --out or --report.")
         return 2
@@ -95,6 +95,9 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
     """All cells that are asked for; data sets of a profile that cannot be had are left out, with a word."""
     comparison: list[Cell] = []
     for source in _sources(options):
+        if source.path:
+            targets = ", ".join(source.targets[:8]) + ", ..." * (len(source.targets) > 8)
+            console.print(f"{source.name}: {source.task}, with {len(source.targets)} target columns: {targets}")
         try:
             of_data_set = cells(source, _methods(source, options), _settings(source, options))
         except (ImportError, OSError, ValueError) as error:
@@ -110,7 +113,10 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
 
 def _sources(options: Namespace) -> list[Source]:
     """Named data sets, and files of one's own; those of the profile where neither is asked for."""
-    own = [own_source(path, _labels(options.labels)) for path in options.data or []]
+    own = list(dict.fromkeys(own_source(path, _labels(options.labels)) for path in options.data or []))
+    if len({source.name for source in own}) < len(own):
+        paths = ", ".join(str(source.path) for source in own)
+        raise ValueError(f"Files of one name could not be told apart: {paths}. Give each a name of its own.")
     named = options.datasets or ([] if own else PROFILES[options.profile].datasets)
     return [DATASETS[name] for name in dict.fromkeys(named)] + own
 

@@ -46,6 +46,6 @@ def test_a_killed_process_leaves_no_partitions(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said(monkeypatch):
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
     with pytest.raises(OSError, match="cannot be kept in .*No space left.* Make room there.* TMPDIR"):
         Streamed(lambda: counted(2)).persist()
