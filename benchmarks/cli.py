@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.compare.cells import Cell, Settings, cells, done, shown, versions
 from benchmarks.compare.profiles import PROFILES
-from benchmarks.compare.records import Record, keep, mend, read
+from benchmarks.compare.records import Record, is_outcome, keep, mend, read
 from benchmarks.compare.runs import run
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS, Source, own_source
@@ -66,7 +66,7 @@ def _compare(options: Namespace, console: Console) -> int:
     if not comparison:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
-    held = [] if options.anew else read(options.out)
+    held: list[Record] = [] if options.anew else list(filter(is_outcome, read(options.out)))
     if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
         held = [record for record in held if record.get("alone")]
     none: list[Cell] = []
@@ -165,8 +165,8 @@ def _speed(options: Namespace, console: Console) -> int:
     from benchmarks.speed.tables import speed_table
     from benchmarks.speed.timing import Measurement
 
-    earlier = [measured for measured in cast(list[Measurement], read(options.out)) if "path" in measured]
-    before = {measured["path"]: measured for measured in earlier if measured.get("profile", "speed") == "speed"}
+    earlier = [each for each in read(options.out, Measurement) if each.keys() >= Measurement.__required_keys__]
+    before = {each["path"]: each for each in earlier if each.get("profile", "speed") == "speed"}
     console.print(speed_table(_kept(hot_paths.measure(), options, console), before))
     return 0
 

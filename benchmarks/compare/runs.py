@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from multiprocessing import active_children, get_context
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import joblib
@@ -21,6 +20,7 @@ from benchmarks.compare.memory import watched
 from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import load
+from skrelmetric._interop.files import temporary_folder
 
 
 def run_cell(cell: Cell, with_memory: bool = False) -> Record:
@@ -56,9 +56,9 @@ def _measured(cell: Cell, with_memory: bool) -> Record:
     X, Y, _ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
     with watched() as memory:
-        with TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
-                model.estimator.set_params(memory=folder)
+                model.estimator.set_params(memory=str(folder))
             start = perf_counter()
             model.fit(X[cell.train], Y[cell.train])
             fitted = perf_counter()

@@ -1,7 +1,6 @@
 """Page of HTML on a comparison: one file that shows everything without a network."""
 
 import os
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,6 +26,7 @@ from benchmarks.show.report.pictures import (
 )
 from benchmarks.show.report.sections import Section, section, usable
 from benchmarks.show.results import USAGE, Result, results
+from skrelmetric._interop.files import replacing
 
 _FOLDER = Path(__file__).parent
 
@@ -72,15 +72,9 @@ def write_report(records: Iterable[Record], path: Path, command: str) -> None:
     """
     page = render(records, command)
     path = Path(path)
-    descriptor, beside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    with replacing(path) as file:
+        os.chmod(file.name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        file.write(page.encode())
 
 
 def _umask() -> int:
