@@ -206,6 +206,7 @@ def test_no_network_is_one_error(registered):
     with pytest.raises(OSError, match=r"9/a\.txt could not be downloaded \(.*refused.* Check the connection") as caught:
         _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
     assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
     assert "Max retries" not in str(caught.value)
     assert files_in(cache) == []
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO, NoReturn, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Plain = bool | int | float | str | None
 """Values that JSON has."""
@@ -127,7 +127,7 @@ def _parsed(content: bytes, path: Path, kind: type) -> list[Any]:
     records = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            record = json.loads(line, parse_constant=_refuse)
+            record = json.loads(line)
             if not isinstance(record, dict):
                 raise TypeError
         except (ValueError, TypeError, RecursionError) as error:
@@ -144,12 +144,8 @@ def _parsed(content: bytes, path: Path, kind: type) -> list[Any]:
     return records
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
-
-
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value that JSON has is of a type; an integer is a float, but a Boolean is no number."""
+    """Whether a value that JSON has is of a type; a whole number is a float, and neither a Boolean nor NaN is one."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, each) for each in inner)

@@ -54,6 +54,8 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, name):
     ]
     for other in others:
         other.touch()
+    others.append(tmp_path / "link.txt.12345678.part")  # as somebody may lay into a shared folder
+    others[-1].symlink_to(others[0])
     process = started(killed_while_writing, tmp_path / "a.txt")
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -85,17 +87,31 @@ def test_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
 
 
 @posix
-def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    make, made = tempfile.mkstemp, []
+@pytest.mark.parametrize("stage", ["open", "flock"])
+def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch, stage):
+    import fcntl
 
-    def taken_once(*args):
+    made = []
+    make, lock = tempfile.mkstemp, fcntl.flock
+
+    def taken(*args):
+        if len(made) == 1:
+            os.unlink(made[0])
+
+    def make_one(*args):
         descriptor, path = make(*args)
         made.append(path)
-        if len(made) == 1:
-            os.unlink(path)
+        if stage == "open":
+            taken()
         return descriptor, path
 
-    monkeypatch.setattr(tempfile, "mkstemp", taken_once)
+    def lock_one(*args):
+        if stage == "flock":
+            taken()
+        return lock(*args)
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_one)
+    monkeypatch.setattr(fcntl, "flock", lock_one)
     with replacing(tmp_path / "a.txt") as file:
         file.write(b"content")
     assert len(made) == 2
