@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.speed.timing import Measurement, measurement, medians
 from skrelmetric import MLkNN, RAMLLinear
-from skrelmetric._interop.files import temporary_folder
 from skrelmetric.datasets import load_yeast
 
 _SERVICE = "import pickle, sys; model, x = pickle.load(open(sys.argv[1], 'rb')); model.predict_proba(x)"
@@ -26,8 +26,8 @@ def measure() -> Iterator[Measurement]:
     ours = make_pipeline(StandardScaler(), RAMLLinear(), MLkNN()).fit(X, Y)
     theirs = make_pipeline(StandardScaler(), PCA(), KNeighborsClassifier(10)).fit(X, Y)
     size = f"({X.shape[0]:,} x {X.shape[1]}, {Y.shape[1]} labels)"
-    with temporary_folder() as folder:
-        paths = [folder / name for name in ("ours.pickle", "theirs.pickle")]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("ours.pickle", "theirs.pickle")]
         for path, model in zip(paths, (ours, theirs), strict=True):
             path.write_bytes(pickle.dumps((model, X[:1])))
         seconds, peer = medians(lambda: _serve(paths[0]), lambda: _serve(paths[1]), repeats=2, rounds=2)

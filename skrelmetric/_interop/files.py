@@ -1,11 +1,10 @@
-"""Files that are there whole or not at all, and the end of what killed processes leave of them."""
+"""Files that are there whole or not at all, and the end of what killed processes left of them."""
 
 import glob
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -13,9 +12,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["replacing", "temporary_folder"]
-
-_PART = ".????????.part"  # what tempfile draws, and the end of all that is unfinished here
+__all__ = ["replacing"]
 
 
 @contextmanager
@@ -39,8 +36,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     OSError
         If it cannot be written, as where the disk is full.
     """
-    _clear(path.parent.glob(f"*{glob.escape(path.suffix)}{_PART}"))
-    with _held(lambda: _closed(*tempfile.mkstemp(".part", f"{path.name}.", path.parent))) as partial:
+    _clear(path.parent.glob(f"*{glob.escape(path.suffix)}.????????.part"))  # the middle is what tempfile draws
+    with _unfinished(path) as partial:
         try:
             with open(partial, "w+b") as file:
                 yield file
@@ -54,59 +51,49 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Folder for as long as it is needed; those of killed processes are removed first."""
-    _clear(Path(tempfile.gettempdir()).glob(f"skrelmetric{_PART}"))
-    with _held(lambda: tempfile.mkdtemp(".part", "skrelmetric.")) as folder:
-        try:
-            yield Path(folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _held(make: Callable[[], str]) -> Iterator[str]:
-    """New file or folder, locked until the end of this block or of this process, where the system can do that."""
-    if sys.platform == "win32":
-        yield make()
+def _unfinished(path: Path) -> Iterator[str]:
+    """New file beside another, locked until the end of this block or of this process, where the system can do that."""
+    if sys.platform == "win32":  # which renames no file that is open
+        yield _made(path)
         return
-    path, descriptor = _locked(make)
+    partial, descriptor = _locked(path)
     try:
-        yield path
+        yield partial
     finally:
         os.close(descriptor)
 
 
-def _locked(make: Callable[[], str]) -> tuple[str, int]:
-    """New file or folder, and its open descriptor; it is made again if another process took it for a leftover."""
+def _locked(path: Path) -> tuple[str, int]:
+    """New file beside another, and its descriptor; it is made again if another process took it for left by a third."""
     while True:
-        path = make()
+        partial = _made(path)
         with suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(partial, os.O_RDONLY)
             with suppress(OSError):  # some file systems have no locks, and nothing is removed there
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.path.exists(path):
-                return path, descriptor
+            if os.path.exists(partial):
+                return partial, descriptor
             os.close(descriptor)
 
 
+def _made(path: Path) -> str:
+    descriptor, partial = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
+    os.close(descriptor)
+    return partial
+
+
 def _clear(leftovers: Iterable[Path]) -> None:
-    """Remove files and folders that no process holds any more; others, and those of other users, stay."""
-    if sys.platform == "win32":  # which cannot lock a folder
+    """Remove files that no process holds any more; others, and those of other users, stay."""
+    if sys.platform == "win32":
         return
     for path in leftovers:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                path.unlink()
             finally:
                 os.close(descriptor)
-
-
-def _closed(descriptor: int, path: str) -> str:
-    os.close(descriptor)
-    return path
 
 
 def _sync(folder: Path) -> None:

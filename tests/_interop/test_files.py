@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from skrelmetric._interop.files import replacing, temporary_folder
+from skrelmetric._interop.files import replacing
 from tests.ranks import started
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="it has no locks of folders, and no SIGKILL")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="nothing is removed there, and there is no SIGKILL")
 
 
 def killed_while_writing(path):
@@ -20,16 +20,6 @@ def killed_while_writing(path):
     with replacing(path) as file:
         file.write(b"half of")
         file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed_in_its_folder(home):
-    from skrelmetric._interop.files import temporary_folder
-
-    tempfile.tempdir = str(home)
-    with temporary_folder() as folder:
-        (folder / "deep").mkdir()
-        (folder / "deep/file").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -67,24 +57,6 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, name):
             assert unfinished == {Path(held.name), Path(file.name)}
     assert (tmp_path / "a.txt").read_bytes() == b"content"
     assert sorted(tmp_path.iterdir()) == sorted({*others, tmp_path / "a.txt", tmp_path / name})
-
-
-@posix
-def test_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    process = started(killed_in_its_folder, tmp_path)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / "skrelmetric.12345678.part").symlink_to(elsewhere)
-    with temporary_folder() as folder:
-        assert not left.exists()
-        with temporary_folder() as other:
-            assert folder.exists()
-            assert other.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "skrelmetric.12345678.part"]
 
 
 @posix

@@ -26,7 +26,6 @@ from benchmarks.show.report.pictures import (
 )
 from benchmarks.show.report.sections import Section, section, usable
 from benchmarks.show.results import USAGE, Result, results
-from skrelmetric._interop.files import replacing
 
 _FOLDER = Path(__file__).parent
 
@@ -72,16 +71,15 @@ def write_report(records: Iterable[Record], path: Path, command: str) -> None:
     """
     page = render(records, command)
     path = Path(path)
-    with replacing(path) as file:
-        os.chmod(file.name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        file.write(page.encode())
-
-
-def _umask() -> int:
-    """Bits that new files do not get; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    beside = path.with_name(f"{path.name}.part")  # if this process is killed, the next report takes it over
+    try:
+        beside.write_text(page, encoding="utf-8", newline="\n")
+        if path.exists():
+            beside.chmod(path.stat().st_mode & 0o777)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def render(records: Iterable[Record], command: str) -> str:
