@@ -1,21 +1,16 @@
 """What belongs to the whole process is left as it was, and estimators serve several threads, and children of a fork."""
 
 import os
-import random
 import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn import get_config
 from sklearn.base import clone, is_regressor
 from sklearn.utils import validation
-from threadpoolctl import threadpool_info
 from torch import nn
 
 from skrelmetric import (
@@ -35,6 +30,7 @@ from skrelmetric import (
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric._search.neighbours import Neighbours
 from skrelmetric.losses import ProxyAnchor
+from tests.process import untouched
 
 
 class OfLayers:
@@ -101,36 +97,6 @@ def outcome(estimator, X):
 
 def fitted(estimator, X, Y):
     return clone(estimator).fit(X, np.abs(X) if is_regressor(estimator) else Y)
-
-
-def state_of_the_process():
-    name, keys, *place = np.random.get_state()  # noqa: NPY002
-    threads = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
-    return {
-        "numpy's generator": (name, keys.tobytes(), place),
-        "Python's generator": random.getstate(),
-        "torch's generator": torch.get_rng_state().numpy().tobytes(),
-        "threads of torch": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "threads of BLAS and OpenMP": {path: n for path, n in threads.items() if path in LOADED},
-        "dtype": torch.get_default_dtype(),
-        "gradients": torch.is_grad_enabled(),
-        "determinism": (torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()),
-        "filters of warnings": list(warnings.filters),
-        "errors of numpy": np.geterr(),
-        "environment": dict(os.environ),
-        "options of scikit-learn": get_config(),
-    }
-
-
-LOADED = {pool["filepath"] for pool in threadpool_info()}
-
-
-@contextmanager
-def untouched():
-    before = state_of_the_process()
-    yield
-    after = state_of_the_process()
-    assert [what for what in before if before[what] != after[what]] == []
 
 
 FOREST = RelationalNeighborsClassifier(cv=None, forest=True, random_state=0)
