@@ -268,7 +268,9 @@ class RAMLLinear(MetricTransformer):
             return map_rows(self.transform, X, len(self.components_), self.components_.dtype)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
-        return _finite(X @ of_dtype(self.components_, X.dtype).T, "X")
+        with np.errstate(over="ignore", invalid="ignore"):
+            mapped = X @ of_dtype(self.components_, X.dtype).T
+        return _finite(mapped, "X")
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
         """Matrix M of the learned metric, sqrt((x - x')' M (x - x')).

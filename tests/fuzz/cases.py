@@ -76,7 +76,7 @@ def cases(draw, kinds: list[str]) -> Case:
     if dtype in ("float16", "object", "bool") and container in [*SPARSE, "tensor"]:
         dtype = "float64"
     exponent = draw(st.sampled_from(EXPONENTS.get(dtype, [0])))
-    X = as_held(np.ldexp(values(value, rng, (n + 6, n_features)), exponent), dtype)
+    X = as_held(values(value, rng, (n + 6, n_features)), exponent, dtype)
     usual = ORDINARY_SPARSE if container in SPARSE else ORDINARY.get(dtype, 0)
     ordinary = abs(exponent) <= usual and n >= 8 and weight not in ("tiny", "huge", "as columns")
     ordinary &= target not in ("tiny numbers", "huge numbers") and (target, container) != ("names", "tensor")
@@ -103,14 +103,15 @@ def values(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> np.nd
     return X
 
 
-def as_held(X: np.ndarray, dtype: str) -> np.ndarray:
-    """Samples as a dtype has them, in float64."""
+def as_held(X: np.ndarray, exponent: int, dtype: str) -> np.ndarray:
+    """Samples times a power of two as a dtype has them, in float64."""
     if dtype in ("int8", "uint8", "bool"):
         X = np.abs(np.round(X)).clip(0, 100)
+    floats = dtype if dtype in ("float32", "float16") else "float64"
+    most = np.finfo(floats).max / 64  # of which scikit-learn can take the sum without a warning
     with np.errstate(over="ignore"):
-        X = X.astype("float64" if dtype == "object" else dtype).astype(np.float64)
-    most = np.finfo(dtype if dtype in ("float32", "float16") else "float64").max
-    return X.clip(-most, most)
+        X = np.ldexp(X, exponent).clip(-most, most)
+    return X.astype("float64" if dtype == "object" else dtype).astype(np.float64)
 
 
 def contained(X: np.ndarray, container: str, dtype: str) -> Any:

@@ -65,8 +65,8 @@ FUZZED = {
     "RelationalNeighborsClassifier": (RelationalNeighborsClassifier(cv=2, random_state=0), LABELS + CLASSES),
     "RelationalNeighborsRegressor": (RelationalNeighborsRegressor(cv=2, random_state=0), NUMBERS),
 }
-# What is chosen among candidates that rounding may reorder, or trained for so long that it grows.
-NOT_INVARIANT = ["Relational", "tuned", "DRML", "trained", "Threshold"]
+# What is chosen among candidates that rounding may reorder, trained for so long that it grows, or solved roughly.
+NOT_INVARIANT = ["svr", "Relational", "tuned", "DRML", "trained", "Threshold"]
 ITERATED = {"RAMLLinear constrained": 1e-2}
 
 METHODS = ["transform", "predict_proba", "predict", "kneighbors"]
@@ -129,8 +129,8 @@ def check(name, case, change):
         for rows in (slice(0, 2), slice(None, None, -1)):
             some = {method: [array[rows] for array in arrays] for method, arrays in found.items()}
             assert_alike(results(model, case.given(case.queries[rows])), some, 1e-9 if precise else 1e-4)
-    if any(word in name for word in NOT_INVARIANT):
-        return
+    if any(word in name for word in NOT_INVARIANT) or (name == "HRAMLTransformer" and not precise):
+        return  # which directions a kernel has above rounding depends on the precision
     if change == "container":
         case = case._replace(container="array", dtype="float64")
     elif change == "order of features":
