@@ -325,8 +325,9 @@ class HRAMLTransformer(ModuleTransformer):
         Raises
         ------
         ValueError
-            If samples are not finite, of unfitting shapes or too few, if the target does not suit `relation`, if
-            weights are negative, if parameters exclude one another, or an encoder returns anything but features.
+            If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target does not suit
+            `relation`, if weights are negative, if parameters exclude one another, or an encoder returns anything but
+            features.
         FloatingPointError
             If the training diverges.
         """

@@ -354,8 +354,8 @@ class DRMLTransformer(ModuleTransformer):
         Raises
         ------
         ValueError
-            If samples are not finite, of unfitting shapes or too few, if the target suits neither the loss nor the
-            relation, if parameters exclude one another, or a trunk returns anything but features.
+            If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target suits neither
+            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features.
         FloatingPointError
             If the training diverges.
         """

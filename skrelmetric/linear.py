@@ -238,8 +238,9 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
-            target does not suit `relation`, if weights are negative, or if parameters exclude one another.
+            If the samples are not finite or cannot be squared, of unfitting shapes or fewer than two of weight and
+            known target, if the target does not suit `relation`, if weights are negative, or if parameters exclude one
+            another.
         """
         # What was learned is unpickled and transforms without torch, which is loaded here, where it is needed.
         from skrelmetric._alignment.linear import linear_metric
@@ -312,7 +313,7 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If `pairs` is not of that shape, or not finite.
+            If `pairs` is not of that shape, not finite, or too large for the metric.
         """
         check_is_fitted(self)
         check_same_namespace(pairs, self, attribute="components_", method="pair_distance")
@@ -351,7 +352,7 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If `pairs` is not of that shape, or not finite.
+            If `pairs` is not of that shape, not finite, or too large for the metric.
         """
         return -self.pair_distance(pairs)
 
