@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.compare.cells import Cell, Settings, cells, done, shown, versions
 from benchmarks.compare.profiles import PROFILES
-from benchmarks.compare.records import Record, keep, mend, read
+from benchmarks.compare.records import Record, is_outcome, keep, mend, read
 from benchmarks.compare.runs import run
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS, Source, own_source
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         for file in filter(None, (options.out, options.report)):
             file.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=file.parent).close()
-            if file.is_dir():
-                raise IsADirectoryError(f"{file} is a folder")
+            if file.exists() and not file.is_file():  # what a device holds may have no end
+                raise OSError(f"{file} is {'a folder' if file.is_dir() else 'no plain file'}")
     except OSError as error:
         _complain(console, f"Cannot write records: {error}. Name another file with --out or --report.")
         return 2
@@ -66,7 +66,7 @@ def _compare(options: Namespace, console: Console) -> int:
     if not comparison:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
-    held = [] if options.anew else read(options.out)
+    held: list[Record] = [] if options.anew else list(filter(is_outcome, read(options.out)))
     if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
         held = [record for record in held if record.get("alone")]
     none: list[Cell] = []
@@ -95,6 +95,9 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
     """All cells that are asked for; data sets of a profile that cannot be had are left out, with a word."""
     comparison: list[Cell] = []
     for source in _sources(options):
+        if source.path:
+            targets = ", ".join(source.targets[:8]) + ", ..." * (len(source.targets) > 8)
+            console.print(f"{source.name}: {source.task}, with {len(source.targets)} target columns: {targets}")
         try:
             of_data_set = cells(source, _methods(source, options), _settings(source, options))
         except (ImportError, OSError, ValueError) as error:
@@ -110,7 +113,10 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
 
 def _sources(options: Namespace) -> list[Source]:
     """Named data sets, and files of one's own; those of the profile where neither is asked for."""
-    own = [own_source(path, _labels(options.labels)) for path in options.data or []]
+    own = list(dict.fromkeys(own_source(path, _labels(options.labels)) for path in options.data or []))
+    if len({source.name for source in own}) < len(own):
+        paths = ", ".join(str(source.path) for source in own)
+        raise ValueError(f"Files of one name could not be told apart: {paths}. Give each a name of its own.")
     named = options.datasets or ([] if own else PROFILES[options.profile].datasets)
     return [DATASETS[name] for name in dict.fromkeys(named)] + own
 
@@ -159,8 +165,8 @@ def _speed(options: Namespace, console: Console) -> int:
     from benchmarks.speed.tables import speed_table
     from benchmarks.speed.timing import Measurement
 
-    earlier = [measured for measured in cast(list[Measurement], read(options.out)) if "path" in measured]
-    before = {measured["path"]: measured for measured in earlier if measured.get("profile", "speed") == "speed"}
+    earlier = [each for each in read(options.out, Measurement) if each.keys() >= Measurement.__required_keys__]
+    before = {each["path"]: each for each in earlier if each.get("profile", "speed") == "speed"}
     console.print(speed_table(_kept(hot_paths.measure(), options, console), before))
     return 0
 

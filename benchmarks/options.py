@@ -75,6 +75,8 @@ def _complaint(options: Namespace) -> str | None:
         if getattr(options, name) is not None and profile not in profiles:
             theirs = " or ".join(f"--profile {each}" for each in profiles if each in MEASURED)
             return f"{_flag(name)} needs {theirs}" + " or a comparison" * (name == "repeats")
+    if options.report and options.report.resolve() == options.out.resolve():
+        return "--report would replace the records of --out: name another file"
     if options.labels and not options.data:
         return "--labels names columns of --data, which is missing"
     if options.scheduler and options.backend != "dask":
@@ -138,14 +140,18 @@ def _parser() -> ArgumentParser:
         help=f"from {', '.join(DATASETS)} (default: those of the profile)",
     )
     what.add_argument(
-        "--data", nargs="+", metavar="FILE", help="files of your own, .arff, .csv or .parquet, with the same --labels"
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help="files of your own, .arff, .csv or .parquet, packed as .gz, .bz2, .xz or .zip if need be, with the same "
+        "--labels",
     )
     what.add_argument(
         "--labels",
         nargs="+",
         metavar="LABEL",
-        help="target columns of --data, which hold classes, 0 and 1, or distributions: their names, or one number, "
-        "N for the last N and -N for the first N columns",
+        help="target columns of --data: their names, or one number, N for the last N and -N for the first N columns; "
+        "one of classes, or several of labels (0 and 1, FALSE and TRUE, or no and yes) or distributions",
     )
     what.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: those of the profile")
     what.add_argument("--grids", action="store_true", help="print all methods and what their search chooses from")

@@ -3,7 +3,7 @@
 The house: a file or folder without an underscore is a public door; a folder with one is a private floor, and imports
 only those before it.
 
-    _interop     seams to scikit-learn, torch, Dask and accelerators
+    _interop     seams to scikit-learn, torch, Dask, accelerators and files
     _data        X, y and weights, read once: targets, subsets of samples, partitions, their summary
     _search      nearest neighbours, on the host and on devices, and their votes
     _alignment   mathematics: problem, principal coordinates, ridge solvers, linear metric, loss over all pairs

@@ -22,7 +22,7 @@ from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.checkpoint import History
 from skrelmetric._training.encode import dtype_of
-from skrelmetric._training.loop import OPTIMIZERS, check_loss
+from skrelmetric._training.loop import OPTIMIZERS, check_loss, new_optimizer
 from skrelmetric._training.shards import agreed, trained_parameters
 from skrelmetric._training.subsets import Subsets, landmarks, related
 from skrelmetric._training.transformer import ModuleTransformer, as_given
@@ -129,7 +129,8 @@ class HRAMLTransformer(ModuleTransformer):
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
-        Seed of all that is drawn. torch's own generators are left as they are.
+        Seed of all that is drawn, in any thread. torch's own generators are left as they are; modules of yours draw
+        from them, one fit at a time.
 
     Attributes
     ----------
@@ -140,7 +141,8 @@ class HRAMLTransformer(ModuleTransformer):
     n_iter_ : int
         Epochs of training.
     best_epoch_ : int
-        Epoch whose weights were kept, 0 for those before training.
+        Epoch whose weights were kept, 0 for those before training; where epochs were judged, and none was better than
+        these, a ConvergenceWarning says so.
     loss_curve_ : list of float
         Training loss of each epoch: half the mean squared difference of distance and relation, or the mean loss of
         votes, and the penalties.
@@ -323,8 +325,9 @@ class HRAMLTransformer(ModuleTransformer):
         Raises
         ------
         ValueError
-            If samples are not finite, of unfitting shapes or too few, if the target does not suit `relation`, if
-            weights are negative, if parameters exclude one another, or an encoder returns anything but features.
+            If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target does not suit
+            `relation`, if weights are negative, if parameters exclude one another, or an encoder returns anything but
+            features.
         FloatingPointError
             If the training diverges.
         """
@@ -554,7 +557,7 @@ class HRAMLTransformer(ModuleTransformer):
         """Optimiser of what can be trained, if there is anything and it is to be."""
         parameters = trained_parameters(objective) if self._n_epochs else []
         rate = self.learning_rate or _LEARNING_RATES[self.optimizer]
-        return OPTIMIZERS[self.optimizer](parameters, lr=rate) if parameters else None
+        return new_optimizer(self.optimizer, parameters, lr=rate) if parameters else None
 
     def _fitted(self, objective: Objective, model: Model, data: Data) -> dict[str, Any]:
         """State of the training and what was learned, as if training ended here."""

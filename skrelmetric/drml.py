@@ -25,7 +25,7 @@ from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_c
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.batches import per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
-from skrelmetric._training.loop import OPTIMIZERS
+from skrelmetric._training.loop import new_optimizer
 from skrelmetric._training.shards import agreed
 from skrelmetric._training.subsets import landmarks
 from skrelmetric._training.transformer import ModuleTransformer
@@ -137,7 +137,8 @@ class DRMLTransformer(ModuleTransformer):
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
-        Seed of all that is drawn. torch's own generators are left as they are.
+        Seed of all that is drawn, in any thread. torch's own generators are left as they are; modules of yours draw
+        from them, one fit at a time.
 
     Attributes
     ----------
@@ -146,7 +147,8 @@ class DRMLTransformer(ModuleTransformer):
     n_iter_ : int
         Epochs of training.
     best_epoch_ : int
-        Epoch whose weights were kept, 0 for those before training.
+        Epoch whose weights were kept, 0 for those before training; where epochs were judged, and none was better than
+        these, a ConvergenceWarning says so.
     loss_curve_ : list of float
         Mean loss of the steps of each epoch.
     validation_curve_ : list of float
@@ -354,8 +356,8 @@ class DRMLTransformer(ModuleTransformer):
         Raises
         ------
         ValueError
-            If samples are not finite, of unfitting shapes or too few, if the target suits neither the loss nor the
-            relation, if parameters exclude one another, or a trunk returns anything but features.
+            If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target suits neither
+            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features.
         FloatingPointError
             If the training diverges.
         """
@@ -434,7 +436,7 @@ class DRMLTransformer(ModuleTransformer):
         }
         groups = [{"params": group, "lr": rates[name]} for name, group in trainer.groups().items() if group]
         options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
-        return OPTIMIZERS[self.optimizer](groups, **options)
+        return new_optimizer(self.optimizer, groups, **options)
 
     def _fitted(self, encoder: Encoder, example: Tensor, data: Data) -> dict[str, Any]:
         """Attributes that `transform` needs, as if training ended here."""

@@ -5,17 +5,24 @@ gradient. `Laplacian` and `Tanh` choose their features from the samples; `MLP` d
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from numbers import Integral, Real
 from typing import Protocol
+from warnings import catch_warnings
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from skrelmetric._interop.randomness import Dropout
 from skrelmetric._interop.torch import largest_eigenpairs
 
 __all__ = ["MLP", "Laplacian", "Tanh"]
+
+with suppress(ImportError), catch_warnings():  # torch would load it in the middle of a fit, and it sets a filter
+    import_module("sympy")
 
 
 class _GELU(nn.GELU):
@@ -70,7 +77,7 @@ class EncoderSpec(Protocol):
         weights : Tensor of shape (n_samples,)
             Their weights, of sum 1.
         generator : torch.Generator
-            Source of randomness, on the CPU.
+            Source of randomness, on the CPU. What layers of torch draw, which take none, goes by its seed.
 
         Returns
         -------
@@ -350,14 +357,16 @@ class MLP:
         Raises
         ------
         ValueError
-            If the activation is unknown.
+            If the activation is unknown, or `dropout` is no fraction below 1.
         """
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r} is not known. Choose one of {list(ACTIVATIONS)}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout!r} of MLP must be a number of at least 0 and below 1.")
         layers: list[nn.Module] = []
         for n_inputs, n_units in zip([X.shape[1], *self.widths], self.widths, strict=False):
             if layers and self.dropout:
-                layers.append(nn.Dropout(self.dropout))
+                layers.append(Dropout(self.dropout))
             drawn = torch.rand((n_units, n_inputs), generator=generator, dtype=torch.float64) * 0.4 - 0.2
             layers += [_affine(drawn, drawn.new_zeros(n_units), X.dtype), ACTIVATIONS[self.activation]()]
         return nn.Sequential(*layers, *[_UnitNorm()] * self.normalize).to(X.device)

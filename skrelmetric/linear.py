@@ -239,8 +239,9 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If the samples are not finite, of unfitting shapes or fewer than two of weight and known target, if the
-            target does not suit `relation`, if weights are negative, or if parameters exclude one another.
+            If the samples are not finite or cannot be squared, of unfitting shapes or fewer than two of weight and
+            known target, if the target does not suit `relation`, if weights are negative, or if parameters exclude one
+            another.
         """
         # What was learned is unpickled and transforms without torch, which is loaded here, where it is needed.
         from skrelmetric._alignment.linear import linear_metric
@@ -270,7 +271,9 @@ class RAMLLinear(MetricTransformer):
         check_array_like(X)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
-        return _finite(X @ of_dtype(self.components_, X.dtype).T, "X")
+        with np.errstate(over="ignore", invalid="ignore"):
+            mapped = X @ of_dtype(self.components_, X.dtype).T
+        return _finite(mapped, "X")
 
     def get_mahalanobis_matrix(self) -> np.ndarray:
         """Matrix M of the learned metric, sqrt((x - x')' M (x - x')).
@@ -312,7 +315,7 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If `pairs` is not of that shape, or not finite.
+            If `pairs` is not of that shape, not finite, or too large for the metric.
         """
         check_is_fitted(self)
         check_same_namespace(pairs, self, attribute="components_", method="pair_distance")
@@ -351,7 +354,7 @@ class RAMLLinear(MetricTransformer):
         Raises
         ------
         ValueError
-            If `pairs` is not of that shape, or not finite.
+            If `pairs` is not of that shape, not finite, or too large for the metric.
         """
         return -self.pair_distance(pairs)
 

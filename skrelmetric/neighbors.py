@@ -171,7 +171,8 @@ class MLkNN(NeighborClassifier):
         Raises
         ------
         ValueError
-            If `y` is no label indicator, if the input is not finite, or if a precomputed graph has too few neighbours.
+            If `y` is no label indicator, if the input is not finite or cannot be squared, or if a precomputed graph has
+            too few neighbours.
         """
         samples, targets = read_queries(self, X, plain_targets(y), ensure_min_samples=2)
         classes, Y = label_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
@@ -320,7 +321,7 @@ class AAKNN(RegressorMixin, NeighborPredictor):
         Raises
         ------
         ValueError
-            If the input is not finite or not numeric.
+            If the input is not finite, not numeric, or cannot be squared.
         """
         samples, Y = read_numbers(self, X, y)
         values = Y.data if sparse.issparse(Y) else Y

@@ -283,8 +283,8 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         Raises
         ------
         ValueError
-            If `y` is neither a label indicator nor classes, the input is not finite, weights are negative, thresholds
-            do not fit, or are to be chosen without folds.
+            If `y` is neither a label indicator nor classes, the input is not finite or cannot be squared, weights are
+            negative, thresholds do not fit, or are to be chosen without folds.
         """
         check_array_like(X)
         samples, targets = validate_data(
@@ -446,7 +446,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         Raises
         ------
         ValueError
-            If the input is not finite or not numeric, or weights are negative.
+            If the input is not finite, not numeric or cannot be squared, or weights are negative.
         """
         check_array_like(X)
         samples, targets = validate_data(

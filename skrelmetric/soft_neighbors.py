@@ -222,8 +222,8 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
         Raises
         ------
         ValueError
-            If `y` is neither a label indicator nor classes, the input is not finite, weights are negative, or a sample
-            has no neighbour in a precomputed graph.
+            If `y` is neither a label indicator nor classes, the input is not finite or cannot be squared, weights are
+            negative, or a sample has no neighbour in a precomputed graph.
         """
         samples, targets = read_queries(self, X, plain_targets(y), ensure_min_samples=2)
         classes, Y = class_indicator(targets, "sklearn.neighbors.KNeighborsClassifier")
@@ -336,8 +336,8 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         Raises
         ------
         ValueError
-            If the input is not finite or not numeric, weights are negative, or a sample has no neighbour in a
-            precomputed graph.
+            If the input is not finite, not numeric or cannot be squared, weights are negative, or a sample has no
+            neighbour in a precomputed graph.
         """
         samples, Y = read_numbers(self, X, y, ensure_min_samples=2)
         columns = Y if Y.ndim == 2 else Y[:, None]

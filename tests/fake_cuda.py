@@ -28,11 +28,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 import skrelmetric
+from skrelmetric._interop import randomness
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
 
 _PACKAGE = str(Path(skrelmetric.__file__).parent)
+
+_ON_CUDA: list[torch.Generator] = []
 
 _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 _PRODUCTS = {aten.mm, aten.mv, aten.dot, aten.bmm, aten.addmm, aten.addmv, aten.addmm_, aten.baddbmm}
@@ -109,7 +112,8 @@ def _refuse(func, args, leaves):
         return
     if func.overloadpacket in _PRODUCTS and not args[0].is_floating_point():
         raise RuntimeError(f"{func} is not implemented for {args[0].dtype} on CUDA")
-    if any(isinstance(leaf, torch.Generator) and leaf.device != CUDA for leaf in leaves):
+    there = {generator._cdata for generator in _ON_CUDA}
+    if any(isinstance(leaf, torch.Generator) and leaf._cdata not in there for leaf in leaves):
         raise RuntimeError(f"{func}: Expected a 'cuda' device type for generator but found 'cpu'")
 
 
@@ -117,6 +121,14 @@ def _truth(leaf):
     if isinstance(leaf, torch.device):
         return torch.device("cpu")
     return leaf.truth if isinstance(leaf, FakeTensor) else leaf
+
+
+def _generator(device):
+    """Generator that draws the true values, and is known to be asked for on the GPU."""
+    generator = torch.Generator()
+    if device == CUDA:
+        _ON_CUDA.append(generator)
+    return generator
 
 
 def _numpy(fake):
@@ -167,5 +179,6 @@ def fake_cuda() -> Iterator[Values]:
     fake = FakeTensorMode(allow_non_fake_inputs=True, allow_fallback_kernels=False)
     with pytest.MonkeyPatch.context() as patch, _guarded(), fake, Values() as values:
         patch.setattr(FakeTensor, "numpy", _numpy, raising=False)
+        patch.setattr(randomness, "Generator", _generator)
         patch.setattr(nn.Module, "_apply", _moved)  # torch's own swaps tensors, which fake ones do not bear
         yield values

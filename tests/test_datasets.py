@@ -1,11 +1,19 @@
 import bz2
+import errno
 import io
+import os
+import re
 import shutil
+import signal
 import sys
+import tempfile
 import threading
 import zipfile
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pandas as pd
@@ -26,6 +34,7 @@ from skrelmetric.datasets import (
     load_yeast,
     make_label_distributions,
 )
+from tests.ranks import started
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_download_verify_and_reuse(registered):
 def test_wrong_digest_is_refused_and_leaves_nothing(registered):
     file, cache = registered
     file.write_text("tampered")
-    with pytest.raises(ValueError, match="hash of downloaded file .* does not match"):
+    with pytest.raises(ValueError, match="a.txt has the SHA-256 digest .* save the registered file as"):
         _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
     assert files_in(cache) == []
 
@@ -195,6 +204,117 @@ def test_missing_file_and_missing_network_are_said(registered):
     with pytest.raises(OSError, match=r"could not be downloaded .* save the file as"):
         _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
     assert files_in(cache) == []
+
+
+def test_no_network_is_one_error(registered):
+    file, cache = registered
+    package = _cache.PACKAGED / "data/registry.txt"
+    package.write_text(f"some/a.txt {pooch.file_hash(str(file))} http://127.0.0.1:9/a.txt\n")
+    with pytest.raises(OSError, match=r"9/a\.txt could not be downloaded \(.*refused.* Check the connection") as caught:
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+    assert "Max retries" not in str(caught.value)
+    assert files_in(cache) == []
+
+
+def test_downloads_are_bounded(registered, monkeypatch):
+    file, cache = registered
+    monkeypatch.setattr(_cache, "_MOST_BYTES", 1000)
+    file.write_bytes(bytes(10**6))
+    with pytest.raises(ValueError, match=r"a\.txt is larger than 1,000 bytes"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    file.write_text("content")
+    monkeypatch.setattr(_cache, "_MOST_SECONDS", 0)
+    with pytest.raises(OSError, match=r"could not be downloaded \(7 bytes in 0 seconds\)\. Check the connection"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert files_in(cache) == []
+
+
+def test_a_server_that_drips_is_left(tmp_path, monkeypatch):
+    class Dripping(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b"x")
+                    sleep(0.005)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr(_cache, "_MOST_SECONDS", 0.1)
+    (tmp_path / "data").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        (tmp_path / "data/registry.txt").write_text(f"a.txt {'0' * 64} http://127.0.0.1:{http.server_port}/a.txt\n")
+        monkeypatch.setattr(_cache, "PACKAGED", tmp_path)
+        start = monotonic()
+        with pytest.raises(OSError, match=r"bytes in 0\.1 seconds"):
+            _cache.fetch_file("a.txt", tmp_path / "cache", download_if_missing=True)
+        assert monotonic() - start < 3
+        http.shutdown()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("stage", ["mkstemp", "fsync"])
+def test_a_cache_that_cannot_be_written_is_said(registered, monkeypatch, stage, code):
+    _, cache = registered
+
+    def fail(*args):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as full:
+        full.setattr(tempfile if stage == "mkstemp" else os, stage, fail)
+        with pytest.raises(OSError, match="some cannot be written to: .* Make room and make it writable") as caught:
+            _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+        assert "connection" not in str(caught.value)
+        assert files_in(cache) == []
+    path = _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    with monkeypatch.context() as full:
+        full.setattr(tempfile if stage == "mkstemp" else os, stage, fail)
+        assert _cache.fetch_file("some/a.txt", cache, download_if_missing=True) == path, "what is there can be read"
+
+
+def test_files_and_folders_in_the_way_are_said(registered, tmp_path):
+    _, cache = registered
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file/some cannot be written to"):
+        _cache.fetch_file("some/a.txt", tmp_path / "file", download_if_missing=True)
+    (cache / "some/a.txt").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"a\.txt cannot be read .*Make it readable, or point data_home"):
+        _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+
+
+@pytest.mark.parametrize("data_home", [3, True, b"folder", ["folder"], "", 0.5])
+def test_what_is_no_path_is_refused(data_home):
+    with pytest.raises(TypeError, match=f"data_home={re.escape(repr(data_home))} is no path. Pass a str"):
+        fetch_mulan("flags", data_home=data_home, download_if_missing=False)
+
+
+def test_a_tilde_is_the_home(registered, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert _cache.fetch_file("some/a.txt", "~/mine", download_if_missing=True) == tmp_path / "mine/some/a.txt"
+    assert _cache.fetch_file("some/a.txt", Path("~/mine"), download_if_missing=False) == tmp_path / "mine/some/a.txt"
+
+
+def killed_in_a_download(package, cache):
+    _cache.PACKAGED = package
+    os.replace = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_what_a_killed_download_left_is_removed(registered):
+    _, cache = registered
+    process = started(killed_in_a_download, _cache.PACKAGED, cache)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(files_in(cache)) == 1
+    path = _cache.fetch_file("some/a.txt", cache, download_if_missing=True)
+    assert files_in(cache) == [path]
 
 
 def test_environment_names_the_cache(registered, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from skrelmetric._alignment import problem as problem_module
 from skrelmetric._alignment.problem import Problem
 from skrelmetric._alignment.ridge import constrained_ridge, ridge
 from skrelmetric._data.samples import Samples
+from skrelmetric._interop import randomness
 from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
@@ -456,6 +457,7 @@ def training_cuda(monkeypatch):
     if torch.cuda.is_available():
         yield lambda array: torch.as_tensor(array).to("cuda")
         return
+    monkeypatch.setattr(randomness, "Generator", lambda device: torch.Generator())
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.get_rng_state())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: None)

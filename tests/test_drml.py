@@ -1,6 +1,7 @@
 """The estimator of deep relational metric learning."""
 
 import pickle
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
@@ -9,14 +10,14 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skrelmetric import DRMLTransformer, MLkNN, drml
-from skrelmetric._drml.training import Training
+from skrelmetric._drml.training import Training, Validation
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
 from skrelmetric.relations import make_relation
@@ -204,6 +205,16 @@ def test_neighbours_among_training_samples_judge_given_samples(digits):
     nearest = cdist(queries, Z).argsort(1)[:, :10]
     expected = (y[:200][nearest] != y[200:, None]).mean()
     assert model.validation_curve_[model.best_epoch_] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("scores", "warns"), [([0.5, 0.7, 0.6, 0.5], True), ([0.5, 0.7, 0.4, 0.6], False)])
+def test_a_training_that_improves_on_nothing_says_so(scores, warns, digits, monkeypatch):
+    scores = iter(scores)
+    monkeypatch.setattr(Validation, "error", lambda *args: next(scores))
+    says = pytest.warns(ConvergenceWarning, match="weights before training were kept") if warns else nullcontext()
+    with says:
+        model = quick().fit(*digits)
+    assert (model.best_epoch_ == 0) == warns
 
 
 def test_retrieval_among_given_classes_judges(digits):

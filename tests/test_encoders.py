@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torch.func import functional_call
 
+from skrelmetric._interop.randomness import Dropout
 from skrelmetric.encoders import ACTIVATIONS, MLP, Laplacian, Tanh
 
 EVERYTHING = 10**6
@@ -400,7 +401,7 @@ class TestMLP:
     @pytest.mark.parametrize("widths", [(6,), (6, 5), (6, 5, 4)])
     def test_dropout_is_between_layers(self, widths):
         encoder = build(MLP(widths, dropout=0.3), np.zeros((2, 3)))
-        kinds = [nn.Linear, nn.Tanh] + [nn.Dropout, nn.Linear, nn.Tanh] * (len(widths) - 1)
+        kinds = [nn.Linear, nn.Tanh] + [Dropout, nn.Linear, nn.Tanh] * (len(widths) - 1)
         assert [type(module) for module in encoder][:-1] == kinds
         assert all(module.p == 0.3 for module in encoder if isinstance(module, nn.Dropout))
 

@@ -48,6 +48,7 @@ from skrelmetric._drml.supervision import Supervision, pair_relation
 from skrelmetric._hraml.heads import LinearHead, RidgeHead
 from skrelmetric._hraml.neighbours import Ballots, Vote
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype, of_dtype
+from skrelmetric._interop.randomness import drawing
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.retrieval import retrieve
@@ -243,6 +244,14 @@ for _spec, _dtype in product(
         built = place(spec.build(X, weights, generator())).eval()
         with torch.no_grad():
             return built(X), built(X[:1])
+
+
+@case("encoders.MLP that drops units")
+def dropout(place):
+    X, weights = place(normal(N, 4)), place(shares(N))
+    built = place(MLP((6, 4), dropout=0.5).build(X, weights, generator())).train()
+    with torch.no_grad(), drawing(built, 3, X.device):
+        return built(X), built(X)
 
 
 @case("encoders.Laplacian of many landmarks", {torch.float32})
@@ -603,6 +612,8 @@ ELSEWHERE = {"_data", "_training", "_hraml", "_drml", "_alignment.linear", "deep
 EXCUSED = {
     "_smallest.<locals>.<lambda>": "numpy is for the CPU alone",
     "Mahalanobis": "a function of numpy arrays",
+    "_Writable": "an array of numpy",
+    "_seeded": "torch's own generators on a GPU are not there",
 }
 """Functions, or classes with all of theirs, that need not be in the table, and why not."""
 

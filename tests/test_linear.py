@@ -167,6 +167,38 @@ def test_sparse_float32_says_what_it_cannot_square(samples, unit):
     RAMLLinear().fit(sparse.csr_array(samples[0] * unit), Y)
 
 
+def test_what_overflows_in_the_metric_is_refused_and_nothing_else(samples):
+    X, Y = samples
+    metric = RAMLLinear().fit(X, Y)
+    far = np.full((1, X.shape[1]), 1e198)
+    np.testing.assert_allclose(metric.transform(far), 1e198 * metric.transform(far / 1e198))
+    pair = np.stack([far, 0 * far], axis=1)
+    np.testing.assert_allclose(metric.pair_distance(pair), 1e198 * metric.pair_distance(pair / 1e198))
+    assert metric.get_metric()(far[0], 0 * far[0]) == pytest.approx(metric.pair_distance(pair)[0])
+    too_far = np.full((1, X.shape[1]), 1.7e308)
+    with pytest.raises(ValueError, match="X is too large for the learned metric"):
+        RAMLLinear().fit(X / 1e9, Y).transform(too_far)
+    with pytest.raises(ValueError, match="pairs is too large for the learned metric"):
+        metric.pair_distance(np.stack([too_far, -too_far], axis=1))
+
+
+def test_relations_that_are_nothing_but_rounding_are_none(rng):
+    X, unequal = rng.standard_normal((30, 3)), 0.1 + rng.random((30, 1))
+    shares = np.tile(rng.dirichlet(np.ones(3)), (30, 1))
+    for relation, y in [("cosine", unequal), ("cosine", unequal * shares), ("hellinger", shares), ("jeffreys", shares)]:
+        for options in ({}, {"psd": "constrained"}, {"prediction_weight": 1}, {"solver": "krr", "random_state": 0}):
+            with pytest.warns(UserWarning, match="The learned metric is 0"):
+                metric = RAMLLinear(relation=relation, **options).fit(X, y)
+            assert not metric.components_.any()
+
+
+def test_a_signed_relation_of_mean_0_is_one(samples):
+    X, Y = samples
+    centred = Y - Y.mean(0)
+    metric = RAMLLinear(relation=lambda A, B: -np.asarray(A) @ np.asarray(B).T).fit(X, centred)
+    assert metric.components_.any()
+
+
 def test_warnings_point_to_the_caller(samples):
     with pytest.warns(UserWarning, match="The learned metric is 0") as caught:
         RAMLLinear().fit(samples[0], np.ones(80))

@@ -1,10 +1,12 @@
 """Records as lines of JSON in a file, each whole."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypedDict, TypeVar
+from types import UnionType
+from typing import Any, BinaryIO, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Plain = bool | int | float | str | None
 """Values that JSON has."""
@@ -47,17 +49,34 @@ class Record(TypedDict, total=False):
 _Kept = TypeVar("_Kept", bound=Mapping[str, object])
 
 
-def read(path: Path) -> list[Record]:
-    """Records of a file, without the part of a line that a run may have left that was killed while it wrote.
+def read(path: Path, kind: type = Record) -> list[Any]:
+    """Lines of a file, without the part of one that a run may have left that was killed while it wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file; without it there are no lines.
+    kind : type, default=Record
+        Typed dictionary whose fields have their types, where a line has them.
+
+    Returns
+    -------
+    list of dict
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If a line is not a record.
+        If a line is not a record, or a field of it is of another type.
     """
-    return _parsed(path.read_bytes().rpartition(b"\n")[0], path) if path.exists() else []
+    return _parsed(path.read_bytes().rpartition(b"\n")[0], path, kind) if path.exists() else []
+
+
+def is_outcome(record: Record) -> bool:
+    """Whether a record has an error, or a time and the scores that it says it has."""
+    scored = record.get("scores", {}).keys() >= set(record.get("criteria", ())) and "fit_seconds" in record
+    return scored if "scores" in record else "error" in record
 
 
 def mend(path: Path) -> None:
@@ -73,11 +92,11 @@ def mend(path: Path) -> None:
     with path.open("ab+") as file, _locked(file):
         file.seek(0)
         whole, end_of_line, tail = file.read().rpartition(b"\n")
-        _parsed(whole, path)
+        _parsed(whole, path, Record)
         if not tail:
             return
         try:
-            _parsed(tail, path)
+            _parsed(tail, path, Record)
         except ValueError:
             if not tail.startswith(b'{"'):
                 raise
@@ -103,16 +122,42 @@ def keep(records: Iterable[_Kept], path: Path) -> Iterator[_Kept]:
             yield record
 
 
-def _parsed(content: bytes, path: Path) -> list[Record]:
+def _parsed(content: bytes, path: Path, kind: type) -> list[Any]:
+    hints = get_type_hints(kind)
     records = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            records.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise TypeError
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"Line {number} of {path} is no record: {line[:60]!r}. Name another file with --out."
             ) from error
-    return records  # type: ignore[return-value]  # what JSON holds is known to those who wrote it
+        wrong = [name for name in record if name in hints and not _fits(record[name], hints[name])]
+        if wrong:
+            raise ValueError(
+                f"Line {number} of {path} is no record: its {wrong[0]!r} has a value of another type. Mend or delete "
+                "the line, or name another file with --out."
+            )
+        records.append(record)
+    return records
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value that JSON has is of a type; a whole number is a float, and neither a Boolean nor NaN is one."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    if kind is list:
+        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return abs(value) <= sys.float_info.max
+    return type(value) is kind
 
 
 @contextmanager

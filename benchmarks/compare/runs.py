@@ -1,15 +1,19 @@
 """Runs of cells: one after another, in processes beside each other, or on a Dask cluster."""
 
 import logging
+import os
+import shutil
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from glob import escape, glob
 from multiprocessing import active_children, get_context
-from tempfile import TemporaryDirectory
-from time import perf_counter
+from tempfile import TemporaryDirectory, gettempdir
+from time import perf_counter, time
 
 import joblib
 import numpy as np
@@ -21,6 +25,12 @@ from benchmarks.compare.memory import watched
 from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import load
+
+if sys.platform != "win32":
+    import fcntl
+
+_FOLDERS = "skrelmetric-search-"
+"""Start of the names of temporary folders, where searches keep what they fit."""
 
 
 def run_cell(cell: Cell, with_memory: bool = False) -> Record:
@@ -56,7 +66,7 @@ def _measured(cell: Cell, with_memory: bool) -> Record:
     X, Y, _ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
     with watched() as memory:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(prefix=_FOLDERS) as folder, _held(folder):
             if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
                 model.estimator.set_params(memory=folder)
             start = perf_counter()
@@ -75,6 +85,30 @@ def _measured(cell: Cell, with_memory: bool) -> Record:
         return measured
     chosen = {name: plain(value) for name, value in model.best_params_.items()}
     return measured | {"fit_seconds": model.refit_time_, "search_seconds": fitted - start, "chosen": chosen}
+
+
+@contextmanager
+def _held(folder: str) -> Iterator[None]:
+    """Folder that is locked for as long as its process lives, where the system can do that."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_folders() -> None:
+    """Remove folders of processes that were killed, where the system can tell that nobody holds them."""
+    if sys.platform == "win32":
+        return
+    for folder in glob(f"{escape(gettempdir())}/{_FOLDERS}*"):
+        with suppress(OSError), _held(folder):
+            if time() - os.stat(folder).st_mtime > 1:  # or else it may be about to be locked
+                shutil.rmtree(folder)
 
 
 class _OutOfTime(BaseException):
@@ -137,6 +171,7 @@ def run(
     def place_in_table(cell: Cell) -> int:
         return list(TASKS[cell.source.task].methods).index(cell.method)
 
+    _clear_folders()
     # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
     plain_last = sorted(comparison, key=place_in_table, reverse=True)
     if alone:

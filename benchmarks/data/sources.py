@@ -32,13 +32,17 @@ class DataSet(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Source of a data set: a name that is known here, or a file and its target columns; and whether it is sparse."""
+    """Source of a data set: a name that is known here, or a file; and whether it is sparse.
+
+    The target columns of a file are what `labels` says they are, and `targets` are their names.
+    """
 
     name: str
     task: str
     path: str | None = None
     labels: tuple[str, ...] | int | None = None
     is_sparse: bool = False
+    targets: tuple[str, ...] = ()
 
 
 BUNDLED: dict[str, Callable] = {"yeast": load_yeast, "emotions": load_emotions}
@@ -77,7 +81,7 @@ def load(source: Source) -> DataSet:
     """
     name = source.name
     if source.path is not None:
-        return _own(source.path, source.labels)
+        return _own(source.path, source.labels)[0]
     if name == "imdb":
         return DataSet(*fetch_imdb(return_X_y=True))
     if source.task == "label distribution":
@@ -94,11 +98,12 @@ def load(source: Source) -> DataSet:
 
 
 @cache
-def _own(path: str, labels: tuple[str, ...] | int | None) -> DataSet:
+def _own(path: str, labels: tuple[str, ...] | int | None) -> tuple[DataSet, tuple[str, ...]]:
+    """Data of a file, and the names of its targets."""
     from benchmarks.data.files import read_file  # with pandas, which takes a while to load
 
-    X, Y, _ = read_file(path, labels)
-    return DataSet(X, Y)
+    X, Y, targets = read_file(path, labels)
+    return DataSet(X, Y), tuple(targets)
 
 
 @cache
@@ -137,4 +142,9 @@ def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:
         If it cannot be read, or is not what is said of it.
     """
     file = str(Path(path).resolve())
-    return Source(Path(path).name, task_of(_own(file, labels).Y), file, labels)
+    (_, Y, _), targets = _own(file, labels)
+    try:
+        task = task_of(Y)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return Source(Path(path).name, task, file, labels, targets=targets)

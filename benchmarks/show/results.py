@@ -144,10 +144,16 @@ def _row(method: str, records: list[Record], task: str) -> Row:
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
     errors = tuple(record["error"] for record in records if "scores" not in record)
     folds = frozenset((record.get("repeat", 0), record.get("fold", 0)) for record in records)
-    return Row(method, values, seconds, errors, folds, _usage([record for record in scored if "memory_mib" in record]))
+    return Row(method, values, seconds, errors, folds, _usage(scored))
 
 
 def _usage(records: list[Record]) -> Usage | None:
+    """Usage that was recorded, if any."""
+    records = [
+        record
+        for record in records
+        if "score_seconds" in record and record.get("memory_mib", {}).keys() >= {"before", "peak"}
+    ]
     if not records:
         return None
     highest = max((record["memory_mib"] for record in records), key=lambda memory: memory["peak"])

@@ -123,6 +123,7 @@ def support_vectors(pairs: PairSample, alpha: float, epsilon: float) -> AlignedM
     # scikit-learn's objective is |M|^2 / 2 + C sum of errors.
     options = {"C": 1 / (alpha * spread), "epsilon": epsilon / spread, "max_iter": 1000 * len(pairs.relations)}
     model = SVR(kernel="poly", **options, **_KERNEL)
+    model.random_state = 0  # which libsvm does not use, but scikit-learn draws it, and without a seed from numpy's own
     model.fit(pairs.differences, (pairs.relations - mean) / spread, sample_weight=pairs.weights)
     beta = np.zeros(len(pairs.relations))
     beta[model.support_] = spread * model.dual_coef_[0]

@@ -1,13 +1,12 @@
 """Partitions of samples, wherever they are: in memory, in a stream, on Dask, in several processes."""
 
-import shutil
+import io
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce
-from itertools import accumulate
-from pathlib import Path
+from functools import reduce
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -111,13 +110,29 @@ class Streamed(Partitions):
         return Streamed(placed)
 
     def persist(self) -> "Streamed":
-        folder = Path(tempfile.mkdtemp(prefix="skrelmetric-"))
-        paths: list[Path] = []
-        kept = Streamed(lambda: map(partial(torch.load, weights_only=False), paths))
-        weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
-        for number, partition in enumerate(self.read()):
-            torch.save(partition, folder / f"{number}.pt")
-            paths.append(folder / f"{number}.pt")
+        # A file without a name goes with its process, even with one that is killed.
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the partitions
+        ends = [0]
+
+        def read() -> Iterator[Any]:
+            for start, end in pairwise(ends):
+                file.seek(start)
+                yield torch.load(io.BytesIO(file.read(end - start)), weights_only=False)
+
+        kept = Streamed(read)
+        weakref.finalize(kept, file.close)
+        for partition in self.read():
+            content = io.BytesIO()
+            torch.save(partition, content)
+            try:
+                file.write(content.getbuffer())
+                file.flush()
+            except OSError as error:
+                raise OSError(
+                    f"Features of a stream cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or "
+                    "name another folder with the environment variable TMPDIR."
+                ) from error
+            ends.append(file.tell())
         return kept
 
 

@@ -289,10 +289,7 @@ def weighted(X: Any, y: Targets, sample_weight: Any, given: Any, device: torch.d
     """
     weights = torch.ones(X.shape[0], dtype=torch.float64, device=device)
     if sample_weight is not None and len(weights):
-        if isinstance(sample_weight, list | tuple):
-            sample_weight = np.asarray(sample_weight)
-        sample_weight = check_sample_weight(sample_weight, given, ensure_non_negative=True)
-        weights = as_tensor(sample_weight, device).to(torch.float64)
+        weights = as_tensor(check_sample_weight(sample_weight, given), device).to(torch.float64)
     labelled = y.labelled()
     if labelled is not None:
         weights = weights * labelled.to(device)

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from skrelmetric._drml.ensemble import ASSIGNMENTS, PlainHead, RelationalEnsemble
 from skrelmetric._drml.supervision import Supervision
+from skrelmetric._interop.randomness import drawing
 from skrelmetric.losses import LOSSES, Batch
 
 __all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "Weights", "objective_of"]
@@ -171,6 +172,7 @@ class OwnLoss(nn.Module):
     def __init__(self, losses: list[Callable[[Tensor, Tensor], Tensor]]):
         super().__init__()
         self.losses = losses
+        # No list of modules is steady for `drawing`: what others wrote may draw from torch's own generators.
         self.modules_of_losses = nn.ModuleList(loss for loss in losses if isinstance(loss, nn.Module))
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
@@ -209,7 +211,8 @@ def objective_of(
 
     def build(spec: Any, width: int, n_groups: int) -> nn.Module:
         if hasattr(spec, "build"):
-            return spec.build(supervision.n_labels, width, n_groups, generator, dtype)
+            with drawing(spec, generator.initial_seed(), generator.device):  # layers of torch know no generator
+                return spec.build(supervision.n_labels, width, n_groups, generator, dtype)
         return OwnLoss([deepcopy(spec) for _ in range(n_groups)]).to(dtype)
 
     relational, _, n_branches, width = head.layout

@@ -15,8 +15,9 @@ from skrelmetric._data.targets import Targets
 from skrelmetric._drml.model import Encoder
 from skrelmetric._drml.objective import Discrimination, PlainDiscrimination
 from skrelmetric._drml.supervision import Supervision, pair_relation
+from skrelmetric._interop.randomness import drawing
 from skrelmetric._search.retrieval import retrieve
-from skrelmetric._training.encode import drawing, dtype_of, embed
+from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.shards import features_at, sum_gradients, trained_parameters
 from skrelmetric._training.validation import Features, hold_out, judged_places, relation_to_neighbours
 from skrelmetric.relations import Relation
@@ -189,7 +190,7 @@ class Training(nn.Module):
         rows = rows.to(self.samples.places.device)
         optimizer.zero_grad()
         seed = int(torch.randint(2**31, (), generator=generator))
-        with drawing(seed, rows.device):
+        with drawing(self, seed, rows.device):
             total = self.objective.total(self._features(rows), rows, generator)
             total.backward()
         sum_gradients(self.encoder.trunk, self.samples.partitions.ranks)

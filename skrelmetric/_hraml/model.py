@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import Head, LinearHead, RidgeHead
+from skrelmetric._interop.randomness import drawing
 from skrelmetric._training.encode import copied_module, dtype_of, width_of
 from skrelmetric.encoders import MLP, EncoderSpec, Laplacian, Tanh
 
@@ -119,7 +120,9 @@ class Architecture(NamedTuple):
             encoder = copied_module(self.encoder, "encoder").to(device)
         else:
             spec = self._spec(self.encoder) if isinstance(self.encoder, str) else self.encoder
-            encoder = spec.build(samples.read(slice(None), samples.float_dtype), samples.weights, generator)
+            x = samples.read(slice(None), samples.float_dtype)
+            with drawing(spec, generator.initial_seed(), device):  # layers of torch know no generator
+                encoder = spec.build(x, samples.weights, generator)
         width = self._width(encoder, samples)
         return Model(encoder, self.new_head(encoder, width, device), width, example, relation)
 

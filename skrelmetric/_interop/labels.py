@@ -22,6 +22,7 @@ from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
 __all__ = [
+    "HALF",
     "class_indicator",
     "label_classes",
     "label_indicator",
@@ -29,6 +30,12 @@ __all__ = [
     "labels_by_blocks",
     "predicted_labels",
 ]
+
+# Two probabilities that differ by less are the same: sums of votes round by how many samples are predicted at once.
+_ROUNDING = 1e-12
+
+HALF = 0.5 - _ROUNDING
+"""Least probability of a label that is predicted: 1/2, but for rounding."""
 
 
 def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
@@ -120,11 +127,16 @@ def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
 
 
 def predicted_labels(probabilities: Any, classes: Any, X: Any) -> Any:
-    """Labels of probability 1/2 or more, or the most probable class of a one-dimensional target, of the kind of X."""
+    """Labels of probability 1/2 or more, or the most probable class of a one-dimensional target, of the kind of X.
+
+    Of classes as probable but for rounding it is the first.
+    """
     xp = module_of(probabilities)
     if classes.ndim == 2:
-        return like(xp.asarray(probabilities >= 0.5, dtype=xp.int64), X)
-    return like(unwrapped(classes)[probabilities.argmax(1)], X)
+        return like(xp.asarray(probabilities >= HALF, dtype=xp.int64), X)
+    most = xp.amax(probabilities, 1)[:, None]
+    first = xp.asarray(probabilities > most - _ROUNDING, dtype=xp.int64).argmax(1)
+    return like(unwrapped(classes)[first], X)
 
 
 def _no_indicator(value: Any, otherwise: str) -> ValueError:

@@ -2,12 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.base import _fit_context as fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics._scorer import _Scorer
@@ -16,8 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _get_feature_names
+from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -64,6 +64,31 @@ __all__ = [
 ]
 
 _NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable:
+    """Context of a method that learns: scikit-learn's, and where it fails the estimator has what it had before.
+
+    Validation would otherwise leave the number and names of other features with the model that is still there.
+    """
+
+    def decorated(method: Callable) -> Callable:
+        validated = _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)(method)
+
+        @wraps(method)
+        def fit(estimator: BaseEstimator, *args: Any, **kwargs: Any) -> Any:
+            before = vars(estimator).copy()
+            try:
+                return validated(estimator, *args, **kwargs)
+            except BaseException:
+                for name in vars(estimator).keys() - before:
+                    delattr(estimator, name)
+                vars(estimator).update(before)
+                raise
+
+        return fit
+
+    return decorated
 
 
 def stays_on_device(X: Any) -> bool:
@@ -136,6 +161,19 @@ def keep_label_names(estimator, y):
         del estimator.label_names_
 
 
+def check_sample_weight(sample_weight, X):
+    """Weights of samples, of the kind of array that these are; 1 each for None.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, or negative.
+    """
+    if isinstance(sample_weight, list | tuple):
+        sample_weight = np.asarray(sample_weight)
+    return _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+
+
 def relative_weights(sample_weight, X):
     """Weights of samples in units of the largest, whatever their range; 1 each for None.
 
@@ -144,7 +182,7 @@ def relative_weights(sample_weight, X):
     ValueError
         If they are not finite, or negative.
     """
-    weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    weights = check_sample_weight(sample_weight, X)
     return weights / (weights.max() if weights.shape[0] and weights.max() > 0 else 1.0)
 
 

@@ -1,6 +1,7 @@
 """Seam between torch and all other arrays: conversion both ways, devices, and what torch lacks."""
 
-import warnings
+import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ __all__ = [
     "resolve_device",
     "unit",
 ]
+
+# A child that is forked from this process has none of the threads that torch keeps for sums, and would wait for them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 _TINY = 1e-12  # below which a norm counts as 0
 
@@ -53,13 +58,22 @@ def as_tensor(array: Any, device: torch.device | None = None) -> Tensor:
     if isinstance(array, np.ndarray):
         if any(stride < 0 for stride in array.strides):
             array = np.ascontiguousarray(array)
-        with warnings.catch_warnings():
-            # joblib hands read-only memory maps to its workers; torch warns of writing, which nobody does here.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
-            array = torch.from_numpy(array)
+        array = torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))
     elif not isinstance(array, Tensor):
         array = torch.from_dlpack(array)
     return array.to(device).detach()
+
+
+class _Writable:
+    """The memory of a read-only array, such as a memory map that joblib hands to its workers, as that of any array.
+
+    torch warns that it could be written to, which nobody does here; to silence that, filters of warnings would have to
+    be changed, which belong to all threads.
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
 def like(tensor: Tensor, X: Any) -> Any:

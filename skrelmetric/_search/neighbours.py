@@ -170,7 +170,7 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
     if estimator.metric != "precomputed":
         order = (estimator.metric_params or {}).get("p", 2)
         root = 2 / order if 2 < order < np.inf else 1.0
-        check_range(largest(X), "X", limit_of() ** root, least=bool(y))
+        check_range(largest(X), "X", limit_of(X.dtype) ** root, least=bool(y))
     return (X, *y) if y else X
 
 

@@ -1,11 +1,10 @@
 """State of a training: its history, the file that keeps it, and the name that tells its fit from others."""
 
 import io
-import os
-import tempfile
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skrelmetric._interop.arrays import as_host
+from skrelmetric._interop.files import replacing
 
 __all__ = ["Checkpoint", "History", "as_bytes", "fingerprint"]
+
+_DIGEST_SIZE = sha256().digest_size
 
 
 @dataclass
@@ -67,6 +69,8 @@ class History:
 class Checkpoint:
     """State of a training in a file, which is replaced at once or not at all.
 
+    The file is what ``torch.load`` reads, and its SHA-256 digest behind that.
+
     Parameters
     ----------
     path : Path
@@ -91,33 +95,46 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file cannot be read.
+            If the file cannot be read, is not as it was written, or is of a version that wrote no digest.
         """
         if not self.path.exists():
             return History()
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
         try:
-            saved = torch.load(self.path, map_location=device, weights_only=True)
+            content = self.path.read_bytes()
+            state, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+            if sha256(state).digest() != digest:
+                raise ValueError("it was changed or cut off since, or is of a version before 0.10")
+            saved = torch.load(io.BytesIO(state), map_location=device, weights_only=True)
             module.load_state_dict(saved["module"])
             optimizer.load_state_dict(saved["optimizer"])
             return History(**saved["history"])
         except Exception as error:
             raise ValueError(
-                f"The checkpoint {self.path} cannot be read ({type(error).__name__}). "
+                f"The checkpoint {self.path} cannot be read ({type(error).__name__}: {error}). "
                 "Delete it to start anew, or name another folder."
             ) from error
 
     def save(self, module: nn.Module, optimizer: Optimizer, history: History) -> None:
-        """Replace the file by the state after an epoch."""
-        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "history": vars(history)}
-        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".part")
+        """Replace the file by the state after an epoch.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, as where the disk is full; the file then has the state that it had.
+        """
+        state = io.BytesIO()  # torch would say of a full disk that it was at an unexpected place
+        parts = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "history": vars(history)}
+        torch.save(parts, state)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                torch.save(state, file)
-            os.replace(partial, self.path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+            with replacing(self.path) as file:
+                file.write(state.getbuffer())
+                file.write(sha256(state.getbuffer()).digest())
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint {self.path} cannot be written ({error}) and is as it was after the epoch before. "
+                "Make room and fit again, or name another folder."
+            ) from error
 
 
 def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:

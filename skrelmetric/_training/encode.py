@@ -1,15 +1,14 @@
 """Encoders on samples: features in training and in inference."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from skrelmetric._data.subset import Subset
+from skrelmetric._interop.randomness import drawing
 
-__all__ = ["copied_module", "drawing", "dtype_of", "embed", "encode", "width_of"]
+__all__ = ["copied_module", "dtype_of", "embed", "encode", "width_of"]
 
 _CHUNK_OF_INFERENCE = 2048  # of which wide features stay in the cache
 
@@ -21,7 +20,7 @@ def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.
 
 def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_precision: bool) -> Tensor:
     """Features of samples in training, in a dtype; what the encoder draws depends on the seed alone."""
-    with drawing(seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
+    with drawing(encoder, seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
         z = encoder(x)
     return _checked(z, len(x)).to(dtype)
 
@@ -52,17 +51,6 @@ def embed(
     if not torch.isfinite(features).all():
         raise FloatingPointError("The encoder returned NaN or infinity. Scale the samples, or lower learning_rate.")
     return features
-
-
-@contextmanager
-def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed, and leave torch's own generators as they were: dropout takes no other."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def width_of(encoder: nn.Module, samples: Subset, dtype: torch.dtype) -> int:

@@ -1,8 +1,11 @@
 """Training loop: epochs, and early stopping with the best weights."""
 
+import os
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +13,7 @@ from torch.optim import Optimizer
 
 from skrelmetric._training.checkpoint import Checkpoint, History
 
-__all__ = ["OPTIMIZERS", "check_loss", "train"]
+__all__ = ["OPTIMIZERS", "check_loss", "new_optimizer", "train"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -19,6 +22,16 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "lbfgs": partial(torch.optim.LBFGS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"),
 }
 """Optimisers by name, of parameters or groups of them; L-BFGS makes up to 20 steps an epoch."""
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def new_optimizer(name: str, parameters: Any, **options: Any) -> Optimizer:
+    """Optimiser of parameters or groups of them, by its name in `OPTIMIZERS`."""
+    if _CACHE not in os.environ:
+        import_module("torch._dynamo")  # which the first optimiser of a process loads
+        os.environ.pop(_CACHE, None)  # and which sets this for all processes that are started from here
+    return OPTIMIZERS[name](parameters, **options)
 
 
 def train(

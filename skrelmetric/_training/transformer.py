@@ -12,6 +12,7 @@ from warnings import catch_warnings, simplefilter
 import joblib
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from skrelmetric._interop.sklearn import (
     MetricTransformer,
     StrOptions,
     check_same_namespace,
+    warn_caller,
 )
 from skrelmetric._interop.torch import as_tensor, like
 from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
@@ -41,6 +43,15 @@ from skrelmetric.encoders import ACTIVATIONS
 __all__ = ["ModuleTransformer", "as_given"]
 
 _EXPORTED = {None: None, "float32": torch.float32, "float64": torch.float64}
+
+
+# Without numbers, so that whoever collects the warnings of many fits has it once.
+_NOTHING_GAINED = (
+    "No epoch of training improved the criterion on the validation samples, so that the weights before training were "
+    "kept: best_epoch_ is 0, and validation_curve_ has the criterion of each epoch. Lower learning_rate, raise "
+    "max_epochs or n_iter_no_change, or judge by more samples (validation_fraction, or X_val and y_val). "
+    "early_stopping=False keeps the last weights."
+)
 
 
 class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
@@ -235,6 +246,10 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                     checkpoint=checkpoint,
                     after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
                 )
+        resumed = self.warm_start and hasattr(self, "encoder_")  # from weights that may well have been the best
+        judged = history.losses and history.scores and history.scores[0] > 0  # 0 is the best there is
+        if judged and not history.best_epoch and not resumed:
+            warn_caller(_NOTHING_GAINED, ConvergenceWarning)
         self._keep_curves(history)
 
     def _keep_curves(self, history: History) -> None:

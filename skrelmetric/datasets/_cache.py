@@ -1,15 +1,22 @@
 """Cache of verified files, and Bunches of what they hold."""
 
 from importlib.resources import files
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
+from time import monotonic
+from typing import BinaryIO
 
 import numpy as np
 import pooch
 from sklearn.utils import Bunch
 
+from skrelmetric._interop.files import replacing
+
 PACKAGED = files("skrelmetric.datasets")
 """Folder of the files that come with the package."""
+
+_MOST_BYTES, _MOST_SECONDS = 2**26, 600  # of a download; the largest registered file has 3.3 MB
+_PATIENCE = 30  # seconds to wait for a sign of the server
 
 
 def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing: bool) -> Path:
@@ -20,7 +27,8 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
     name : str
         Path of the file in the cache, as the registry has it.
     data_home : str, path or None
-        The cache; None is the environment variable ``SKRELMETRIC_DATA`` or else the user's cache folder.
+        The cache; None is the environment variable ``SKRELMETRIC_DATA`` or else the user's cache folder. A leading
+        ``~`` is the user's home.
     download_if_missing : bool
         Whether to download a file that the cache does not hold.
 
@@ -31,33 +39,78 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
     Raises
     ------
     OSError
-        If the file is missing or damaged and may not be downloaded, or cannot be.
+        If the file is missing or damaged and may not be downloaded, or cannot be: without a network, within ten
+        minutes, or where the cache cannot be written to.
+    TypeError
+        If `data_home` is no path.
     ValueError
-        If the download is not the registered file, which is not kept then.
+        If the download is not the registered file, or larger than 64 MiB; it is not kept then.
     """
     cache = pooch.create(
-        path=data_home if data_home is not None else pooch.os_cache("skrelmetric"),
+        path=_path(data_home) if data_home is not None else pooch.os_cache("skrelmetric"),
         base_url="",
         env=None if data_home is not None else "SKRELMETRIC_DATA",
     )
     with PACKAGED.joinpath("data/registry.txt").open() as registry:
         cache.load_registry(registry)
-    local = Path(cache.abspath, name)
-    intact = local.exists() and pooch.file_hash(str(local)) == cache.registry[name]
-    if intact:
-        return local
+    local, url = Path(cache.abspath, name), cache.get_url(name)
+    elsewhere = "point data_home or SKRELMETRIC_DATA to a folder"
+    try:
+        if local.exists() and pooch.file_hash(str(local)) == cache.registry[name]:
+            return local
+    except OSError as error:
+        raise OSError(f"{local} cannot be read ({error}). Make it readable, or {elsewhere} that is.") from None
     if not download_if_missing:
         state = "damaged" if local.exists() else "not in the cache"
         raise OSError(
-            f"{local} is {state} and download_if_missing=False. Allow the download from {cache.urls[name]}, "
-            "or point data_home or SKRELMETRIC_DATA to a folder that holds the file."
+            f"{local} is {state} and download_if_missing=False. Allow the download from {url}, or {elsewhere} that "
+            "holds the file."
         )
     try:
-        return Path(cache.fetch(name))
-    except OSError as error:  # requests raises its subclasses where there is no network
-        raise OSError(
-            f"{cache.urls[name]} could not be downloaded ({error}). Check the connection, or save the file as {local}."
-        ) from error
+        local.parent.mkdir(parents=True, exist_ok=True)
+        pooch.get_logger().info("Downloading %s to %s.", url, local)
+        with replacing(local) as file:
+            _download(url, file)
+            file.flush()
+            found = pooch.file_hash(file.name)
+            if found != cache.registry[name]:
+                raise ValueError(
+                    f"{url} has the SHA-256 digest {found}, and not {cache.registry[name]} as registered. Try again "
+                    f"later, or save the registered file as {local}."
+                )
+    except OSError as error:
+        # Errors of the network have no number here, those of the system have.
+        reason = getattr(next(iter(error.args), None), "reason", error)  # without the tries that led to it
+        if error.errno is None:
+            mend = f"Check the connection, or save the file as {local}"
+        else:
+            mend = f"Make room and make it writable, or {elsewhere} that has both"
+            reason = f"{local.parent} cannot be written to: {reason}"
+        raise OSError(f"{url} could not be downloaded ({reason}). {mend}.") from None
+    return local
+
+
+def _path(data_home: str | PathLike) -> str:
+    path = fspath(data_home) if isinstance(data_home, str | PathLike) else None
+    if not path or not isinstance(path, str):
+        raise TypeError(f"data_home={data_home!r} is no path. Pass a str, a pathlib.Path, or None for the default.")
+    return path
+
+
+def _download(url: str, file: BinaryIO) -> None:
+    """Write what an address holds to a file, unless it is too much or takes too long."""
+    import requests  # which takes a while to load
+
+    n_bytes, end = 0, monotonic() + _MOST_SECONDS
+    with requests.get(url, stream=True, timeout=_PATIENCE) as response:
+        response.raise_for_status()
+        for content in response.iter_content(64):  # so few that the clock is looked at although they drip
+            n_bytes += len(content)
+            if n_bytes > _MOST_BYTES:
+                raise ValueError(f"{url} is larger than {_MOST_BYTES:,} bytes, and so not the registered file.")
+            if monotonic() > end:
+                raise TimeoutError(f"{n_bytes:,} bytes in {_MOST_SECONDS} seconds")
+            file.write(content)
 
 
 def describe(name: str) -> str:

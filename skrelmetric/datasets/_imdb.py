@@ -27,8 +27,8 @@ def fetch_imdb(
     Parameters
     ----------
     data_home : str, path or None, default=None
-        Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
-        user's cache folder.
+        Folder of the cache, in which a leading ``~`` is the user's home. None is the environment variable
+        ``SKRELMETRIC_DATA`` where it is set, or else the user's cache folder.
     download_if_missing : bool, default=True
         Whether to download what the cache does not hold.
     return_X_y : bool, default=False
@@ -46,6 +46,8 @@ def fetch_imdb(
         If the download is not the registered file.
     OSError
         If the file is missing and cannot or may not be downloaded.
+    TypeError
+        If `data_home` is no path.
     """
     names, table, n_labels = _read_meka(fetch_file("large/Imdb.arff.bz2", data_home, download_if_missing))
     X, Y = table[:, n_labels:], table[:, :n_labels].toarray().astype(np.int64)

@@ -26,8 +26,8 @@ def fetch_ldl(
     name : {"Natural_Scene", "Movie", "SBU_3DFE", "Yeast_alpha"}
         The data set.
     data_home : str, path or None, default=None
-        Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
-        user's cache folder.
+        Folder of the cache, in which a leading ``~`` is the user's home. None is the environment variable
+        ``SKRELMETRIC_DATA`` where it is set, or else the user's cache folder.
     download_if_missing : bool, default=True
         Whether to download what the cache does not hold.
     return_X_y : bool, default=False
@@ -48,6 +48,8 @@ def fetch_ldl(
         If `name` is unknown, or a download is not the registered file.
     OSError
         If the file is missing and cannot or may not be downloaded.
+    TypeError
+        If `data_home` is no path.
     """
     check_choice("name", name, LDL_NAMES)
     content = loadmat(fetch_file(f"ldl/{name}.mat", data_home, download_if_missing))

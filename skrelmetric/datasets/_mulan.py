@@ -34,8 +34,8 @@ def fetch_mulan(
     subset : {"train", "test", "all"}, default="all"
         Official training samples, official test samples, or both in this order.
     data_home : str, path or None, default=None
-        Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
-        user's cache folder.
+        Folder of the cache, in which a leading ``~`` is the user's home. None is the environment variable
+        ``SKRELMETRIC_DATA`` where it is set, or else the user's cache folder.
     download_if_missing : bool, default=True
         Whether to download what the cache does not hold.
     return_X_y : bool, default=False
@@ -55,6 +55,8 @@ def fetch_mulan(
         If `name` or `subset` is unknown, or a download is not the registered file.
     OSError
         If a file is missing and cannot or may not be downloaded.
+    TypeError
+        If `data_home` is no path.
     """
     check_choice("name", name, MULAN_NAMES)
     check_choice("subset", subset, tuple(_SUBSETS))

@@ -41,8 +41,8 @@ def fetch_omniglot(
     size : int, default=28
         Height and width of the images, from 1 to 105; less than 105 averages areas of the original.
     data_home : str, path or None, default=None
-        Folder of the cache. None is the environment variable ``SKRELMETRIC_DATA`` where it is set, or else the
-        user's cache folder.
+        Folder of the cache, in which a leading ``~`` is the user's home. None is the environment variable
+        ``SKRELMETRIC_DATA`` where it is set, or else the user's cache folder.
     download_if_missing : bool, default=True
         Whether to download what the cache does not hold.
     return_X_y : bool, default=False
@@ -62,6 +62,8 @@ def fetch_omniglot(
         If `subset` is unknown, `size` is out of range, or a download is not the registered file.
     OSError
         If a file is missing and cannot or may not be downloaded.
+    TypeError
+        If `data_home` is no path.
     ImportError
         If Pillow is not installed.
     """

@@ -1,21 +1,30 @@
 import os
 import runpy
+import signal
+import sys
 import time
 
 import cloudpickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from skrelmetric._training.checkpoint import Checkpoint, fingerprint
 from skrelmetric._training.loop import OPTIMIZERS
-from tests._training.trainings import N_EPOCHS, regression, saved, scripted
+from tests._training.trainings import N_EPOCHS, regression, saved, scripted, write
 from tests.ranks import started
 
 
 def slowly(regression, checkpoint):
     regression("adam", checkpoint, max_epochs=100, before_epoch=lambda epoch: time.sleep(0.05))
+
+
+def killed_in_a_save(regression, checkpoint):
+    os.replace = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    regression("adam", checkpoint)
 
 
 def interrupt_at(last):
@@ -96,7 +105,7 @@ class TestCheckpoint:
         assert epochs == [1, 2, 3]
 
     @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
-    @pytest.mark.parametrize("stage", ["torch.save", "os.replace"])
+    @pytest.mark.parametrize("stage", ["os.fsync", "os.replace"])
     @pytest.mark.parametrize("earlier", [False, True])
     def test_an_interrupted_save_leaves_what_was_there(self, earlier, stage, error, path, monkeypatch):
         if earlier:
@@ -104,10 +113,8 @@ class TestCheckpoint:
         before = {file: file.read_bytes() for file in path.parent.iterdir()}
         seen = []
 
-        def fail(state, file):
+        def fail(*args):
             seen.extend(path.parent.iterdir())
-            if stage == "torch.save":
-                file.write(b"half of it")
             raise error
 
         monkeypatch.setattr(stage, fail)
@@ -150,13 +157,60 @@ class TestCheckpoint:
         regression("adam", path, max_epochs=2)
         state = saved(path)
         spoil(state)
-        torch.save(state, path)
+        write(state, path)
         with pytest.raises(ValueError, match="(?s)cannot be read .*Delete it to start anew") as caught:
             regression("adam", path)
         assert str(path) in str(caught.value)
 
+    def test_any_changed_byte_is_found(self, path):
+        regression("adam", path, max_epochs=2)
+        content = path.read_bytes()
+        module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+        @settings(max_examples=50, derandomize=True, deadline=None, phases=[Phase.generate])
+        @given(place=st.integers(0, len(content) - 1), change=st.integers(1, 255))
+        def refused(place, change):
+            path.write_bytes(content[:place] + bytes([content[place] ^ change]) + content[place + 1 :])
+            with pytest.raises(ValueError, match="changed or cut off since.* Delete it to start anew"):
+                Checkpoint(path).load(module, torch.optim.Adam(module.parameters()))
+
+        refused()
+
+    def test_a_file_without_its_digest_is_refused(self, path):
+        regression("adam", path, max_epochs=2)
+        state = saved(path)
+        state["history"]["best_epoch"] = 7
+        torch.save(state, path)  # as versions before 0.10 wrote it
+        with pytest.raises(ValueError, match="a version before 0.10.* Delete it to start anew"):
+            regression("adam", path)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits")
+    def test_a_full_disk_leaves_what_was_there(self, path):
+        import resource
+
+        regression("adam", path, max_epochs=5)
+        before = {file: file.read_bytes() for file in path.parent.iterdir()}
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"state\.pt cannot be written .*after the epoch before\. Make room"):
+                regression("adam", path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+        assert_same(regression("adam", path), regression("adam"))
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+    def test_what_a_killed_save_left_is_gone_after_the_next(self, path):
+        process = started(killed_in_a_save, regression, path)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert len([*path.parent.glob("state.pt.*.part")]) == 1
+        assert_same(regression("adam", path), regression("adam"))
+        assert [*path.parent.iterdir()] == [path]
+
     def test_a_file_runs_no_code(self, path):
-        torch.save(Malicious(path.parent / "harm"), path)
+        write(Malicious(path.parent / "harm"), path)
         with pytest.raises(ValueError, match="cannot be read"):
             regression("adam", path)
         assert not (path.parent / "harm").exists()

@@ -1,5 +1,8 @@
 """Small trainings that tests of the loop and of its checkpoints share."""
 
+import io
+from hashlib import sha256
+
 import torch
 from torch import nn
 
@@ -12,6 +15,12 @@ RATES = {"adam": 0.3, "adamw": 0.3, "sgd": 0.4, "lbfgs": 1.0}
 
 def saved(path):
     return torch.load(path, weights_only=True)
+
+
+def write(state, path):
+    """A checkpoint of any state."""
+    torch.save(state, content := io.BytesIO())
+    path.write_bytes(content.getvalue() + sha256(content.getvalue()).digest())
 
 
 def scripted(losses, scores=None, **options):

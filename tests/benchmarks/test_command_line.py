@@ -1,5 +1,7 @@
 """The command line: what runs, what is refused, and what is said."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,7 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
         ),
         (["--profile", "scale", "--no-run"], "--no-run is for comparisons, but --profile scale measures"),
         (["--profile", "accelerator", "--report", "a.html"], "--report is for comparisons"),
+        (["--report", "./results.jsonl"], "--report would replace the records of --out"),
         (["--device", "cpu"], "--device needs --profile accelerator"),
         (["--profile", "scale", "--width", "8"], "--width needs --profile accelerator"),
         (["--n-samples", "100"], "--n-samples needs --profile scale or --profile accelerator"),
@@ -94,6 +97,13 @@ def test_unwritable_records_are_said_before_any_work(tmp_path, capsys):
         (tmp_path / "file").touch()
         assert main([*FAST, "--out", str(out)]) == 2
         assert "Cannot write records" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_devices_are_no_files_of_records(tmp_path, capsys, option):
+    assert main([*FAST, "--out", str(tmp_path / "r.jsonl"), option, "/dev/full"]) == 2
+    assert "/dev/full is no plain file. Name another file" in " ".join(capsys.readouterr().out.split())
 
 
 def test_missing_data_is_said(tmp_path, monkeypatch, capsys):

@@ -1,12 +1,18 @@
 import bz2
 import gzip
+import io
 import json
+import lzma
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.cli import main
+from benchmarks.data import files
 from benchmarks.data.files import read_file
 from benchmarks.data.sources import _own, digest, load, own_source, task_of
 from skrelmetric.datasets import load_emotions
@@ -65,6 +71,305 @@ def test_sparse_arff_of_meka(tmp_path, suffix, opened):
     assert names == ["a", "b"]
     np.testing.assert_array_equal(Y, [[1, 0], [0, 1], [0, 0]])
     assert columns(X) == [(0, 1, 0), (0, 2, 0), (3.5, 0, 0)]
+
+
+# Packed and damaged files
+
+
+def zipped(content):
+    return packed({"words.arff": content})
+
+
+def packed(entries):
+    with zipfile.ZipFile(archive := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    return archive.getvalue()
+
+
+PACKINGS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zip": zipped}
+FRAME = pd.DataFrame({"x": [1.5, 2.5, 3.5] * 9, "c": ["u", "v", "u"] * 9, "y": [0, 1, 1] * 9})
+RAW = {
+    "a.csv": FRAME.to_csv(index=False).encode(),
+    "a.arff": DENSE.format(relation="a").encode(),
+    "sparse.arff": SPARSE.encode(),
+    "a.parquet": FRAME.to_parquet(),
+}
+
+
+def read_or_said(path, labels=None):
+    """What a file holds and the error that it gives, of which one is None."""
+    try:
+        return read_file(str(path), labels), None
+    except ValueError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("suffix", PACKINGS)
+def test_packed_files_are_read_or_said(tmp_path, suffix):
+    path = tmp_path / f"words.arff{suffix}"
+    content = PACKINGS[suffix](SPARSE.encode())
+    path.write_bytes(content)
+    X, Y, _ = read_file(str(path))
+    assert columns(X) == [(0, 1, 0), (0, 2, 0), (3.5, 0, 0)]
+    for end in range(1, len(content), 7):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=r"words\.arff.* cannot be unpacked .* get it again"):
+            read_file(str(path))
+
+    @settings(max_examples=100, derandomize=True, deadline=None)
+    @given(place=st.integers(0, len(content) - 1), change=st.integers(1, 255))
+    def same_or_said(place, change):
+        path.write_bytes(content[:place] + bytes([content[place] ^ change]) + content[place + 1 :])
+        read, error = read_or_said(path)
+        if read is None:
+            assert f"{path} cannot be unpacked" in error
+        else:  # a byte of the time or the name that the packing has
+            np.testing.assert_array_equal(read[0], X)
+            np.testing.assert_array_equal(read[1], Y)
+
+    same_or_said()
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_damaged_files_are_read_or_said(tmp_path, name):
+    path, content = tmp_path / name, RAW[name]
+    path.write_bytes(content)
+    read_file(str(path), 1)
+
+    @settings(max_examples=60, derandomize=True, deadline=None)
+    @given(place=st.integers(0, len(content) - 1), new=st.binary(max_size=4), n_lost=st.integers(0, 4))
+    def finite_or_said(place, new, n_lost):
+        path.write_bytes(content[:place] + new + content[place + n_lost :])
+        read, error = read_or_said(path, 1)
+        if read is None:
+            assert str(path) in error
+        else:
+            assert np.isfinite(read[0]).all()
+            assert np.isfinite(read[1]).all()
+
+    finite_or_said()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv.zip", packed({"a.csv": "x,y\n1,0\n", "b.csv": "x,y\n1,0\n"}), "it holds 2 files"),
+        ("a.csv.tar", b"x,y\n1,0\n", "of no known kind"),
+        ("a.csv", RAW["a.parquet"], "it is no text in UTF-8"),
+        ("a.csv.gz", RAW["a.csv"], "cannot be unpacked"),
+        (
+            "a.arff",
+            RAW["a.arff"].replace(b"yes, 1", b"ye%, 1"),
+            "value ye% not found in .* at line 9",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_file(str(tmp_path / name), 1)
+
+
+@pytest.mark.parametrize("suffix", PACKINGS)
+def test_files_that_unpack_without_end_are_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(files, "_most", lambda content: 1000)
+    path = tmp_path / f"words.arff{suffix}"
+    path.write_bytes(PACKINGS[suffix](bytes(100_000)))
+    with pytest.raises(ValueError, match="holds more than 1,000 bytes. If it should, unpack it"):
+        read_file(str(path))
+
+
+def test_tables_that_claim_to_be_far_larger_than_their_file_are_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"x": np.zeros(10**6, dtype=bool), "y": False}).to_parquet(path)
+    assert len(read_file(str(path), 1)[0]) == 10**6
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(files, "_most", lambda content: 100 * len(content))
+        with pytest.raises(ValueError, match="claims to hold 1,000,000 x 2 values"):
+            read_file(str(path), 1)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.arff", "sparse.arff"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_no_part_of_the_text(tmp_path, name, encoding):
+    for file, content in ((name, RAW[name]), (f"marked-{name}", RAW[name].decode().encode(encoding))):
+        (tmp_path / file).write_bytes(content)
+    read, marked = (read_file(str(tmp_path / file), 1) for file in (name, f"marked-{name}"))
+    np.testing.assert_array_equal(marked[0], read[0])
+    np.testing.assert_array_equal(marked[1], read[1])
+    assert marked[2] == read[2]
+
+
+# What the values mean
+
+
+@pytest.mark.parametrize("words", [("FALSE", "TRUE"), ("false", "true"), ("no", "yes"), ("No", "YES"), ("0", "1")])
+@pytest.mark.parametrize("kind", ["csv", "dense", "sparse", "parquet"])
+def test_labels_in_words(tmp_path, words, kind):
+    absent, present = words
+    path = tmp_path / {"csv": "a.csv", "parquet": "a.parquet"}.get(kind, "a.arff")
+    head = (
+        f"@relation a\n@attribute x numeric\n@attribute a {{{absent},{present}}}\n@attribute b {{{absent},{present}}}"
+    )
+    if kind == "csv":
+        path.write_text(f"x,a,b\n1,{absent},{present}\n2,{present},{present}\n")
+    elif kind == "dense":
+        path.write_text(f"{head}\n@data\n1,{absent},{present}\n2,{present},{present}\n")
+    elif kind == "sparse":
+        path.write_text(f"{head}\n@data\n{{0 1, 2 {present}}}\n{{0 2, 1 {present}, 2 {present}}}\n")
+    else:
+        pd.DataFrame({"x": [1, 2], "a": [absent, present], "b": [present, present]}).to_parquet(path)
+    X, Y, _ = read_file(str(path), 2)
+    np.testing.assert_array_equal(X, [[1], [2]])
+    np.testing.assert_array_equal(Y, [[0, 1], [1, 1]])
+    assert Y.dtype == np.int64
+    np.testing.assert_array_equal(read_file(str(path), ("a",))[1], [0, 1])
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", "1e400"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["csv", "arff"])
+def test_infinite_values_are_refused_wherever_they_are(tmp_path, kind, place, value):
+    path = tmp_path / f"a.{kind}"
+    row = ["2", "0", "1"]
+    row[place] = value
+    head = {"csv": "x,a,b", "arff": "@relation r\n" + "\n".join(f"@attribute {c} numeric" for c in "xab") + "\n@data"}
+    path.write_text(f"{head[kind]}\n1,1,0\n{','.join(row)}\n")
+    with pytest.raises(ValueError, match=rf"a\.{kind} has infinite values in 1 columns: \['{'xab'[place]}'\]"):
+        read_file(str(path), 2)
+
+
+def test_infinite_labels_of_a_nominal_column_are_refused(tmp_path):
+    path = tmp_path / "a.arff"
+    path.write_text(SPARSE.replace("b {0,1}", "b {0,inf}").replace("{1 1,", "{1 inf,"))
+    with pytest.raises(ValueError, match="'b' of .*a.arff has infinite values"):
+        read_file(str(path), -2)
+
+
+@pytest.mark.parametrize("place", [0, 4, 20])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_letter_among_numbers_is_refused(tmp_path, place, column):
+    rows = [[str(k / 4), str(k % 2), "name"] for k in range(21)]
+    rows[place][column] = "x"
+    path = tmp_path / "a.csv"
+    path.write_text("\n\nx,y,z\n  \n" + '"0",1,"two\nlines"\n' + "\n\n".join(map(",".join, rows)) + "\n")
+    with pytest.raises(ValueError, match=f"column '{'xy'[column]}' has numbers, but 'x' in line {7 + 2 * place}"):
+        read_file(str(path), ("y",))
+    table = pd.DataFrame(rows, columns=list("xyz"))
+    table.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=f"'x' in row {1 + place}"):
+        read_file(str(tmp_path / "a.parquet"), ("y",))
+
+
+def test_names_and_numbers_are_read_as_they_were(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,c,y\n1,?,0\n2,u1,1\n3,2u,1\n")
+    assert read_file(str(path), 1)[0].shape == (3, 4)
+    path.write_text("x,c,y\n1,NA,0\n2,u,1\n")
+    with pytest.raises(ValueError, match=r"misses values in 1 columns: \['c'\]"):
+        read_file(str(path), 1)
+    path.write_text(f"x,c,y\n1,{10**30},0\n2,5,1\n")
+    with pytest.raises(ValueError, match="'c' of .* neither numbers nor"):
+        read_file(str(path), 1)
+
+
+def test_any_name_of_a_column_is_taken(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x\0,c\0,%d,y\n1,u,2,0\n2,v,3,1\n")
+    assert columns(read_file(str(path), 1)[0]) == [(0, 1), (1, 2), (2, 3)]
+
+
+# Which columns are targets
+
+
+@pytest.mark.parametrize("labels", [("y",), 1, ("x",)])
+@pytest.mark.parametrize("header", ["x,y,y", "y,x,y", "x, y,y"])
+def test_names_of_two_columns_are_refused(tmp_path, header, labels):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n1,0,1\n2,1,0\n")
+    with pytest.raises(ValueError, match=r"a\.csv has several columns of the names \['y'\]"):
+        read_file(str(path), labels)
+
+
+@pytest.mark.parametrize("relation", ["words: -C 2", "a b:-C 2 ", "w: -split-number 5 -C 2 -x", "w: -C -2"])
+def test_relations_of_meka(tmp_path, relation):
+    path = tmp_path / "a.arff"
+    path.write_text(
+        SPARSE.replace("words: -C 2", relation).replace("kind {x,y}", "kind {yes,no}").replace("4 y", "4 no")
+    )
+    if "-C -2" in relation:
+        with pytest.raises(ValueError, match=r"says that its targets are \['w2', 'kind'\], but 'w2', such as 0\.0"):
+            read_file(str(path))
+    else:
+        assert read_file(str(path))[2] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [
+        "words-C 2",
+        "words -C 2",
+        "weka.filters.Remove-R1-C 2",
+        "w: -C 2-weka.filters.Remove-R1-2_w: -C 2",
+        "w: -c 2",
+        "-C 2",
+    ],
+)
+def test_relations_of_others(tmp_path, relation):
+    path = tmp_path / "a.arff"
+    path.write_text(SPARSE.replace("words: -C 2", relation))
+    with pytest.raises(ValueError, match="does not say which columns are targets"):
+        read_file(str(path))
+
+
+def test_an_opening_brace_is_sought_where_the_data_are(tmp_path):
+    path = tmp_path / "a.arff"
+    path.write_text(SPARSE.replace("@DATA\n", "% not @data {\n@DATA  \n% a word\n\n  % another {\n"))
+    assert read_file(str(path))[0].shape == (3, 3)
+    path.write_text("% @data\n% {\n" + DENSE.format(relation="dense"))
+    assert read_file(str(path), 2)[0].shape == (3, 5)
+
+
+def test_targets_are_told(tmp_path, capsys):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x,y\n" + "1,a\n2,b\n" * 9)
+    arguments = ["--labels", "1", "--methods", "kNN", "--folds", "2", "--repeats", "1", "--jobs", "1"]
+    paths = [str(tmp_path / name) for name in ("a.csv", "b.csv", "a.csv")]
+    assert main(["--data", *paths, *arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("a.csv: classification, with 1 target columns: y") == 1
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("b.csv", None, "b.csv cannot be opened (No such file or directory). Pass the path"),
+        ("folder/a.csv", b"x,y\n" + b"1,a\n2,b\n" * 9, "Files of one name could not be told apart"),
+        ("b.csv", b"x;y\n" + b"1;a\n2;b\n" * 9, "b.csv cannot be read as csv: its first line, 'x;y', does not"),
+        ("b.csv", b"x;y\n" + b"1,5;a\n2,5;b\n" * 9, "b.csv cannot be read as csv: its first line, 'x;y', does not"),
+        ("b.csv", b"x\ty\n1\ta\n", "with commas between"),
+        ("b.csv", b"y\n1\n2\n", "with commas between"),
+        ("b.csv", b"x,y\n" + b"0,1,a\n0,2,b\n" * 9, "'x,y', does not name all columns"),
+        ("b.csv", b"x,z\n1,a\n2,b\n", "b.csv has no columns ['y']. Its columns are ['x', 'z']: name some"),
+        ("b.csv", b"x,y,z\n1,.2,.3\n2,.1,.3\n", "b.csv: The targets, 2 columns from 0.1 to 0.3, are neither"),
+        ("b.csv", b"x,y\n1,a\n2,b\n", "0 target columns were asked for, but"),
+        ("b.csv", b"x,y\n1,a,b,c\n2,b\n", "b.csv cannot be read as csv"),
+    ],
+)
+def test_the_one_file_that_is_wrong_is_said(tmp_path, capsys, name, content, message):
+    labels = ["0"] if message.startswith("0 ") else ["y", "z"] if "neither" in message else ["y"]
+    good, wrong = tmp_path / "a.csv", tmp_path / name
+    good.write_text("x,y,z\n" + "1,1,0\n2,0,1\n" * 9)
+    if content is not None:
+        wrong.parent.mkdir(exist_ok=True)
+        wrong.write_bytes(content)
+    order = [wrong, good] if labels == ["0"] else [good, wrong]
+    assert main(["--data", *map(str, order), "--labels", *labels, "--out", str(tmp_path / "r.jsonl")]) == 2
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert message.replace(" ", "") in printed.replace(" ", "")
+    assert name.removeprefix("folder/") in printed
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])

@@ -40,6 +40,107 @@ def test_lines_that_are_no_records(tmp_path, capsys):
     assert out.read_text() == "a letter to a friend", "what is no file of records stays as it is"
 
 
+WRONG = [
+    {"scores": [1, 2]},
+    {"scores": {"Hamming loss ↓": "0.2"}},
+    {"scores": {"Hamming loss ↓": None}},
+    {"scores": 3},
+    {"fit_seconds": "long"},
+    {"fit_seconds": True},
+    {"fit_seconds": 10**400},
+    {"error": {"of": "another"}},
+    {"dataset": ["emotions"]},
+    {"dataset": {}},
+    {"task": None},
+    {"method": 7},
+    {"fold": 0.5},
+    {"folds": [3]},
+    {"warnings": "one"},
+    {"memory_mib": {"peak": []}},
+    {"versions": {"python": 3}},
+    {"grid": {"alpha": 1}},
+    {"parameters": {"alpha": {}}},
+    {"alone": "yes"},
+]
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """Lines of a comparison of two folds of two methods."""
+    out = tmp_path_factory.mktemp("records") / "results.jsonl"
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0
+    return out.read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("arguments", [[], ["--no-run"]])
+def test_fields_of_another_type_are_said(tmp_path, capsys, content, wrong, arguments):
+    out = tmp_path / "results.jsonl"
+    spoiled = "".join([*content[:2], json.dumps(json.loads(content[2]) | wrong) + "\n", content[3]])
+    out.write_text(spoiled)
+    assert main([*FAST, *arguments, "--jobs", "1", "--out", str(out)]) == 2
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Line 3 of" in printed
+    assert f"its {next(iter(wrong))!r} has a value of another type" in printed
+    assert out.read_text() == spoiled
+
+
+LINES = {
+    "lists": "[" * 10**5,
+    "objects": '{"a": ' * 10**5,
+    "closed": '{"dataset": ' + "[" * 900 + "]" * 900 + "}",
+    "pairs": '[["dataset", "emotions"]]',
+    "number": "7",
+    "NaN": '{"fit_seconds": NaN}',
+    "Infinity": '{"scores": {"Hamming loss ↓": -Infinity}}',
+    "digits": '{"fold": ' + "1" * 5000 + "}",
+    "NUL": "\0",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_lines_of_another_form_are_said(tmp_path, capsys, line):
+    out = tmp_path / "results.jsonl"
+    out.write_bytes(b'{"dataset": "emotions"}\n' + LINES[line].encode() + b"\n")
+    before = out.read_bytes()
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 2
+    assert "Line 2 of" in " ".join(capsys.readouterr().out.split())
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", ["scores", "fit_seconds", "a score", "versions"])
+def test_records_without_an_outcome_are_made_again(tmp_path, capsys, content, lost):
+    out = tmp_path / "results.jsonl"
+    record = json.loads(content[2])
+    if lost == "a score":
+        record["scores"].popitem()
+    else:
+        del record[lost]
+    out.write_text("".join([*content[:2], json.dumps(record) + "\n", content[3]]))
+    assert main([*FAST, "--jobs", "1", "--out", str(out)]) == 0
+    assert "1 records appended" in capsys.readouterr().out
+    assert records_of(out)[-1]["scores"] == json.loads(content[2])["scores"]
+
+
+def test_older_records_may_lack_memory(tmp_path, capsys, content):
+    out = tmp_path / "results.jsonl"
+    lines = [json.loads(line) | {"memory_mib": {"peak": 5.0}} for line in content]
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main([*FAST, "--no-run", "--jobs", "1", "--out", str(out)]) == 0
+    assert "RAMLLinear" in capsys.readouterr().out
+
+
+def test_measurements_before_may_be_of_another_form(tmp_path, capsys, monkeypatch):
+    measured = {"path": "a fit", "seconds": 1.0, "floor": "a product", "ratio": 2.0}
+    monkeypatch.setattr("benchmarks.speed.hot_paths.measure", lambda: iter([measured]))
+    out = tmp_path / "results.jsonl"
+    out.write_text('{"path": "a fit"}\n{"path": "a fit", "profile": "scale", "seconds": 3}\n')
+    assert main(["--profile", "speed", "--out", str(out)]) == 0
+    out.write_text(json.dumps(measured | {"ratio": "2"}) + "\n")
+    assert main(["--profile", "speed", "--out", str(out)]) == 2
+    assert "Line 1 of" in capsys.readouterr().out
+
+
 def test_other_settings_are_other_records(tmp_path):
     comparison = {
         settings: cells(EMOTIONS, ["MLkNN"], settings)

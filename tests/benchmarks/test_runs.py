@@ -204,6 +204,53 @@ def test_a_cell_that_is_killed_alone_leaves_the_others():
     assert [record.get("error") for record in records] == ["its process was killed, perhaps for want of memory", None]
 
 
+_KILLED = """
+import os, signal
+from benchmarks.compare import runs
+from benchmarks.compare.cells import Cell, Settings, cells
+from benchmarks.data.sources import DATASETS
+
+class Killing:
+    def fit(self, X, y):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Cell.model = lambda cell: Killing()
+(cell,) = cells(DATASETS["emotions"], ["MLkNN"], Settings("official", 1))
+runs.run_cell(cell)
+"""
+
+
+class Watching(BaseEstimator):
+    """Estimator that sees its folder while those of killed processes are removed."""
+
+    def fit(self, X, y):
+        (folder,) = Path(runs.gettempdir()).glob("skrelmetric-search-*")
+        os.utime(folder, (0, 0))
+        runs._clear_folders()
+        assert folder.exists()
+        raise RuntimeError("seen")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL, and nothing is removed")
+def test_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", _KILLED], cwd=ROOT, env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+    others = [tmp_path / "mine", tmp_path / "skrelmetric-search-new"]
+    for other in others:
+        other.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    list(runs.run([], n_jobs=1))
+    assert sorted(tmp_path.iterdir()) == others
+    others.pop().rmdir()
+    monkeypatch.setattr(Cell, "model", lambda cell: Watching())
+    (cell,) = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    assert runs.run_cell(cell)["error"] == "RuntimeError: seen"
+    assert [*tmp_path.iterdir()] == others
+
+
 _SLOW = """
 import sys
 from benchmarks.compare import runs

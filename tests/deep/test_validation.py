@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skrelmetric import HRAMLTransformer
 from skrelmetric._hraml.objective import Objective
@@ -103,3 +104,42 @@ def test_too_few_samples_to_validate(samples, n, parameters):
         ValueError, match="Pass more samples, another fraction, X_val and y_val, or early_stopping=False"
     ):
         HRAMLTransformer(**MLP, **parameters).fit(X[:n], Y[:n])
+
+
+def test_a_training_that_improves_on_nothing_says_so(samples, monkeypatch):
+    X, Y = samples
+    scores = iter([0.5, 0.7, 0.6, 0.5])
+    monkeypatch.setattr(Objective, "error", lambda *args: next(scores))
+    with pytest.warns(ConvergenceWarning, match="weights before training were kept.*Lower learning_rate") as caught:
+        metric = HRAMLTransformer(**MLP, **SHORT).fit(X, Y)
+    assert caught[0].filename == __file__
+    assert metric.best_epoch_ == 0
+    assert metric.n_iter_ == 3
+    untrained = HRAMLTransformer(**{**MLP, "max_epochs": 0}).fit(X, Y)
+    np.testing.assert_allclose(metric.transform(X), untrained.transform(X))
+
+
+@pytest.mark.parametrize(
+    ("scores", "options"),
+    [
+        ([0.5, 0.7, 0.4, 0.6], {}),
+        ([0.0, 0.0, 0.0, 0.0], {}),  # nothing is better
+        ([], {"early_stopping": False}),
+        ([0.5], {"max_epochs": 0}),
+        ([], {"encoder": "laplacian", "max_epochs": "auto"}),
+    ],
+)
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_other_trainings_do_not(scores, options, samples, monkeypatch):
+    scores = iter(scores)
+    monkeypatch.setattr(Objective, "error", lambda *args: next(scores))
+    HRAMLTransformer(**{**MLP, **SHORT, **options}).fit(*samples)
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_nor_does_one_from_weights_that_were_trained(samples, monkeypatch):
+    metric = HRAMLTransformer(**MLP, **SHORT, early_stopping=False).fit(*samples)
+    scores = iter([0.5, 0.7, 0.6, 0.5])
+    monkeypatch.setattr(Objective, "error", lambda *args: next(scores))
+    metric.set_params(early_stopping=True, warm_start=True).fit(*samples)
+    assert metric.best_epoch_ == 0

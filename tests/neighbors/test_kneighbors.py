@@ -166,3 +166,13 @@ def test_what_cannot_be_asked(model, rng):
     with pytest.raises(ValueError, match="X has 3 features"):
         model.kneighbors(queries[:, :3])
     assert model.kneighbors(queries, np.int64(3))[1].shape == (5, 3)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_a_sample_without_a_direction_is_at_right_angles_to_all(kind):
+    X, queries = [[1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 3.0], [1e-200, 0.0]]
+    model = AAKNN(4, metric="cosine").fit(kind(X), np.arange(4.0))
+    distances, indices = model.kneighbors(kind(queries))
+    np.testing.assert_allclose(distances, [[1] * 4, [0, 1, 1, 1], [0, 1, 1, 1]], atol=1e-15)
+    assert indices.tolist() == [[0, 1, 2, 3], [2, 0, 1, 3], [0, 1, 2, 3]]
+    np.testing.assert_allclose(model.kneighbors(n_neighbors=3)[0], np.ones((4, 3)))

@@ -8,9 +8,15 @@ import torch
 EVERYTHING = slice(None)
 
 
+def in_units(row):
+    """Row in units of its largest entry."""
+    return [a / max(map(abs, row)) if any(row) else 0.0 for a in row]
+
+
 def cosine(pairs):
-    u, v = math.hypot(*(a for a, _ in pairs)), math.hypot(*(b for _, b in pairs))
-    return 1 - sum(a * b for a, b in pairs) / (u * v) if u and v else float(u != v)
+    u, v = (in_units([pair[side] for pair in pairs]) for side in (0, 1))
+    lengths = math.hypot(*u) * math.hypot(*v)
+    return 1 - sum(a * b for a, b in zip(u, v, strict=True)) / lengths if lengths else float(any(u) != any(v))
 
 
 def jaccard(pairs):

@@ -1,7 +1,6 @@
 """Page of HTML on a comparison: one file that shows everything without a network."""
 
 import os
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime
@@ -72,22 +71,15 @@ def write_report(records: Iterable[Record], path: Path, command: str) -> None:
     """
     page = render(records, command)
     path = Path(path)
-    descriptor, beside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    beside = path.with_name(f"{path.name}.part")  # if this process is killed, the next report takes it over
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        beside.write_text(page, encoding="utf-8", newline="\n")
+        if path.exists():
+            beside.chmod(path.stat().st_mode & 0o777)
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        beside.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    """Bits that new files do not get; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def render(records: Iterable[Record], command: str) -> str:
