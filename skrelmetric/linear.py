@@ -6,12 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, norms, of_dtype, unwrapped
 from skrelmetric._interop.dask import by_blocks, is_dask
-from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.given import check_array, validate_data
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,
@@ -268,7 +267,6 @@ class RAMLLinear(MetricTransformer):
         check_is_fitted(self)
         if is_dask(X):
             return by_blocks(self.transform, X, len(self.components_), self.components_.dtype)
-        check_array_like(X)
         check_same_namespace(X, self, attribute="components_", method="transform")
         X = validate_data(self, X, reset=False, **_options(X))
         with np.errstate(over="ignore", invalid="ignore"):

@@ -9,11 +9,11 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, canonical, check_range, largest, limit_of
 from skrelmetric._interop.dask import by_blocks, is_dask
-from skrelmetric._interop.given import check_array_like, plain_targets
+from skrelmetric._interop.given import plain_targets, validate_data
 from skrelmetric._interop.labels import class_indicator, labels_by_blocks
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
@@ -75,7 +75,6 @@ class _RelationalNeighbors(BaseEstimator):
         return self.members_.predictors[metric][1].kneighbors(Z, n_neighbors, return_distance)
 
     def _checked(self, X: Any) -> Any:
-        check_array_like(X)
         samples = validate_data(self, as_host(X), accept_sparse="csr", dtype=np.float64, reset=False)
         return _in_range(samples, least=False)
 
@@ -286,7 +285,6 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
             If `y` is neither a label indicator nor classes, the input is not finite or cannot be squared, weights are
             negative, thresholds do not fit, or are to be chosen without folds.
         """
-        check_array_like(X)
         samples, targets = validate_data(
             self,
             as_host(X),
@@ -448,7 +446,6 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         ValueError
             If the input is not finite, not numeric or cannot be squared, or weights are negative.
         """
-        check_array_like(X)
         samples, targets = validate_data(
             self,
             as_host(X),

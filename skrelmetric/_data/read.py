@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_consistent_length
 
 from skrelmetric._data.partitions import InMemory, InShards, OnDask, Partitions, Streamed
 from skrelmetric._data.samples import stored
@@ -18,7 +17,7 @@ from skrelmetric._data.summary import Summary, summarised
 from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.dask import is_dask
-from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.given import check_array, check_array_like, validate_data
 from skrelmetric._interop.sklearn import check_sample_weight
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.chunks import Chunks
@@ -217,7 +216,6 @@ def _read_chunk(chunk: Any, options: Options, *, read_before: bool = False) -> S
     X, y, sample_weight = _parts_of(chunk)
     if y is None:
         raise ValueError("y is None in a part of the samples. Pass targets with each chunk, and in each process.")
-    check_array_like(X)
     given = check_array(X, ensure_min_samples=0, input_name="X", ensure_all_finite=not read_before, **options(X))
     rows, targets = stored(given), read_targets(y, "cpu", ensure_min_samples=0, read_before=read_before)
     check_consistent_length(rows, targets.y)

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 from scipy import sparse
-from sklearn.utils import check_array
 from torch import Tensor
 
 from skrelmetric._data.samples import Rows, take
 from skrelmetric._interop.arrays import canonical
-from skrelmetric._interop.given import plain_targets
+from skrelmetric._interop.given import check_array, plain_targets
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]

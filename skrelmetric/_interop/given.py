@@ -5,10 +5,27 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array as _check_array
+from sklearn.utils.validation import validate_data as _validate_data
 
 from skrelmetric._interop.dask import is_dask
 
-__all__ = ["check_array_like", "plain_targets"]
+__all__ = ["check_array", "check_array_like", "plain_targets", "validate_data"]
+
+
+def check_array(array: Any, **options: Any) -> Any:
+    """Array that scikit-learn's check passes, of what is like one."""
+    check_array_like(array, options.get("input_name", "X"))
+    with np.errstate(over="ignore", invalid="ignore"):  # it adds numbers up to find those that are not finite
+        return _check_array(array, **options)
+
+
+def validate_data(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
+    """Samples, and targets if given, that scikit-learn's validation passes, of samples that are like an array."""
+    check_array_like(X)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _validate_data(estimator, X, *y, **options)
 
 
 def check_array_like(array: Any, name: str = "X") -> None:

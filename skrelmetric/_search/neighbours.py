@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length, gen_batches
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_consistent_length, gen_batches
 
 from skrelmetric._interop.arrays import (
     MOST,
@@ -21,7 +20,7 @@ from skrelmetric._interop.arrays import (
     module_of,
     without_zeros,
 )
-from skrelmetric._interop.given import check_array_like, plain_targets
+from skrelmetric._interop.given import check_array, plain_targets, validate_data
 from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
 from skrelmetric._search.host import Found, NeighbourSearch, without_missing
 from skrelmetric._search.votes import votes_of_each
@@ -165,7 +164,6 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
     ValueError
         If they are not valid, or out of the range in which distances are told apart.
     """
-    check_array_like(X)
     X, *y = (_read_on_device if stays_on_device(X) else _read_on_host)(estimator, X, *y, **options)
     if estimator.metric != "precomputed":
         order = (estimator.metric_params or {}).get("p", 2)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -23,7 +23,7 @@ from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
 from skrelmetric._interop.arrays import float_dtypes, holds_integers, integer_dtype
 from skrelmetric._interop.dask import is_dask, map_rows
-from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.given import validate_data
 from skrelmetric._interop.sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -150,7 +150,6 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         if is_dask(X):
             example = self._mapped(module, np.zeros((1, *X.shape[1:]), dtype=X.dtype), method)
             return map_rows(getattr(self, method), X, example.shape[1], example.dtype)
-        check_array_like(X)
         check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
         X = validate_data(self, X, reset=False, **self._options(X))
         samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least

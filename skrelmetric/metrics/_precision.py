@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.utils import check_array, check_scalar, gen_batches
+from sklearn.utils import check_scalar, gen_batches
 
 from skrelmetric._interop.arrays import canonical
+from skrelmetric._interop.given import check_array
 from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric.metrics._rows import labels_and_scores, mean, ranks
 

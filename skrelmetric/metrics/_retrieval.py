@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import column_or_1d
 
 from skrelmetric._interop.arrays import check_range, largest, limit_of
+from skrelmetric._interop.given import check_array
 from skrelmetric.metrics._rows import ranks
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.utils import check_array
 
 from skrelmetric._interop.arrays import without_zeros
+from skrelmetric._interop.given import check_array
 from skrelmetric._interop.sklearn import positive_columns, relative_weights
 
 

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_array
 
 from skrelmetric._interop.arrays import as_host
+from skrelmetric._interop.given import check_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata, studentized_range
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import column_or_1d
 
+from skrelmetric._interop.given import check_array
 from skrelmetric.plotting._axes import GREY, PALETTE, axes_or_new, check_names, optional, text_color
 
 if TYPE_CHECKING:
