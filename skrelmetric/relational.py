@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skrelmetric._interop.arrays import as_host, canonical, check_range, largest, limit_of
 from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.given import plain_targets, validate_data
-from skrelmetric._interop.labels import class_indicator, labels_by_blocks
+from skrelmetric._interop.labels import class_indicator, labels_by_blocks, predicted_labels
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights
@@ -346,9 +346,8 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         if is_dask(X):
             return labels_by_blocks(self.predict, X)
         probabilities = self._mean(X)
-        if self.classes_.ndim == 2:
-            return (probabilities >= self.thresholds_).astype(np.int64)
-        return self.classes_[probabilities.argmax(1)]
+        several = self.classes_.ndim == 2
+        return predicted_labels(probabilities, self.classes_, probabilities, self.thresholds_ if several else 0.5)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -22,7 +22,7 @@ from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.sklearn import label_columns, positive_columns
 
 __all__ = [
-    "HALF",
+    "ROUNDING",
     "class_indicator",
     "label_classes",
     "label_indicator",
@@ -31,11 +31,8 @@ __all__ = [
     "predicted_labels",
 ]
 
-# Two probabilities that differ by less are the same: sums of votes round by how many samples are predicted at once.
-_ROUNDING = 1e-12
-
-HALF = 0.5 - _ROUNDING
-"""Least probability of a label that is predicted: 1/2, but for rounding."""
+ROUNDING = 1e-12
+"""Difference up to which probabilities are equal: sums of votes round by how many samples are predicted at once."""
 
 
 def label_classes(y: Any, owner: str, otherwise: str) -> np.ndarray:
@@ -126,16 +123,16 @@ def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
     return label_columns(probabilities, classifier)
 
 
-def predicted_labels(probabilities: Any, classes: Any, X: Any) -> Any:
-    """Labels of probability 1/2 or more, or the most probable class of a one-dimensional target, of the kind of X.
+def predicted_labels(probabilities: Any, classes: Any, X: Any, thresholds: Any = 0.5) -> Any:
+    """Labels of a threshold or more, or the most probable class of a one-dimensional target, of the kind of X.
 
     Of classes as probable but for rounding it is the first.
     """
     xp = module_of(probabilities)
     if classes.ndim == 2:
-        return like(xp.asarray(probabilities >= HALF, dtype=xp.int64), X)
+        return like(xp.asarray(probabilities >= thresholds - ROUNDING, dtype=xp.int64), X)
     most = xp.amax(probabilities, 1)[:, None]
-    first = xp.asarray(probabilities > most - _ROUNDING, dtype=xp.int64).argmax(1)
+    first = xp.asarray(probabilities > most - ROUNDING, dtype=xp.int64).argmax(1)
     return like(unwrapped(classes)[first], X)
 
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 
 from skrelmetric._interop.arrays import module_of
-from skrelmetric._interop.labels import HALF
+from skrelmetric._interop.labels import ROUNDING
 from skrelmetric._interop.sklearn import get_chunk_n_rows
 
 __all__ = [
@@ -221,12 +221,12 @@ def _most_of(P: np.ndarray, n_labels: int) -> sparse.csr_matrix:
 def probable(probabilities: Any) -> sparse.csr_matrix:
     """Indicator of the labels of probability 1/2 or more, of an ndarray, a csr_array or Voted."""
     if isinstance(probabilities, np.ndarray):
-        rows, labels = (probabilities >= HALF).nonzero()
+        rows, labels = (probabilities >= 0.5 - ROUNDING).nonzero()
         shape = probabilities.shape
     else:
         voted = Voted.of(probabilities)
-        rows, labels, values = voted.candidates((voted.others >= HALF).nonzero()[0])
-        rows, labels, shape = rows[values >= HALF], labels[values >= HALF], voted.entries.shape
+        rows, labels, values = voted.candidates((voted.others >= 0.5 - ROUNDING).nonzero()[0])
+        rows, labels, shape = rows[values >= 0.5 - ROUNDING], labels[values >= 0.5 - ROUNDING], voted.entries.shape
     return sparse.csr_matrix((np.ones(len(rows), dtype=np.int64), (rows, labels)), shape)
 
 
