@@ -290,6 +290,8 @@ class Tanh:
         if not deviation.isfinite().all():
             raise ValueError("The samples are too large to square without overflow. Scale the features first.")
         varies = (X[0] != X).any(0)  # where nothing does, rounding leaves a deviation
+        if bool((varies & (deviation == 0)).any()):
+            raise ValueError("A feature is too small to square without underflow. Scale the features first.")
         steps = _TanhSteps(_quantiles(X, weights), (1 / torch.where(varies, deviation, 1.0)).to(X.dtype))
         with torch.no_grad():
             return nn.Sequential(steps, _principal(steps(X), weights, self.width))

@@ -241,6 +241,11 @@ class TestTanh:
         signs = np.sign((expected * actual).sum(0))
         np.testing.assert_allclose(actual, expected * signs, atol=1e-10)
 
+    def test_a_feature_whose_square_vanishes_is_refused(self, rng):
+        X = torch.from_numpy(np.column_stack([rng.standard_normal(9), 1e-200 * rng.standard_normal(9)]))
+        with pytest.raises(ValueError, match="too small to square without underflow"):
+            build(Tanh(), X)
+
     def test_a_constant_feature_has_slope_one_and_no_say(self, rng):
         X = rng.standard_normal((32, 3))
         X[:, 1] = 0.5  # whose mean has no rounding error

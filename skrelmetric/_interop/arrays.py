@@ -138,7 +138,7 @@ def check_range(size: float, name: str, limit: float, *, least: bool = True) -> 
         )
     if least and 0 < size < 1 / limit:
         raise ValueError(
-            f"{name} holds {size:.1e} at most, too small: below {1 / limit:.0e}, squares underflow. "
+            f"{name} spans {size:.1e} at most, too small: below {1 / limit:.0e}, squares underflow. "
             f"Scale the {what} first, for example by StandardScaler."
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from skrelmetric._data.samples import take
 from skrelmetric._interop.arrays import unit_rows
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric._search.host import Found
+from skrelmetric._search.host import Found, check_differences
 
 __all__ = ["TensorSearch"]
 
@@ -46,7 +46,7 @@ class TensorSearch:
     Raises
     ------
     ValueError
-        If the metric is any other.
+        If the metric is any other, or powers of all differences underflow.
 
     Notes
     -----
@@ -75,6 +75,8 @@ class TensorSearch:
         self.settles = self.dtype == torch.float32 and metric != "precomputed"
         # A centre amid the samples keeps digits that the expanded form of |x - y|^2 would lose.
         self.centre = _median(X) if euclidean and not sparse.issparse(X) else None
+        if metric not in ("cosine", "precomputed"):
+            check_differences(X, params)
 
     def nearest(self, X: Any, n_neighbors: int, device: torch.device | None = None, *, ranked: bool = False) -> Found:
         """The nearest training samples, equal distances in the order of the samples.

@@ -13,10 +13,10 @@ from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
-from skrelmetric._interop.arrays import unit_rows
+from skrelmetric._interop.arrays import check_range, largest, limit_of, module_of, unit_rows
 from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
-__all__ = ["Found", "NeighbourSearch", "without_missing"]
+__all__ = ["Found", "NeighbourSearch", "check_differences", "most_of_order", "without_missing"]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
@@ -56,6 +56,11 @@ class NeighbourSearch:
     metric, metric_params, algorithm, n_jobs
         As in :class:`sklearn.neighbors.NearestNeighbors`.
 
+    Raises
+    ------
+    ValueError
+        If powers of all differences underflow.
+
     Notes
     -----
     A search returns an arbitrary choice of the samples that share the k-th distance, and rounding decides which
@@ -87,6 +92,8 @@ class NeighbourSearch:
         self.samples = _on_sphere(X) if self.cosine else self._centred(X)
         if self.precomputed:
             return
+        if not self.cosine:
+            check_differences(X, params)
         # Of few features a tree of the index is faster.
         self.screened = self.euclidean and not sparse.issparse(X) and X.shape[0] >= FEWEST
         self.screened &= algorithm == "brute" or (algorithm == "auto" and X.shape[1] > _FEATURES_OF_TREES)
@@ -308,6 +315,24 @@ class NeighbourSearch:
             return _relative_tolerance(kth)
         rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
         return rounding * (row_norms(X, squared=True)[:, None] + kth)
+
+
+def most_of_order(metric_params: dict[str, Any] | None, dtype: Any = np.float64) -> float:
+    """Largest modulus of samples whose powers, those of the order of a metric or squares, are in range."""
+    order = (metric_params or {}).get("p", 2)
+    return limit_of(dtype) ** (2 / order if 2 < order < np.inf else 1)
+
+
+def check_differences(X: Any, metric_params: dict[str, Any] | None) -> None:
+    """Refuse training samples whose differences are all so small that powers of them underflow.
+
+    Raises
+    ------
+    ValueError
+        If they are.
+    """
+    halves = X if sparse.issparse(X) else module_of(X).amax(X, 0) / 2 - module_of(X).amin(X, 0) / 2
+    check_range(largest(halves), "X", most_of_order(metric_params, X.dtype))
 
 
 def without_missing(graph: Any) -> Any:

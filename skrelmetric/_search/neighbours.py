@@ -16,13 +16,12 @@ from skrelmetric._interop.arrays import (
     check_range,
     float_dtypes,
     largest,
-    limit_of,
     module_of,
     without_zeros,
 )
 from skrelmetric._interop.given import check_array, plain_targets, validate_data
 from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
-from skrelmetric._search.host import Found, NeighbourSearch, without_missing
+from skrelmetric._search.host import Found, NeighbourSearch, most_of_order, without_missing
 from skrelmetric._search.votes import votes_of_each
 
 __all__ = ["Neighbours", "read_numbers", "read_queries"]
@@ -162,13 +161,11 @@ def read_queries(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> A
     Raises
     ------
     ValueError
-        If they are not valid, or out of the range in which distances are told apart.
+        If they are not valid, or too large.
     """
     X, *y = (_read_on_device if stays_on_device(X) else _read_on_host)(estimator, X, *y, **options)
     if estimator.metric != "precomputed":
-        order = (estimator.metric_params or {}).get("p", 2)
-        root = 2 / order if 2 < order < np.inf else 1.0
-        check_range(largest(X), "X", limit_of(X.dtype) ** root, least=bool(y))
+        check_range(largest(X), "X", most_of_order(estimator.metric_params, X.dtype), least=False)
     return (X, *y) if y else X
 
 

@@ -59,7 +59,7 @@ def test_ranges(dtype):
         check_range(size, "X", limit)
     with pytest.raises(ValueError, match=r"X holds .*, too large: .* Scale the features first, .* imputed"):
         check_range(2 * limit, "X", limit)
-    with pytest.raises(ValueError, match=r"y holds .* at most, too small: .* Scale the targets first"):
+    with pytest.raises(ValueError, match=r"y spans .* at most, too small: .* Scale the targets first"):
         check_range(0.5 / limit, "y", limit)
     check_range(0.5 / limit, "X", limit, least=False)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 SHAPES = [(12, 3), (20, 1), (30, 5), (8, 14), (40, 2), (2, 2), (3, 4)]
-VALUES = ["normal", "normal", "counts", "grid", "duplicates", "constant column", "alike", "clusters", "outlier"]
+VALUES = ["normal", "normal", "counts", "grid", "duplicates", "constant column", "alike", "clusters", "outlier", "tiny"]
 SPARSE = ["csr", "csr twice", "csc", "coo"]
 CONTAINERS = ["array", "array", "fortran", "view", "readonly", "list", "frame", *SPARSE, "tensor"]
 DTYPES = ["float64", "float64", "float32", "float16", "int64", "int8", "uint8", "bool", "object"]
@@ -98,6 +98,8 @@ def values(kind: str, rng: np.random.Generator, shape: tuple[int, int]) -> np.nd
         X[:] = X[0]
     if kind == "clusters":
         return X + 64.0 * rng.integers(0, 3, (shape[0], 1))
+    if kind == "tiny":  # beside others, whose squares are in range
+        X[:, rng.integers(shape[1])] *= 2.0 ** rng.choice([-100.0, -600.0, -1060.0])
     if kind == "outlier":
         X[rng.integers(shape[0])] *= 2.0**10
     return X

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.spatial.distance import cdist
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsRegressor, KNeighborsTransformer, NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -477,3 +479,15 @@ def test_label_sets_as_distributions_are_warned_of(rng):
     one_hot = np.eye(4)[rng.integers(0, 4, 120)]
     for y in (one_hot, one_hot.astype(bool), rng.dirichlet(np.ones(4), 120), Y * 2.0, Y / 4, Y[:, 0], X):
         AAKNN().fit(X, y)  # warnings are errors here
+
+
+@pytest.mark.parametrize("model", [MLkNN(2), AAKNN(2), AAKNN(2, algorithm="brute"), AAKNN(2, metric_params={"p": 5})])
+def test_differences_that_vanish_when_squared_are_refused(model, rng):
+    model = clone(model).set_params(metric="minkowski")
+    X, y = np.column_stack([np.ones(9), 1e-160 * np.arange(9.0)]), np.tile(np.eye(3, dtype=int), (3, 1))
+    for samples, dispatch in [(X, False), (torch.from_numpy(X), True)]:
+        with config_context(array_api_dispatch=dispatch), pytest.raises(ValueError, match=r"X spans .* too small"):
+            model.fit(samples, y)
+    order = (model.metric_params or {}).get("p", 2)
+    with pytest.raises(ValueError, match=r"X holds .* too large"):
+        model.fit(X + 1e170 ** (2 / order), y)
