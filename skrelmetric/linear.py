@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, norms, of_dtype, unwrapped
+from skrelmetric._interop.arrays import as_host, float_dtypes, like, module_of, of_dtype, unwrapped
 from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.given import check_array, validate_data
+from skrelmetric._interop.magnitudes import norms
 from skrelmetric._interop.sklearn import (
     HasMethods,
     Interval,

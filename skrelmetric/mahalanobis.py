@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrelmetric._interop.arrays import norms
+from skrelmetric._interop.magnitudes import norms
 
 if TYPE_CHECKING:
     from torch import Tensor

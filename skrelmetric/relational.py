@@ -11,10 +11,11 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skrelmetric._interop.arrays import as_host, canonical, check_range, largest, limit_of
+from skrelmetric._interop.arrays import as_host, canonical
 from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.given import plain_targets, validate_data
 from skrelmetric._interop.labels import class_indicator, labels_by_blocks, predicted_labels
+from skrelmetric._interop.magnitudes import check_range, largest, limit_of
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights

@@ -10,8 +10,8 @@ from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.samples import Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import TargetSummary
-from skrelmetric._interop.arrays import check_range, limit_of
-from skrelmetric._interop.arrays import largest as largest_entry
+from skrelmetric._interop.magnitudes import check_range, limit_of
+from skrelmetric._interop.magnitudes import largest as largest_entry
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Summary", "summarised"]

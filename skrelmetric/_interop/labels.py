@@ -8,15 +8,7 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 
-from skrelmetric._interop.arrays import (
-    as_host,
-    canonical,
-    like,
-    module_of,
-    two_classes,
-    unwrapped,
-    without_zeros,
-)
+from skrelmetric._interop.arrays import as_host, canonical, like, module_of, two_classes, unwrapped, without_zeros
 from skrelmetric._interop.dask import by_blocks
 from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.sklearn import label_columns, positive_columns

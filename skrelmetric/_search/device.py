@@ -13,7 +13,7 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skrelmetric._data.samples import take
-from skrelmetric._interop.arrays import unit_rows
+from skrelmetric._interop.magnitudes import unit_rows
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric._search.host import Found, check_differences
 

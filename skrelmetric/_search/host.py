@@ -13,7 +13,8 @@ from sklearn.utils import gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_non_negative
 
-from skrelmetric._interop.arrays import check_range, largest, limit_of, module_of, unit_rows
+from skrelmetric._interop.arrays import module_of
+from skrelmetric._interop.magnitudes import check_range, largest, limit_of, unit_rows
 from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
 __all__ = ["Found", "NeighbourSearch", "check_differences", "most_of_order", "without_missing"]

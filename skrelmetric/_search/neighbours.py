@@ -9,17 +9,9 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, gen_batches
 
-from skrelmetric._interop.arrays import (
-    MOST,
-    as_host,
-    canonical,
-    check_range,
-    float_dtypes,
-    largest,
-    module_of,
-    without_zeros,
-)
+from skrelmetric._interop.arrays import as_host, canonical, float_dtypes, module_of, without_zeros
 from skrelmetric._interop.given import check_array, plain_targets, validate_data
+from skrelmetric._interop.magnitudes import MOST, check_range, largest
 from skrelmetric._interop.sklearn import get_chunk_n_rows, stays_on_device
 from skrelmetric._search.host import Found, NeighbourSearch, most_of_order, without_missing
 from skrelmetric._search.votes import votes_of_each

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from skrelmetric._interop.arrays import MOST, check_range, largest, unit_rows
+from skrelmetric._interop.magnitudes import MOST, check_range, largest, unit_rows
 from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 

@@ -11,8 +11,8 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 from sklearn.utils import column_or_1d
 
-from skrelmetric._interop.arrays import check_range, largest, limit_of
 from skrelmetric._interop.given import check_array
+from skrelmetric._interop.magnitudes import check_range, largest, limit_of
 from skrelmetric.metrics._rows import ranks
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skrelmetric._data.samples import Rows
 from skrelmetric._data.targets import Columns, Targets, TargetSummary, read_targets
-from skrelmetric._interop.arrays import check_range, limit_of, unit_rows
+from skrelmetric._interop.magnitudes import check_range, limit_of, unit_rows
 from skrelmetric._interop.sklearn import warn_caller
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
