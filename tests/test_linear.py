@@ -182,6 +182,13 @@ def test_what_overflows_in_the_metric_is_refused_and_nothing_else(samples):
         metric.pair_distance(np.stack([too_far, -too_far], axis=1))
 
 
+@pytest.mark.parametrize("n", [80, 5])
+def test_a_feature_whose_square_vanishes_does_not_vary(samples, n):
+    X, Y = samples[0][:n] * [1, 2.0**-600, 1, 1, 1, 1], samples[1][:n]
+    dense, thin = (RAMLLinear().fit(kept(X), Y).components_ for kept in (np.asarray, sparse.csr_array))
+    np.testing.assert_allclose(thin, dense, rtol=1e-6, atol=1e-9)
+
+
 def test_relations_that_are_nothing_but_rounding_are_none(rng):
     X, unequal = rng.standard_normal((30, 3)), 0.1 + rng.random((30, 1))
     shares = np.tile(rng.dirichlet(np.ones(3)), (30, 1))

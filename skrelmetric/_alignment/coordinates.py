@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skrelmetric._alignment.problem import Problem
 from skrelmetric._data.samples import Samples
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["PrincipalCoordinates", "finite", "may_stay", "principal_coordinates"]
 
@@ -81,14 +82,17 @@ def principal_coordinates(problem: Problem, covariance: Tensor | None = None) ->
     if n > d:
         if covariance is None:
             (covariance,) = problem.partitions.total(lambda some: some.samples.scatter(some.samples.weights))
-        varies = problem.varying() if problem.stored_sparse else covariance.diagonal() > of_mean
+        varies = covariance.diagonal() > (0.0 if problem.stored_sparse else of_mean)
+        if problem.stored_sparse:  # where nothing varies, the mean that was taken out at the end leaves rounding
+            varies &= problem.varying()
         variances, axes = torch.linalg.eigh(finite(covariance))
     else:
         problem = problem.gathered()
         samples = problem.samples
         root = samples.weights.sqrt()[:, None]
         if samples.stored_sparse:
-            varies = samples.varying()
+            squares = samples.X.astype("float64").power(2).sum(axis=0)
+            varies = samples.varying() & (as_tensor(squares, samples.device) > 0)
             variances, directions = torch.linalg.eigh(finite(root * samples.gram() * root.T))
         else:
             weighted = root * samples[:]

@@ -79,7 +79,11 @@ def cases(draw, kinds: list[str]) -> Case:
     X = as_held(values(value, rng, (n + 6, n_features)), exponent, dtype)
     usual = ORDINARY_SPARSE if container in SPARSE else ORDINARY.get(dtype, 0)
     ordinary = abs(exponent) <= usual and n >= 8 and weight not in ("tiny", "huge", "as columns")
-    ordinary &= target not in ("tiny numbers", "huge numbers") and (target, container) != ("names", "tensor")
+    ordinary &= (
+        value != "tiny"
+        and target not in ("tiny numbers", "huge numbers")
+        and (target, container) != ("names", "tensor")
+    )
     return Case(X[:n], X[n:], targets(target, rng, n), weights(weight, rng, n), container, dtype, ordinary)
 
 
