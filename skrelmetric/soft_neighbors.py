@@ -15,6 +15,7 @@ from skrelmetric._interop.arrays import as_host, like, module_of, of_dtype, unwr
 from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.labels import class_indicator
+from skrelmetric._interop.magnitudes import check_range, largest, limit_of
 from skrelmetric._interop.sklearn import Interval, StrOptions, fit_context, relative_weights
 from skrelmetric._search.classifier import NeighborClassifier
 from skrelmetric._search.host import Found
@@ -80,6 +81,8 @@ class _SoftNeighbors(NeighborPredictor):
                 f"{n_counted} of {n_train} samples has a positive weight, but two are needed: "
                 "the temperature is chosen by leaving each sample out."
             )
+        if self.metric == "precomputed":  # as distances of samples are
+            check_range(largest(samples), "X", limit_of())
         neighbours = self._search(samples, Y)
         vote, self.leave_one_out_loss_ = tuned(
             SoftVote(neighbours, ballots(Y, weights), self.scale == "local"),

@@ -512,3 +512,11 @@ def test_checkpoints_of_other_validation_samples_are_others(digits, tmp_path):
     for rows in (slice(100), slice(200)):
         quick(max_epochs=1, checkpoint=tmp_path).fit(X, y, X_val=X[rows], y_val=y[rows])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_gradients_that_were_turned_off_outside_are_taken(digits):
+    X, y = digits
+    expected = DRMLTransformer(8, max_epochs=2, random_state=0).fit(X, y).transform(X)
+    with torch.no_grad():
+        found = DRMLTransformer(8, max_epochs=2, random_state=0).fit(X, y).transform(X)
+    np.testing.assert_array_equal(found, expected)

@@ -23,6 +23,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 Labels = tuple[str, ...] | int | None
 
+_LARGEST = 1e150  # modulus of a number whose square is in range
 _LABELS = {"false": 0, "true": 1, "no": 0, "yes": 1}
 """Words for a label that is not there, and for one that is, in small letters."""
 
@@ -113,18 +114,18 @@ def _check_names(columns: list[str], path: str) -> None:
 
 
 def _check_values(frame: pd.DataFrame, path: str) -> None:
-    """Refuse values that are missing or infinite."""
+    """Refuse values that are missing, or infinite when they are squared."""
     missing = [column for column in frame if frame[column].isna().any()]
     if missing:
         raise ValueError(
             f"{path} misses values in {len(missing)} columns: {missing[:5]}. Fill them in, or leave these columns out."
         )
     real = [column for column in frame if pd.api.types.is_float_dtype(frame[column])]
-    infinite = [column for column in real if np.isinf(frame[column].to_numpy(np.float64)).any()]
+    infinite = [column for column in real if (frame[column].abs().to_numpy(np.float64) > _LARGEST).any()]
     if infinite:
         raise ValueError(
-            f"{path} has infinite values in {len(infinite)} columns: {infinite[:5]}. Replace them by numbers, or leave "
-            "these columns out."
+            f"{path} has infinite values in {len(infinite)} columns: {infinite[:5]}. Replace them by numbers of at "
+            f"most {_LARGEST:.0e}, or leave these columns out."
         )
 
 
@@ -294,7 +295,11 @@ def _read_parquet(content: bytes) -> tuple[pd.DataFrame, None]:
     size = pyarrow.parquet.read_metadata(io.BytesIO(content))
     if 8 * size.num_rows * size.num_columns > _most(content):
         raise ValueError(f"it claims to hold {size.num_rows:,} x {size.num_columns:,} values in {len(content):,} bytes")
-    frame = pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
+    frame = pd.read_parquet(io.BytesIO(content))
+    named = [name for name in frame.index.names if name is not None]
+    if named:
+        raise ValueError(f"its index, {', '.join(map(repr, named))}, is no column: write frame.reset_index()")
+    frame = frame.reset_index(drop=True)
     _check_kinds(frame, lambda row: f"row {row + 1}")
     return frame, None
 

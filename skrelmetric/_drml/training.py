@@ -190,7 +190,7 @@ class Training(nn.Module):
         rows = rows.to(self.samples.places.device)
         optimizer.zero_grad()
         seed = int(torch.randint(2**31, (), generator=generator))
-        with drawing(self, seed, rows.device):
+        with drawing(self, seed, rows.device), torch.enable_grad():
             total = self.objective.total(self._features(rows), rows, generator)
             total.backward()
         sum_gradients(self.encoder.trunk, self.samples.partitions.ranks)

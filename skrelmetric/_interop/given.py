@@ -36,7 +36,8 @@ def check_array_like(array: Any, name: str = "X") -> None:
     TypeError
         If `array` is the path of a file, or no array but something that holds or yields samples.
     ValueError
-        If it is an array of dates, of records, or of entries some of which are masked, or of X ``pandas.NA``.
+        If it is a sparse tensor, or an array of complex numbers, of dates, of records, or of entries some of which are
+        masked, or of X ``pandas.NA``.
     """
     if isinstance(array, str | PathLike):
         raise TypeError(
@@ -48,6 +49,12 @@ def check_array_like(array: Any, name: str = "X") -> None:
             f"{name} is a {type(array).__name__}, but an array with one row a sample is needed. RAMLLinear and "
             "HRAMLTransformer also learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader "
             "or another iterable that can be gone through again, or a function that returns a new generator."
+        )
+    if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
+        raise ValueError(f"{name} is a tensor of layout {array.layout}. Pass {name}.to_dense(), or a scipy matrix.")
+    if "complex" in str(getattr(array, "dtype", "")):
+        raise ValueError(
+            f"Complex data not supported: {name} is {array.dtype}. Pass its parts as columns of their own."
         )
     framed = hasattr(array, "columns") and hasattr(array, "dtypes")
     dtypes = [str(dtype) for dtype in (array.dtypes if framed else [getattr(array, "dtype", "")])]

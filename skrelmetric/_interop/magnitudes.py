@@ -16,7 +16,7 @@ MOST = 2.0**1000
 
 def largest(array: Any) -> float:
     """Largest modulus of the numbers in an array, 0 where there are none."""
-    values = array.data if sparse.issparse(array) else array
+    values = array.data if sparse.issparse(array) else array.detach() if hasattr(array, "detach") else array
     if not math.prod(values.shape):
         return 0.0
     return max(float(values.max()), -float(values.min()), 0.0)

@@ -19,6 +19,8 @@ from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
+from skrelmetric._interop.given import check_array_like
+
 try:
     from sklearn.utils._array_api import check_same_namespace
 except ImportError:  # scikit-learn before 1.9 leaves it to the product of the two arrays to fail
@@ -169,6 +171,8 @@ def check_sample_weight(sample_weight, X):
     ValueError
         If they are not finite, or negative.
     """
+    if sample_weight is not None:
+        check_array_like(sample_weight, "sample_weight")
     if isinstance(sample_weight, list | tuple):
         sample_weight = np.asarray(sample_weight)
     return _check_sample_weight(sample_weight, X, ensure_non_negative=True)

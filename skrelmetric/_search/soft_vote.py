@@ -153,12 +153,13 @@ class SoftVote(NamedTuple):
         if self.local:
             own = _near(Q)[:, None]
             unit = xp.where(own > 0, own, unit)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             return (Q - xp.amin(Q, 1)[:, None]) / unit
 
     def weights(self, Q: Any) -> Any:
         """Weights at squared distances, 1 for the nearest, without sample weights."""
-        return module_of(Q).exp(-self.exponents(Q) / self.temperature)
+        with np.errstate(under="ignore"):
+            return module_of(Q).exp(-self.exponents(Q) / self.temperature)
 
     def _by_nearest(self, X: Any, device: Any) -> Any:
         found = self.neighbours.nearest(X, self.n_asked, device)
@@ -300,11 +301,12 @@ def _among_others(vote: SoftVote, some: Any, device: Any) -> Iterator[tuple[slic
 
 def _cooled(exponents: Any, ballots: Any, temperatures: np.ndarray) -> Iterator[Any]:
     """Predictions at each temperature."""
-    for chain in temperatures:
-        W = module_of(exponents).exp(-exponents / float(chain[0]))
-        for _ in chain:
-            yield _shared(W @ ballots)
-            W = W * W
+    with np.errstate(under="ignore"):
+        for chain in temperatures:
+            W = module_of(exponents).exp(-exponents / float(chain[0]))
+            for _ in chain:
+                yield _shared(W @ ballots)
+                W = W * W
 
 
 def _shared(masses: Any) -> Any:

@@ -150,11 +150,11 @@ def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:
 
 
 def _on_host(array: Any) -> Any:
-    """The numbers of an array of any kind, which a hash of it may depend on."""
+    """The numbers of an array of any kind, in one order, which a hash of it may depend on."""
     if sparse.issparse(array):
         return array.data, array.indices, array.indptr, array.shape
     array = as_host(array)
-    return np.asarray(array) if isinstance(array, np.ndarray) else array
+    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
 def _identity(name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -117,12 +118,16 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
 
         Raises
         ------
+        TypeError
+            If `path` is none.
         ValueError
             If `dtype` is another one.
         ImportError
             If onnx or onnxscript is not installed.
         """
         check_is_fitted(self, "encoder_")
+        if not isinstance(path, str | PathLike):
+            raise TypeError(f"path={path!r} is no path. Pass the name of the file to write, such as 'metric.onnx'.")
         if dtype not in _EXPORTED:
             raise ValueError(f"dtype={dtype!r} is not known. Choose one of {list(_EXPORTED)}.")
         try:

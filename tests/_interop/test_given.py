@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -261,3 +262,28 @@ def test_sparse_targets_of_one_dimension():
 def test_sequences_are_arrays():
     for y in (deque(SETS[:, 0].tolist()), range(30), [datetime.date(2020, 1, 1).toordinal() + i for i in range(30)]):
         RAMLLinear().fit(deque(X.tolist()), y)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
+@pytest.mark.parametrize("estimator", [RAMLLinear(), MLkNN(2), HRAMLTransformer(), SoftNeighborsClassifier()])
+def test_tensors_that_are_no_dense_numbers_are_refused(estimator):
+    X, y = torch.rand(9, 3, dtype=torch.float64), torch.arange(9)[:, None] % torch.tensor([2, 3]) % 2
+    with config_context(array_api_dispatch=True):
+        for unfit in (X.to_sparse(), X.to_sparse_csr()):
+            with pytest.raises(ValueError, match=r"X is a tensor of layout .*to_dense"):
+                estimator.fit(unfit, y)
+        with pytest.raises(ValueError, match="Complex data not supported"):
+            estimator.fit(torch.complex(X, X), y)
+        with pytest.raises(ValueError, match=r"y is a tensor of layout .*to_dense"):
+            estimator.fit(X, y.to_sparse())
+
+
+def test_weights_are_looked_at_as_samples_are():
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6) % 2
+    for weights, message in [
+        (np.ma.masked_array(np.ones(6), mask=np.arange(6) < 2), "sample_weight has masked entries"),
+        (np.ones(6).astype("datetime64[s]"), "sample_weight holds datetime64"),
+        (torch.ones(6).to_sparse(), "sample_weight is a tensor of layout"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            RAMLLinear().fit(X, y, weights)

@@ -496,3 +496,15 @@ def test_own_files_are_ranked_with_named_data_sets(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "my[bold]file.csv: multilabel" in printed
     assert "ranks over 2 data sets" in " ".join(printed.split())
+
+
+def test_a_named_index_is_no_column(tmp_path):
+    pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0], "y": [0, 1]}).set_index("a").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"its index, 'a', is no column: write frame.reset_index\(\)"):
+        read_file(str(tmp_path / "a.parquet"), 1)
+
+
+def test_numbers_that_cannot_be_squared_are_refused_by_their_column(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,y\n1.0,2.0,0\n-1e300,3.0,1\n")
+    with pytest.raises(ValueError, match=r"infinite values in 1 columns: \['a'\]. .* at most 1e\+150"):
+        read_file(str(tmp_path / "a.csv"), 1)

@@ -144,6 +144,13 @@ def test_memory_maps_have_the_file_of_their_samples(samples, tmp_path):
     assert len([*(tmp_path / "folder").iterdir()]) == 1
 
 
+def test_the_layout_of_samples_does_not_matter(samples, tmp_path):
+    X, Y = samples
+    for kept in (X, np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]):
+        HRAMLTransformer(**SHORT, checkpoint=tmp_path).fit(kept, Y)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_functions_without_a_name_have_no_checkpoint(samples, tmp_path):
     X, Y = samples
     metric = HRAMLTransformer(relation=lambda a, b: np.abs(a[:, None] - b).sum(-1), checkpoint=tmp_path)

@@ -573,3 +573,18 @@ def test_pickles_predict_alike(kind, data, rng):
     model = Estimator().fit(X, targets(rng, X))
     expected = model.predict(queries)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(queries), expected)
+
+
+@pytest.mark.parametrize("model", [SoftNeighborsClassifier(), SoftNeighborsRegressor(scale="local")])
+def test_weights_that_vanish_are_no_errors_of_numpy(model, data):
+    X, queries = data
+    with np.errstate(all="raise"):
+        assert np.isfinite(model.fit(X, (X[:, :1] > 0).astype(int)).predict(queries)).all()
+
+
+def test_precomputed_distances_whose_squares_vanish_are_refused(data):
+    D, y = cdist(data[0], data[0]), data[0][:, 0]
+    SoftNeighborsRegressor(metric="precomputed").fit(1e-140 * D, y)
+    for unit, what in [(1e-170, "small"), (1e170, "large")]:
+        with pytest.raises(ValueError, match=f"too {what}"):
+            SoftNeighborsRegressor(metric="precomputed").fit(unit * D, y)
