@@ -189,6 +189,15 @@ def test_a_feature_whose_square_vanishes_does_not_vary(samples, n):
     np.testing.assert_allclose(thin, dense, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [40, 2])
+def test_sparse_samples_that_are_all_alike_have_no_direction(n, dtype, rng):
+    X = np.tile(rng.standard_normal(3), (n, 1)).astype(dtype)
+    for kept in (np.asarray, sparse.csr_array):
+        with pytest.warns(UserWarning, match="The learned metric is 0"):
+            assert not RAMLLinear().fit(kept(X), np.arange(n) % 2).components_.any()
+
+
 def test_relations_that_are_nothing_but_rounding_are_none(rng):
     X, unequal = rng.standard_normal((30, 3)), 0.1 + rng.random((30, 1))
     shares = np.tile(rng.dirichlet(np.ones(3)), (30, 1))

@@ -104,7 +104,7 @@ def principal_coordinates(problem: Problem, covariance: Tensor | None = None) ->
     # Sums over sparse rows have their mean taken out at the end, and keep more of its rounding.
     of_means = eps * problem.mean.square().sum() if problem.stored_sparse else of_mean.sum()
     of_largest = d * max(eps, torch.finfo(problem.dtype).eps ** 2) * variances.max()
-    kept = variances > torch.maximum(of_largest, of_means)
+    kept = (variances > torch.maximum(of_largest, of_means)) & varies.any()  # a shift of sparse ones rounds, too
     variances = variances[kept]
     mean_variance = float(variances.sum()) / max(1, int(varies.sum()))
     scale = mean_variance**0.5
