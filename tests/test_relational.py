@@ -251,3 +251,16 @@ def test_wrong_inputs_are_refused(label_sets):
         RelationalNeighborsClassifier().fit(X, Y, sample_weight=-np.ones(60))
     with pytest.raises(ValueError, match="minimum of 2 is required"):
         RelationalNeighborsRegressor().fit(X[:1], Y[:1])
+
+
+@pytest.mark.filterwarnings("ignore:The learned metric is 0:UserWarning")  # the linear one, in some draws
+def test_equal_samples_have_no_distance_that_rounding_makes():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X, y = np.round(0.8 * rng.standard_normal((46, 1))), rng.dirichlet(np.ones(4), 40)
+        weights = np.where(np.arange(40) % 3 == 2, 0, 0.25 + rng.random(40))
+        model = RelationalNeighborsRegressor(cv=None, random_state=0).fit(X[:40], y, weights)
+        by_pairs = np.concatenate([model.predict(X[first : first + 2]) for first in range(40, 46, 2)])
+        np.testing.assert_allclose(by_pairs, model.predict(X[40:]), atol=1e-12)
+        kernel = model.members_.predictors["kernel"][1]
+        assert kernel.scale_ > 1e-9

@@ -15,7 +15,7 @@ from torch import Tensor
 from skrelmetric._data.samples import take
 from skrelmetric._interop.magnitudes import unit_rows
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric._search.host import Found, check_differences
+from skrelmetric._search.host import UNITS, Found, check_differences
 
 __all__ = ["TensorSearch"]
 
@@ -276,7 +276,10 @@ class TensorSearch:
         """Difference that rounding may make between equal distances, of the shape of `kth`, (n_queries, ...)."""
         eps = torch.finfo(x.dtype).eps
         if self.euclidean:  # a sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2
-            return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth)
+            of_samples = 0.0  # which come rounded themselves
+            if self.centre is not None:
+                of_samples = float(as_tensor(self.centre).square().sum()) * (UNITS * eps) ** 2
+            return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth) + of_samples
         return 4096 * eps * (kth.abs() + (self.metric == "cosine"))
 
 

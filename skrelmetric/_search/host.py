@@ -17,10 +17,13 @@ from skrelmetric._interop.arrays import module_of
 from skrelmetric._interop.magnitudes import check_range, largest, limit_of, unit_rows
 from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
-__all__ = ["Found", "NeighbourSearch", "check_differences", "most_of_order", "without_missing"]
+__all__ = ["UNITS", "Found", "NeighbourSearch", "check_differences", "most_of_order", "without_missing"]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
+
+UNITS = 8
+"""Units in the last place by which equal samples may differ, as where they are products of matrices."""
 
 # Features up to which scikit-learn's index is a tree if it may choose.
 _FEATURES_OF_TREES = 15
@@ -310,12 +313,13 @@ class NeighbourSearch:
         """Difference that rounding may make between equal distances, of the shape of `kth`, (n_queries, ...).
 
         A sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2, so |x|^2 + d^2 bounds what the expanded
-        form rounds.
+        form rounds. Samples may come rounded themselves, by some units in the last place of what the centre took out.
         """
         if not self.euclidean:
             return _relative_tolerance(kth)
-        rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
-        return rounding * (row_norms(X, squared=True)[:, None] + kth)
+        eps = np.finfo(np.float64).eps
+        of_samples = 0.0 if self.centre is None else float(self.centre @ self.centre) * (UNITS * eps) ** 2
+        return (64 + 4 * X.shape[1]) * eps * (row_norms(X, squared=True)[:, None] + kth) + of_samples
 
 
 def most_of_order(metric_params: dict[str, Any] | None, dtype: Any = np.float64) -> float:

@@ -67,8 +67,6 @@ FUZZED = {
 }
 # What is chosen among candidates that rounding may reorder, trained for so long that it grows, or solved roughly.
 NOT_INVARIANT = ["svr", "Relational", "tuned", "DRML", "trained", "Threshold"]
-# Equal samples have features that differ by rounding, and which of them are at distance 0 has a say in local scales.
-BATCHED = {"RelationalNeighborsClassifier": 1e-2, "RelationalNeighborsRegressor": 1e-2}
 ITERATED = {"RAMLLinear constrained": 1e-2}
 
 METHODS = ["transform", "predict_proba", "predict", "kneighbors"]
@@ -132,8 +130,7 @@ def check(name, case, change):
         assert_alike(results(fitted(name, case), case.given(case.queries)), found, 0)
         for rows in (slice(0, 2), slice(None, None, -1)):
             some = {method: [array[rows] for array in arrays] for method, arrays in found.items()}
-            rounding = 1e-9 if precise else 1e-4
-            assert_alike(results(model, case.given(case.queries[rows])), some, BATCHED.get(name, rounding))
+            assert_alike(results(model, case.given(case.queries[rows])), some, 1e-9 if precise else 1e-4)
     if any(word in name for word in NOT_INVARIANT) or (name == "HRAMLTransformer" and not precise):
         return  # which directions a kernel has above rounding depends on the precision
     if change == "container":
