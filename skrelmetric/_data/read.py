@@ -115,8 +115,6 @@ def read(
         If targets and samples do not belong together, or fewer than two samples have a weight and a known target.
     """
     own: Partitions
-    if not isinstance(X, Chunks):
-        check_array_like(X)
     if not is_partitioned(X, ranks, streams=streams):
         _check_no_pairs(X, options)
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))

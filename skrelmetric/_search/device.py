@@ -1,7 +1,7 @@
 """Neighbour search by torch, on the device of choice, with the choice among equal distances that `host` makes."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from math import isqrt
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from skrelmetric._data.samples import take
 from skrelmetric._interop.magnitudes import unit_rows
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric._search.host import UNITS, Found, check_differences
+from skrelmetric._search.host import Found, check_differences, rounding_of_samples
 
 __all__ = ["TensorSearch"]
 
@@ -276,11 +276,12 @@ class TensorSearch:
         """Difference that rounding may make between equal distances, of the shape of `kth`, (n_queries, ...)."""
         eps = torch.finfo(x.dtype).eps
         if self.euclidean:  # a sample at squared distance d^2 from x has |y|^2 <= 2 |x|^2 + 2 d^2
-            of_samples = 0.0  # which come rounded themselves
-            if self.centre is not None:
-                of_samples = float(as_tensor(self.centre).square().sum()) * (UNITS * eps) ** 2
-            return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth) + of_samples
+            return (64 + 4 * x.shape[1]) * eps * (x.square().sum(1, keepdim=True) + kth) + self._of_samples
         return 4096 * eps * (kth.abs() + (self.metric == "cosine"))
+
+    @cached_property
+    def _of_samples(self) -> float:
+        return rounding_of_samples(self.centre, torch.finfo(self.dtype).eps)
 
 
 def _dense(X: Any, rows: slice | Tensor, device: torch.device) -> Tensor:

@@ -17,13 +17,20 @@ from skrelmetric._interop.arrays import module_of
 from skrelmetric._interop.magnitudes import check_range, largest, limit_of, unit_rows
 from skrelmetric._search.screen import FEWEST, Screen, in_threads
 
-__all__ = ["UNITS", "Found", "NeighbourSearch", "check_differences", "most_of_order", "without_missing"]
+__all__ = [
+    "Found",
+    "NeighbourSearch",
+    "check_differences",
+    "most_of_order",
+    "rounding_of_samples",
+    "without_missing",
+]
 
 # Distances that differ by less count as equal. Euclidean ones have a tolerance of their own; see _tolerance.
 _RELATIVE_TOLERANCE = 1e-12
 
-UNITS = 8
-"""Units in the last place by which equal samples may differ, as where they are products of matrices."""
+# Units in the last place by which equal samples may differ, as where they are products of matrices.
+_UNITS = 8
 
 # Features up to which scikit-learn's index is a tree if it may choose.
 _FEATURES_OF_TREES = 15
@@ -317,9 +324,17 @@ class NeighbourSearch:
         """
         if not self.euclidean:
             return _relative_tolerance(kth)
-        eps = np.finfo(np.float64).eps
-        of_samples = 0.0 if self.centre is None else float(self.centre @ self.centre) * (UNITS * eps) ** 2
-        return (64 + 4 * X.shape[1]) * eps * (row_norms(X, squared=True)[:, None] + kth) + of_samples
+        rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
+        return rounding * (row_norms(X, squared=True)[:, None] + kth) + self._of_samples
+
+    @cached_property
+    def _of_samples(self) -> float:
+        return rounding_of_samples(self.centre, np.finfo(np.float64).eps)
+
+
+def rounding_of_samples(centre: Any, eps: float) -> float:
+    """Squared distance of equal samples that come rounded, by some units in the last place of their centre."""
+    return 0.0 if centre is None else float((centre * centre).sum()) * (_UNITS * eps) ** 2
 
 
 def most_of_order(metric_params: dict[str, Any] | None, dtype: Any = np.float64) -> float:

@@ -220,13 +220,14 @@ def _most_of(P: np.ndarray, n_labels: int) -> sparse.csr_matrix:
 
 def probable(probabilities: Any) -> sparse.csr_matrix:
     """Indicator of the labels of probability 1/2 or more, of an ndarray, a csr_array or Voted."""
+    least = 0.5 - ROUNDING
     if isinstance(probabilities, np.ndarray):
-        rows, labels = (probabilities >= 0.5 - ROUNDING).nonzero()
+        rows, labels = (probabilities >= least).nonzero()
         shape = probabilities.shape
     else:
         voted = Voted.of(probabilities)
-        rows, labels, values = voted.candidates((voted.others >= 0.5 - ROUNDING).nonzero()[0])
-        rows, labels, shape = rows[values >= 0.5 - ROUNDING], labels[values >= 0.5 - ROUNDING], voted.entries.shape
+        rows, labels, values = voted.candidates((voted.others >= least).nonzero()[0])
+        rows, labels, shape = rows[values >= least], labels[values >= least], voted.entries.shape
     return sparse.csr_matrix((np.ones(len(rows), dtype=np.int64), (rows, labels)), shape)
 
 
