@@ -283,6 +283,9 @@ class TensorSearch:
     def _of_samples(self) -> float:
         return rounding_of_samples(self.centre, torch.finfo(self.dtype).eps)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_of_samples"}
+
 
 def _dense(X: Any, rows: slice | Tensor, device: torch.device) -> Tensor:
     """Some samples as a tensor on the device."""

@@ -267,7 +267,7 @@ class NeighbourSearch:
         return Screen(self.samples) if self.screened else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "screen"}
+        return {name: value for name, value in vars(self).items() if name not in ("screen", "_of_samples")}
 
     @property
     def _pairwise_options(self) -> dict[str, Any]:
