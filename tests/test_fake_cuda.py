@@ -612,6 +612,7 @@ ELSEWHERE = {"_data", "_training", "_hraml", "_drml", "_alignment.linear", "deep
 EXCUSED = {
     "_smallest.<locals>.<lambda>": "numpy is for the CPU alone",
     "Mahalanobis": "a function of numpy arrays",
+    "TensorSearch.__getstate__": "no tensor is made or moved for a pickle",
     "_Writable": "an array of numpy",
     "_seeded": "torch's own generators on a GPU are not there",
 }
