@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.compare.cells import Cell, Settings, cells, done, shown, versions
+from benchmarks.compare.cells import Cell, Settings, cells, done, shown, splits, versions
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.records import Record, is_outcome, keep, mend, read
 from benchmarks.compare.runs import run
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(grid_table(TASKS))
         return 0
     try:
-        for file in filter(None, (options.out, options.report)):
+        for file in filter(None, (None if options.no_run else options.out, options.report)):
             file.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=file.parent).close()
             if file.exists() and not file.is_file():  # what a device holds may have no end
@@ -70,7 +70,9 @@ def _compare(options: Namespace, console: Console) -> int:
     if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
         held = [record for record in held if record.get("alone")]
     none: list[Cell] = []
-    records, missing = (shown(comparison, held), none) if options.no_run else done(comparison, held)
+    records, missing = (
+        (shown(comparison, held), none) if options.no_run else done(comparison, held, options.any_version)
+    )
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
     n_found, interrupted = len(records), False
@@ -99,7 +101,10 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
             targets = ", ".join(source.targets[:8]) + ", ..." * (len(source.targets) > 8)
             console.print(f"{source.name}: {source.task}, with {len(source.targets)} target columns: {targets}")
         try:
-            of_data_set = cells(source, _methods(source, options), _settings(source, options))
+            settings = _settings(source, options)
+            of_data_set = cells(source, _methods(source, options), settings)
+            if of_data_set and not options.no_run:
+                splits(source, settings)  # what cannot be split, or not be had, is known before anything is run
         except (ImportError, OSError, ValueError) as error:
             if source.path or options.datasets:
                 raise

@@ -1,12 +1,15 @@
 """Options of the command line, and which of them go together."""
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from pathlib import Path
 
 import joblib
 
 from benchmarks.compare.cells import HELD_OUT, OFFICIAL
 from benchmarks.compare.profiles import PROFILES
+from benchmarks.compare.records import is_packed
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
 
@@ -28,11 +31,13 @@ _COMPARED = {
     "seed": None,
     "search": None,
     "timeout": None,
+    "most_samples": None,
     "jobs": None,
     "alone": None,
     "backend": None,
     "scheduler": None,
     "anew": False,
+    "any_version": False,
     "no_run": False,
     "report": None,
 }
@@ -77,8 +82,12 @@ def _complaint(options: Namespace) -> str | None:
             return f"{_flag(name)} needs {theirs}" + " or a comparison" * (name == "repeats")
     if options.report and options.report.resolve() == options.out.resolve():
         return "--report would replace the records of --out: name another file"
+    if is_packed(options.out) and not options.no_run:
+        return f"nothing can be appended to {options.out}, which is packed: unpack it, or show it with --no-run"
     if options.labels and not options.data:
         return "--labels names columns of --data, which is missing"
+    if options.anew and options.any_version:
+        return "--anew makes records again that --any-version would take: leave one of the two out"
     if options.scheduler and options.backend != "dask":
         return "--scheduler needs --backend dask"
     if options.timeout and options.backend == "dask":
@@ -112,8 +121,33 @@ def _size(text: str) -> int:
     return _whole(text, 2)
 
 
+def _named(kind: str, names: Collection[str]) -> Callable[[str], str]:
+    """What takes a name, and says of another one which is like it."""
+
+    def name(text: str) -> str:
+        if text in names:
+            return text
+        words = text.casefold()
+        near = [each for each in names if words in each.casefold()] or get_close_matches(text, names)
+        meant = f"did you mean {' or '.join(map(repr, near[:5]))}?" if near else "--help lists them all"
+        raise ArgumentTypeError(f"{text!r} is no {kind}: {meant}")
+
+    return name
+
+
+_EXAMPLES = """\
+examples:
+  python -m benchmarks
+  python -m benchmarks --datasets emotions scene --folds official --methods MLkNN "HRAML + MLkNN"
+  python -m benchmarks --data my.csv --labels 6 --methods MLkNN "Relational neighbours" ExtraTrees
+  python -m benchmarks --profile full --out full.jsonl
+  python -m benchmarks --profile full --out full.jsonl --no-run --report full.html"""
+
+
 def _parser() -> ArgumentParser:
-    methods = "\n".join(f"  {title}: {', '.join(task.methods)}" for title, task in TASKS.items())
+    methods = "\n".join(
+        f"  {title}:\n" + "\n".join(f"    {name}" for name in task.methods) for title, task in TASKS.items()
+    )
     parser = ArgumentParser(
         prog="python -m benchmarks",
         description="Compare metrics by the neighbours they give, on the same folds. Scaling, and the choice of\n"
@@ -121,7 +155,7 @@ def _parser() -> ArgumentParser:
         "each label set, or each strongest label, as a class, and at most 4000 samples and 100 principal components.\n"
         "What --out already holds is not run again. The profiles "
         f"{', '.join(MEASURED)} measure instead.",
-        epilog=f"methods by task:\n{methods}",
+        epilog=f"{_EXAMPLES}\n\nmethods by task:\n{methods}",
         formatter_class=RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to compare or measure")
@@ -135,7 +169,7 @@ def _parser() -> ArgumentParser:
     what.add_argument(
         "--datasets",
         nargs="+",
-        choices=DATASETS,
+        type=_named("data set", DATASETS),
         metavar="NAME",
         help=f"from {', '.join(DATASETS)} (default: those of the profile)",
     )
@@ -153,7 +187,13 @@ def _parser() -> ArgumentParser:
         help="target columns of --data: their names, or one number, N for the last N and -N for the first N columns; "
         "one of classes, or several of labels (0 and 1, FALSE and TRUE, or no and yes) or distributions",
     )
-    what.add_argument("--methods", nargs="+", choices=_METHODS, metavar="METHOD", help="default: those of the profile")
+    what.add_argument(
+        "--methods",
+        nargs="+",
+        type=_named("method", _METHODS),
+        metavar="METHOD",
+        help="from the list below (default: those of the profile)",
+    )
     what.add_argument("--grids", action="store_true", help="print all methods and what their search chooses from")
     how = parser.add_argument_group("how to compare")
     how.add_argument(
@@ -180,6 +220,12 @@ def _parser() -> ArgumentParser:
         type=_positive,
         metavar="SECONDS",
         help="give up a fold of a method after this time, as soon as it leaves compiled code",
+    )
+    how.add_argument(
+        "--most-samples",
+        type=_size,
+        metavar="N",
+        help="draw so many samples of larger training and test parts (default: as the profile has it)",
     )
     how.add_argument(
         "--jobs",
@@ -210,9 +256,15 @@ def _parser() -> ArgumentParser:
         type=Path,
         default=Path("results.jsonl"),
         metavar="FILE",
-        help="file of JSON lines to take up and append to (default: results.jsonl)",
+        help="file of JSON lines to take up and append to, or, packed as .xz or not, to show with --no-run (default: "
+        "results.jsonl)",
     )
     where.add_argument("--anew", action="store_true", help="run again what the file holds")
+    where.add_argument(
+        "--any-version",
+        action="store_true",
+        help="do not run again what another version of the code has made, either",
+    )
     where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
     where.add_argument("--report", type=Path, metavar="FILE", help="write a page of HTML with tables and pictures")
     return parser

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from benchmarks.compare.cells import HELD_OUT, OFFICIAL, Settings
 from benchmarks.compare.tasks import Task
-from benchmarks.data.sources import BUNDLED, DATASETS, Source, load
+from benchmarks.data.sources import BUNDLED, DATASETS, Source
+from skrelmetric.datasets import MULAN_NAMES
 
 
 class Profile(NamedTuple):
@@ -39,8 +40,10 @@ def _paper(source: Source) -> Settings:
 
 
 def _full(source: Source) -> Settings:
-    repeats = 5 if source.task == "retrieval" else 1
-    return Settings(OFFICIAL if _has_official_split(source) else 5, repeats, search=True)
+    """Official splits, or else three folds, three times where samples are few; at most ten minutes a fit."""
+    folds = OFFICIAL if _has_official_split(source) else 3
+    repeats = 3 if source.name in _SMALL else 1
+    return Settings(folds, repeats, timeout=600, most_samples=5000)
 
 
 def _large(source: Source) -> Settings:
@@ -48,7 +51,7 @@ def _large(source: Source) -> Settings:
 
 
 def _has_official_split(source: Source) -> bool:
-    return load(source).n_train is not None
+    return source.path is None and (source.name in MULAN_NAMES or source.task == "retrieval")
 
 
 def _up_to(tier: str) -> Callable[[Task], list[str]]:
@@ -62,9 +65,17 @@ def _linear(task: Task) -> list[str]:
 
 _LONG = ("bibtex", "imdb")  # few methods take sparse samples, fewer take so many, and few so many labels
 
+_SMALL = (
+    *("CHD_49", "Water_quality", "plant978", "Painting", "andro", "atp1d", "enb", "jura", "oes97", "sf2"),
+    *("wine", "breast_cancer", "iris"),
+)
+"""Data sets of at most about 1,000 samples without an official split."""
+
+_FULL = tuple(name for name, source in DATASETS.items() if name != "imdb" and source.task != "retrieval")
+
 PROFILES = {
     "default": Profile(tuple(BUNDLED), _up_to("quick"), _default),
     "paper": Profile(("emotions", "flags", "Natural_Scene"), _up_to("paper"), _paper),
-    "full": Profile(tuple(name for name in DATASETS if name not in _LONG), _up_to("full"), _full),
+    "full": Profile(_FULL, _up_to("full"), _full),
     "large": Profile(("tmc2007-500", *_LONG), _linear, _large, alone=True),
 }

@@ -1,6 +1,7 @@
 """Records as lines of JSON in a file, each whole."""
 
 import json
+import lzma
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class Record(TypedDict, total=False):
     method: str
     data: str | None  # digest of a file of one's own
     folds: int | str
+    most_samples: int | None
     repeat: int
     fold: int
     seed: int
@@ -41,6 +43,8 @@ class Record(TypedDict, total=False):
     chosen: dict[str, Plain]
     memory_mib: dict[str, float]
     error: str
+    too_slow: bool  # beside its error: it did not end within the time that it had
+    timeout: float
     warnings: list[str]
     jobs: int
     alone: bool
@@ -55,7 +59,7 @@ def read(path: Path, kind: type = Record) -> list[Any]:
     Parameters
     ----------
     path : Path
-        The file; without it there are no lines.
+        The file, packed where its name ends in ".xz"; without it there are no lines.
     kind : type, default=Record
         Typed dictionary whose fields have their types, where a line has them.
 
@@ -70,7 +74,24 @@ def read(path: Path, kind: type = Record) -> list[Any]:
     ValueError
         If a line is not a record, or a field of it is of another type.
     """
-    return _parsed(path.read_bytes().rpartition(b"\n")[0], path, kind) if path.exists() else []
+    if not path.exists():
+        return []
+    content = _unpacked(path) if is_packed(path) else path.read_bytes()
+    return _parsed(content.rpartition(b"\n")[0], path, kind)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file has records to read, and none can be appended."""
+    return path.suffix == ".xz"
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        return lzma.decompress(path.read_bytes())
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be unpacked ({error}). Get it again, or name another file with --out."
+        ) from error
 
 
 def is_outcome(record: Record) -> bool:

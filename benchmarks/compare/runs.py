@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from glob import escape, glob
-from multiprocessing import active_children, get_context
+from multiprocessing import Pipe, active_children, get_context
+from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory, gettempdir
 from time import perf_counter, time
 
@@ -24,13 +25,17 @@ from benchmarks.compare.cells import Cell, plain
 from benchmarks.compare.memory import watched
 from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import load
+from benchmarks.data.sources import Source, load
 
 if sys.platform != "win32":
     import fcntl
 
 _FOLDERS = "skrelmetric-search-"
 """Start of the names of temporary folders, where searches keep what they fit."""
+
+_GRACE = 5.0  # seconds for a cell that is out of time to say so itself
+
+_KILLED: Record = {"error": "its process was killed, perhaps for want of memory", "warnings": []}
 
 
 def run_cell(cell: Cell, with_memory: bool = False) -> Record:
@@ -56,14 +61,22 @@ def run_cell(cell: Cell, with_memory: bool = False) -> Record:
             with _time_limit(cell.settings.timeout):
                 record |= _measured(cell, with_memory)
         except _OutOfTime:
-            record["error"] = f"stopped after {cell.settings.timeout:g} s"
+            record |= _too_slow(cell)
         except Exception as error:  # a failure is recorded, and the others go on
             record["error"] = f"{type(error).__name__}: {error}"
     return record | {"warnings": sorted({f"{w.category.__name__}: {w.message}" for w in caught})}
 
 
+def _too_slow(cell: Cell, where: str = "") -> Record:
+    return {
+        "error": f"stopped after {cell.settings.timeout:g} s{where}",
+        "too_slow": True,
+        "timeout": cell.settings.timeout or 0.0,
+    }
+
+
 def _measured(cell: Cell, with_memory: bool) -> Record:
-    X, Y, _ = load(cell.source)
+    X, Y, *_ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
     with watched() as memory:
         with TemporaryDirectory(prefix=_FOLDERS) as folder, _held(folder):
@@ -72,9 +85,9 @@ def _measured(cell: Cell, with_memory: bool) -> Record:
             start = perf_counter()
             model.fit(X[cell.train], Y[cell.train])
             fitted = perf_counter()
-        scores = check_scoring(model, task.scorers)(model, X[cell.test], Y[cell.test])
+        scores = check_scoring(model, task.scorers(Y[cell.train]))(model, X[cell.test], Y[cell.test])
         scored = perf_counter()
-    values = {criterion.title: criterion.sign * float(scores[criterion.scorer]) for criterion in task.criteria}
+    values = {criterion.title: criterion.sign * float(scores[criterion.scorer]) for criterion in cell.criteria}
     undefined = [title for title, value in values.items() if not np.isfinite(value)]
     if undefined:
         raise ValueError(f"{', '.join(undefined)} came out as no number.")
@@ -167,32 +180,70 @@ def run(
     OSError
         If the scheduler cannot be reached.
     """
+    order = {source: place for place, source in enumerate(dict.fromkeys(cell.source for cell in comparison))}
 
-    def place_in_table(cell: Cell) -> int:
-        return list(TASKS[cell.source.task].methods).index(cell.method)
+    def turn(cell: Cell) -> tuple[int, int]:
+        return order[cell.source], -list(TASKS[cell.source.task].methods).index(cell.method)
 
     _clear_folders()
     # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
-    plain_last = sorted(comparison, key=place_in_table, reverse=True)
+    left = dict(enumerate(sorted(comparison, key=turn)))
+    slow: set[tuple[Source, str]] = set()  # what was too slow on one fold is not tried on the others
+
+    def waiting() -> Iterator[tuple[int, Cell]]:
+        yield from ((place, cell) for place, cell in list(left.items()) if (cell.source, cell.method) not in slow)
+
+    def met(place: int, record: Record) -> Record:
+        cell = left.pop(place)
+        if record.get("too_slow"):
+            slow.add((cell.source, cell.method))
+        return record
+
     if alone:
-        yield from (_alone(cell, with_memory=True) for cell in plain_last)
-        return
-    workers = _cluster(n_jobs, scheduler, patience) if backend == "dask" else nullcontext(n_jobs)
-    with workers as n_workers, joblib.parallel_config(backend, n_jobs=n_workers):
-        left = dict(enumerate(plain_last))
-        records = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-            joblib.delayed(_placed)(place, cell) for place, cell in enumerate(plain_last)
-        )
-        try:
-            for place, record in records:
-                del left[place]
-                yield record
-        except BrokenExecutor:
-            yield from map(_alone, left.values())
+        yield from (met(place, _alone(cell, with_memory=True)) for place, cell in waiting())
+    else:
+        workers = _cluster(n_jobs, scheduler, patience) if backend == "dask" else nullcontext(n_jobs)
+        each = _forked if backend == "loky" and n_jobs > 1 and sys.platform == "linux" else run_cell
+        with workers as n_workers, joblib.parallel_config(backend, n_jobs=n_workers):
+            records = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+                joblib.delayed(_placed)(place, cell, each) for place, cell in waiting()
+            )
+            try:
+                yield from (met(place, record) for place, record in records)
+            except BrokenExecutor:
+                yield from (met(place, _alone(cell)) for place, cell in waiting())
+    yield from (cell.identity() | _too_slow(cell, " on another fold") | {"warnings": []} for cell in left.values())
 
 
-def _placed(place: int, cell: Cell) -> tuple[int, Record]:
-    return place, run_cell(cell)
+def _placed(place: int, cell: Cell, run_one: Callable[[Cell], Record]) -> tuple[int, Record]:
+    return place, run_one(cell)
+
+
+def _forked(cell: Cell) -> Record:
+    """Record of a cell that is run in a child of this process, with its memory.
+
+    The child finds the data read already, once for all cells of a data set, and nothing of the cells before. It is
+    killed where it is still in compiled code some time after its limit.
+    """
+    identity = cell.identity()
+    receiver, sender = Pipe(duplex=False)
+    child = get_context("fork").Process(target=_send, args=(cell, sender))
+    child.start()
+    sender.close()
+    limit = cell.settings.timeout
+    try:
+        if receiver.poll(None if limit is None else limit + _GRACE):
+            return receiver.recv()
+        return identity | _too_slow(cell) | {"warnings": []}
+    except EOFError:
+        return identity | _KILLED
+    finally:
+        child.kill()
+        child.join()
+
+
+def _send(cell: Cell, sender: Connection) -> None:
+    sender.send(run_cell(cell, with_memory=True))
 
 
 def _alone(cell: Cell, with_memory: bool = False) -> Record:
@@ -201,7 +252,7 @@ def _alone(cell: Cell, with_memory: bool = False) -> Record:
         try:
             return process.submit(run_cell, cell, with_memory).result()
         except BrokenExecutor:
-            return cell.identity() | {"error": "its process was killed, perhaps for want of memory", "warnings": []}
+            return cell.identity() | _KILLED
         except KeyboardInterrupt:  # which that process need not have heard of
             for child in active_children():
                 child.terminate()

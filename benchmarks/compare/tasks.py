@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import make_scorer, matthews_corrcoef
 from sklearn.neighbors import KNeighborsClassifier
@@ -11,15 +12,34 @@ from sklearn.neighbors import KNeighborsClassifier
 from benchmarks.compare import images
 from benchmarks.compare.methods import TIERS, Method, behind, classifiers, regressors
 from skrelmetric import AAKNN, MLkNN, MultilabelVotingClassifier, MultioutputVotingRegressor
-from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS
+from skrelmetric.metrics import label_propensities
+from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS, precision_at_k_scorer
+
+Scorers = Mapping[str, str | Callable] | Callable
 
 
 class Criterion(NamedTuple):
-    """Column of the table: its title, its scorer's name, and the sign that turns the score into the criterion."""
+    """Column of the table.
+
+    Attributes
+    ----------
+    title : str
+        Its name, and an arrow up where more is better.
+    scorer : str
+        Name of its scorer.
+    sign : int
+        What turns the score into the criterion, -1 for a loss.
+    ranked : bool
+        Whether methods are ranked by it, or it is told beside those that they are ranked by.
+    least_labels : int
+        Labels without which it is not defined.
+    """
 
     title: str
     scorer: str
     sign: int
+    ranked: bool = True
+    least_labels: int = 1
 
 
 class Task(NamedTuple):
@@ -27,8 +47,8 @@ class Task(NamedTuple):
 
     Attributes
     ----------
-    scorers : dict or callable
-        Scorers as scikit-learn's ``scoring`` takes them.
+    scorers : callable
+        Takes the training targets, and returns scorers as scikit-learn's ``scoring`` takes them.
     criteria : tuple of Criterion
         In the order of the papers.
     searched : str or None
@@ -39,7 +59,7 @@ class Task(NamedTuple):
         Rows of the table.
     """
 
-    scorers: Mapping[str, str | Callable] | Callable
+    scorers: Callable[[np.ndarray], Mapping[str, str | Callable] | Callable]
     criteria: tuple[Criterion, ...]
     searched: str | None
     predictor: str
@@ -54,6 +74,26 @@ class Task(NamedTuple):
         return [name for name, method in self.methods.items() if TIERS.index(method.tier) <= TIERS.index(tier)]
 
 
+def _always(scorers: Scorers) -> Callable[[np.ndarray], Scorers]:
+    """The same scorers whatever the training targets are."""
+    return lambda _: scorers
+
+
+_PRECISIONS = (1, 3, 5)
+
+
+def _label_scorers(Y_train: np.ndarray) -> dict[str, str | Callable]:
+    """Scorers of label sets: the papers' criteria, F1, and precision at the top, also weighted by rareness."""
+    papers: dict = {name: MULTILABEL_SCORERS[name] for name in LAMDA_SCORERS}  # as scikit-learn has them
+    f1s = {name: scorer for name, scorer in MULTILABEL_SCORERS.items() if name.startswith("f1_")}
+    propensities = label_propensities(Y_train)
+    for k in _PRECISIONS:
+        if k <= Y_train.shape[1]:
+            papers[f"precision_at_{k}"] = precision_at_k_scorer(k)
+            papers[f"propensity_scored_at_{k}"] = precision_at_k_scorer(k, propensities=propensities)
+    return papers | f1s
+
+
 def _images() -> dict[str, Method]:
     rows = {name: Method(build, tier="quick") for name, build in images.METHODS.items()}
     return rows | {name: Method(build, tier="request") for name, build in images.ON_REQUEST.items()}
@@ -61,20 +101,25 @@ def _images() -> dict[str, Method]:
 
 TASKS = {
     "multilabel": Task(
-        {name: MULTILABEL_SCORERS[name] for name in LAMDA_SCORERS},  # the papers' criteria, as scikit-learn has them
+        _label_scorers,
         (
             Criterion("Hamming loss ↓", "neg_hamming_loss", -1),
             Criterion("Ranking loss ↓", "neg_ranking_loss", -1),
             Criterion("One-error ↓", "neg_one_error", -1),
             Criterion("Coverage ↓", "neg_coverage", -1),
             Criterion("Average precision ↑", "average_precision", 1),
+            Criterion("Micro F1 ↑", "f1_micro", 1, ranked=False),
+            Criterion("Macro F1 ↑", "f1_macro", 1, ranked=False),
+            Criterion("Samples F1 ↑", "f1_samples", 1, ranked=False),
+            *(Criterion(f"P@{k} ↑", f"precision_at_{k}", 1, False, k) for k in _PRECISIONS),
+            *(Criterion(f"PSP@{k} ↑", f"propensity_scored_at_{k}", 1, False, k) for k in _PRECISIONS),
         ),
         "average_precision",
         "MLkNN",
         behind(MLkNN(10), "MLkNN", [10, 20, 30], MultilabelVotingClassifier) | classifiers(),
     ),
     "label distribution": Task(
-        LABEL_DISTRIBUTION_SCORERS,
+        _always(LABEL_DISTRIBUTION_SCORERS),
         (
             Criterion("Chebyshev ↓", "neg_chebyshev_distance", -1),
             Criterion("Clark ↓", "neg_clark_distance", -1),
@@ -90,11 +135,7 @@ TASKS = {
         behind(AAKNN(4), "AAKNN", [4], MultioutputVotingRegressor) | regressors(),
     ),
     "classification": Task(
-        {
-            "accuracy": "accuracy",
-            "f1_macro": "f1_macro",
-            "matthews": make_scorer(matthews_corrcoef),
-        },
+        _always({"accuracy": "accuracy", "f1_macro": "f1_macro", "matthews": make_scorer(matthews_corrcoef)}),
         (
             Criterion("Accuracy ↑", "accuracy", 1),
             Criterion("Macro F1 ↑", "f1_macro", 1),
@@ -105,7 +146,7 @@ TASKS = {
         behind(KNeighborsClassifier(5), "kNN", [1, 5, 10], partial(VotingClassifier, voting="soft")) | classifiers(),
     ),
     "retrieval": Task(
-        images.scores,
+        _always(images.scores),
         (
             Criterion("R@1 ↑", "recall_at_1", 1),
             Criterion("R@2 ↑", "recall_at_2", 1),

@@ -24,11 +24,24 @@ from skrelmetric.datasets import (
 
 
 class DataSet(NamedTuple):
-    """Samples, targets, and how many of the first are the official training samples, if there is a split."""
+    """Samples and their targets.
+
+    Attributes
+    ----------
+    X : ndarray or sparse array of shape (n_samples, n_features)
+        Samples.
+    Y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Targets.
+    n_train : int or None
+        How many of the first are the official training samples, if there is a split.
+    groups : ndarray of shape (n_samples,) or None
+        What samples belong to together, such as photographs to a person, if that is known.
+    """
 
     X: np.ndarray | sparse.csr_array
     Y: np.ndarray
     n_train: int | None = None
+    groups: np.ndarray | None = None
 
 
 class Source(NamedTuple):
@@ -109,7 +122,7 @@ def _own(path: str, labels: tuple[str, ...] | int | None) -> tuple[DataSet, tupl
 @cache
 def digest(source: Source) -> str:
     """Digest that tells the data of a source from that of any other, whatever it is called."""
-    X, Y, _ = load(source)
+    X, Y, *_ = load(source)
     return sha256(b"".join([X.tobytes(), Y.tobytes(), repr((X.shape, Y.shape, Y.dtype)).encode()])).hexdigest()[:16]
 
 
@@ -142,7 +155,7 @@ def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:
         If it cannot be read, or is not what is said of it.
     """
     file = str(Path(path).resolve())
-    (_, Y, _), targets = _own(file, labels)
+    (_, Y, *_), targets = _own(file, labels)
     try:
         task = task_of(Y)
     except ValueError as error:

@@ -79,8 +79,15 @@ class Result(NamedTuple):
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """Columns."""
-        return TASKS[self.task].criteria
+        """Criteria that methods are ranked by."""
+        return tuple(criterion for criterion in TASKS[self.task].criteria if criterion.ranked)
+
+    @property
+    def others(self) -> tuple[Criterion, ...]:
+        """Further criteria, as far as all records have them."""
+        known = [row.values.keys() for row in self.rows if row.means]
+        others = (criterion for criterion in TASKS[self.task].criteria if not criterion.ranked)
+        return tuple(each for each in others if known and all(each.title in titles for titles in known))
 
     @property
     def folds(self) -> frozenset[tuple[int, int]]:
@@ -140,6 +147,7 @@ def _row(method: str, records: list[Record], task: str) -> Row:
     values = {
         criterion.title: np.array([record["scores"][criterion.title] for record in scored])
         for criterion in TASKS[task].criteria
+        if criterion.ranked or (scored and all(criterion.title in record["scores"] for record in scored))
     }
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
     errors = tuple(record["error"] for record in records if "scores" not in record)
@@ -152,7 +160,9 @@ def _usage(records: list[Record]) -> Usage | None:
     records = [
         record
         for record in records
-        if "score_seconds" in record and record.get("memory_mib", {}).keys() >= {"before", "peak"}
+        if record.get("alone")
+        and "score_seconds" in record
+        and record.get("memory_mib", {}).keys() >= {"before", "peak"}
     ]
     if not records:
         return None

@@ -12,10 +12,11 @@ from benchmarks.compare.cells import HELD_OUT, INNER_FOLDS, OFFICIAL, Settings, 
 from benchmarks.compare.methods import Method
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import DATASETS, load, own_source
+from benchmarks.data.sources import DATASETS, DataSet, load, own_source
 from benchmarks.show.tables import comparison_tables
 from skrelmetric import MLkNN, RAMLLinear
 from skrelmetric.datasets import load_emotions
+from skrelmetric.metrics import label_propensities, propensity_scored_precision_at_k
 from tests.benchmarks.comparison import EMOTIONS
 
 
@@ -31,7 +32,7 @@ def test_folds_are_shared_stratified_and_disjoint():
     methods = list(TASKS["multilabel"].methods)
     comparison = cells(EMOTIONS, methods, Settings(5, 2))
     assert len(comparison) == 5 * 2 * len(methods)
-    _, Y, _ = load(EMOTIONS)
+    Y = load(EMOTIONS).Y
     for repeat in range(2):
         tests = {cell.fold: cell.test for cell in comparison if cell.repeat == repeat}
         assert sorted(np.concatenate(list(tests.values()))) == list(range(len(Y)))
@@ -82,7 +83,7 @@ def test_search_stays_in_the_training_part(tmp_path, monkeypatch):
     assert seen[-1] == 391
     assert len(seen) == 1 + len(grid["metric__alpha"]) * INNER_FOLDS
     assert all(len_inner < 391 for len_inner in seen[:-1])
-    X, Y, n_train = load(EMOTIONS)
+    X, Y, n_train, _ = load(EMOTIONS)
     expected = cell.model().fit(X[:n_train], Y[:n_train])
     assert expected.best_params_ == record["chosen"]
 
@@ -109,7 +110,7 @@ def test_profiles_have_folds_for_every_data_set(profile, tmp_path):
 @pytest.mark.parametrize("name", ["emotions", "wine"])
 def test_a_third_is_held_out(name):
     source = DATASETS[name]
-    _, Y, _ = load(source)
+    Y = load(source).Y
     found = splits(source, Settings(HELD_OUT, 3, seed=4))
     for train, test in found:
         assert sorted([*train, *test]) == list(range(len(Y)))
@@ -129,7 +130,7 @@ def test_other_targets_are_held_out_as_their_folds_are(monkeypatch):
     y = np.repeat(np.arange(9), 4)
     loaded = {"label distribution": np.full((30, 2), 0.5), "retrieval": y}
     for task, targets in loaded.items():
-        monkeypatch.setattr(cells_module, "load", lambda _, Y=targets: (np.zeros((len(Y), 2)), Y, None))
+        monkeypatch.setattr(cells_module, "load", lambda _, Y=targets: DataSet(np.zeros((len(Y), 2)), Y))
         source = next(source for source in DATASETS.values() if source.task == task)
         ((train, test),) = splits(source, Settings(HELD_OUT, 1))
         assert sorted([*train, *test]) == list(range(len(targets)))
@@ -139,7 +140,48 @@ def test_other_targets_are_held_out_as_their_folds_are(monkeypatch):
 
 def test_only_the_large_profile_has_the_huge_data_set():
     assert [name for name, profile in PROFILES.items() if "imdb" in profile.datasets] == ["large"]
-    assert set(PROFILES["full"].datasets) == set(DATASETS) - {"bibtex", "imdb"}
+    assert set(PROFILES["full"].datasets) == set(DATASETS) - {"omniglot", "imdb"}
     for task in TASKS.values():
         assert PROFILES["large"].methods(task)[0] == task.predictor
     assert PROFILES["large"].methods(TASKS["multilabel"]) == ["MLkNN", "RAMLLinear + MLkNN"]
+
+
+def test_samples_of_a_group_stay_together(monkeypatch):
+    persons = np.repeat(np.arange(12), 5)
+    data = DataSet(np.zeros((60, 2)), np.full((60, 2), 0.5), groups=persons)
+    monkeypatch.setattr(cells_module, "load", lambda _: data)
+    source = DATASETS["Yeast_alpha"]
+    for settings in (Settings(3, 2), Settings(HELD_OUT, 2)):
+        for train, test in splits(source, settings):
+            assert sorted([*train, *test]) == list(range(60))
+            assert not set(persons[train]) & set(persons[test])
+
+
+def test_at_most_so_many_samples_are_drawn():
+    settings = Settings(3, 1, most_samples=150)
+    for (train, test), (all_train, all_test) in zip(
+        splits(EMOTIONS, settings), splits(EMOTIONS, settings._replace(most_samples=None)), strict=True
+    ):
+        assert len(train) == len(test) == 150 < len(all_test)
+        assert set(train) < set(all_train)
+        assert set(test) < set(all_test)
+    assert np.array_equal(splits(EMOTIONS, settings)[2][0], splits(EMOTIONS, settings)[2][0])
+
+
+def test_criteria_of_more_labels_than_there_are_are_left_out(tmp_path):
+    path = tmp_path / "mine.csv"
+    load_emotions(as_frame=True).frame.iloc[:, :-2].to_csv(path, index=False)
+    (cell,) = cells(own_source(str(path), 4), ["MLkNN"], Settings(HELD_OUT, 1))
+    record = runs.run_cell(cell)
+    assert list(record["scores"]) == record["criteria"] == [criterion.title for criterion in cell.criteria]
+    assert {"P@3 ↑", "PSP@3 ↑", "Macro F1 ↑"} < set(record["scores"])
+    assert not {"P@5 ↑", "PSP@5 ↑"} & set(record["scores"])
+
+
+def test_precision_is_weighted_by_propensities_of_the_training_part():
+    (cell,) = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    X, Y, n_train, _ = load(EMOTIONS)
+    propensities = label_propensities(Y[:n_train])
+    probabilities = cell.model().fit(X[:n_train], Y[:n_train]).predict_proba(X[n_train:])
+    expected = propensity_scored_precision_at_k(Y[n_train:], probabilities, 3, propensities=propensities)
+    assert runs.run_cell(cell)["scores"]["PSP@3 ↑"] == pytest.approx(expected)

@@ -31,7 +31,8 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
         assert record["fit_seconds"] > 0
         assert record["seed"] == 0
         assert all(np.isfinite(list(record["scores"].values())))
-        assert len(record["scores"]) == 5
+        assert list(record["scores"]) == record["criteria"]
+        assert record["criteria"][:5] == [criterion.title for criterion in TASKS["multilabel"].criteria[:5]]
     printed = capsys.readouterr().out
     for word in ("emotions", "RAMLLinear", "Hamming", "±"):
         assert word in printed
@@ -47,8 +48,15 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--datasets", "iris"], "invalid choice: 'iris'"),
-        (["--methods", "KNN"], "invalid choice: 'KNN'"),
+        (["--datasets", "emotion"], "'emotion' is no data set: did you mean 'emotions'?"),
+        (
+            ["--methods", "RAMLLinear"],
+            "is no method: did you mean 'RAMLLinear constrained + MLkNN' or 'RAMLLinear + MLkN",
+        ),
+        (["--methods", "hraml"], "did you mean"),
+        (["--methods", "7"], "'7' is no method: --help lists them all"),
+        (["--anew", "--any-version"], "leave one of the two out"),
+        (["--profile", "speed", "--most-samples", "9"], "--most-samples is for comparisons"),
         (["--folds", "1"], "neither a number of folds"),
         (["--repeats", "0"], "not a whole number from 1"),
         (["--labels", "3"], "--labels names columns of --data"),
@@ -85,8 +93,20 @@ def test_methods_of_another_task(tmp_path, capsys):
 
 
 def test_data_sets_that_no_method_is_for_are_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cells_module, "splits", lambda *args: [(np.arange(300), np.arange(300, 400))])
-    arguments = ["--datasets", "emotions", "emotions", "Movie", "--methods", "MLkNN", "--jobs", "1"]
+    monkeypatch.setattr(cells_module, "_splits", lambda *args: [(np.arange(300), np.arange(300, 400))])
+    arguments = [
+        "--datasets",
+        "emotions",
+        "emotions",
+        "Movie",
+        "--methods",
+        "MLkNN",
+        "--jobs",
+        "1",
+        "--folds",
+        "official",
+    ]
+    arguments += ["--repeats", "1"]
     assert main([*arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
     assert "Movie is left out" in capsys.readouterr().out
     assert len(records_of(tmp_path / "r.jsonl")) == 1

@@ -85,6 +85,7 @@ def test_records_without_memory_have_tables_as_before():
     assert usage_tables([first, second]) == []
     assert "Peak, MiB" not in render([first, second], "-").replace("\xa0", " ")
     old = {key: first[key] for key in ("dataset", "task", "method", "scores", "fit_seconds")}
+    second["alone"] = True
     new = second | {"score_seconds": 1234.5, "memory_mib": {"before": 400.4, "peak": 1800.6}}
     higher = second | {"score_seconds": 1234.5, "memory_mib": {"before": 300.0, "peak": 1900.0}, "repeat": 1}
     (table,) = usage_tables([old, new])

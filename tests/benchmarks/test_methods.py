@@ -66,7 +66,7 @@ def test_grids_are_of_parameters_that_there_are():
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("dataset", ["wine", "emotions"])
 def test_every_metric_fits_every_kind_of_target(name, dataset):
-    X, Y, _ = load(DATASETS[dataset])
+    X, Y, *_ = load(DATASETS[dataset])
     task = TASKS[DATASETS[dataset].task]
     method = task.methods[f"{name} + {task.predictor}" if name else task.predictor]
     model = method.build(0)

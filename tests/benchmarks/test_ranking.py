@@ -6,7 +6,7 @@ from benchmarks.compare.tasks import TASKS
 from benchmarks.show.ranking import rankings
 from benchmarks.show.tables import comparison_tables, ranking_tables
 
-CRITERIA = TASKS["multilabel"].criteria
+CRITERIA = [criterion for criterion in TASKS["multilabel"].criteria if criterion.ranked]
 METHODS = ["MLkNN", "PCA + MLkNN", "LDA + MLkNN", "RBF-SVM"]
 
 

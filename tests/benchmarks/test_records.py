@@ -1,6 +1,7 @@
 """Records: the file of them, and which of them belong to a cell."""
 
 import json
+import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,20 @@ def test_other_source_is_other_records(monkeypatch):
     record["versions"]["source"] = "another"
     assert done([cell], [record]) == ([], [cell])
     assert shown([cell], [record]) == [record]
+    assert done([cell], [record], of_any_version=True) == ([record], [])
+
+
+def test_packed_records_are_shown_without_their_data(tmp_path, capsys, monkeypatch, content):
+    packed = tmp_path / "results.jsonl.xz"
+    packed.write_bytes(lzma.compress("".join(content).encode()))
+    monkeypatch.setattr("benchmarks.compare.cells.load", None)
+    before = packed.read_bytes()
+    assert main([*FAST, "--no-run", "--out", str(packed)]) == 0
+    assert "RAMLLinear" in capsys.readouterr().out
+    assert packed.read_bytes() == before
+    with pytest.raises(SystemExit):
+        main([*FAST, "--out", str(packed)])
+    assert "which is packed" in capsys.readouterr().err
+    packed.write_bytes(before[:-30])
+    assert main([*FAST, "--no-run", "--out", str(packed)]) == 2
+    assert "cannot be unpacked" in capsys.readouterr().out

@@ -26,7 +26,7 @@ from skrelmetric.plotting import plot_embedding
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 METHODS = ["MLkNN", "PCA + MLkNN", "RAMLLinear + MLkNN"]
-TITLES = [criterion.title for criterion in TASKS["multilabel"].criteria]
+TITLES = [criterion.title for criterion in TASKS["multilabel"].criteria if criterion.ranked]
 MARKUP = "<script>alert('$x$')</script> & \"more\""
 COMMAND = "python -m benchmarks --methods 'RAMLLinear + MLkNN' <&>"
 

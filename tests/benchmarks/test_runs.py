@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from benchmarks.cli import main
 from benchmarks.compare import runs
-from benchmarks.compare.cells import OFFICIAL, Cell, Settings, cells
+from benchmarks.compare.cells import OFFICIAL, Cell, Settings, cells, done
 from benchmarks.compare.methods import Method
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import load
@@ -96,6 +96,46 @@ def test_a_timeout_is_a_failure(monkeypatch):
     time.sleep(0.3)  # nothing is left that goes off later
 
 
+class Deaf(BaseEstimator):
+    """Compiled code, which hears no alarm."""
+
+    def fit(self, X, y):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        time.sleep(60)
+
+
+def test_what_is_too_slow_is_killed_and_not_tried_on_other_folds(monkeypatch):
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Deaf()))
+    monkeypatch.setattr(runs, "_GRACE", 0.1)
+    first, second = cells(EMOTIONS, ["MLkNN"], Settings(2, 1, timeout=0.2))
+    start = time.monotonic()
+    record = runs._forked(first)
+    assert time.monotonic() - start < 10
+    assert (record["error"], record["too_slow"], record["timeout"]) == ("stopped after 0.2 s", True, 0.2)
+    assert record.items() >= first.identity().items()
+    monkeypatch.setattr(runs, "run_cell", lambda cell: record | cell.identity())
+    records = list(runs.run([first, second], n_jobs=1))
+    assert [each["error"] for each in records] == ["stopped after 0.2 s", "stopped after 0.2 s on another fold"]
+    assert [each["fold"] for each in records] == [0, 1]
+    for limit, n_left in ((0.1, 0), (0.2, 0), (0.3, 2), (None, 2)):
+        longer = [cell._replace(settings=cell.settings._replace(timeout=limit)) for cell in (first, second)]
+        assert len(done(longer, records)[1]) == n_left, "more time is another chance"
+
+
+def test_a_forked_cell_is_as_one_here(monkeypatch):
+    (cell,) = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1))
+    here, there = runs.run_cell(cell), runs._forked(cell)
+    assert there["scores"] == here["scores"]
+    assert there["memory_mib"].keys() == {"before", "peak"}
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Deathly()))
+    assert runs._forked(cell)["error"] == "its process was killed, perhaps for want of memory"
+
+
+class Deathly(BaseEstimator):
+    def fit(self, X, y):
+        os._exit(1)
+
+
 def test_a_timeout_ends_a_search_as_well(monkeypatch):
     class Sleepy(BaseEstimator):
         def __init__(self, x=0):
@@ -129,7 +169,7 @@ def test_scores_that_are_no_numbers_are_failures(monkeypatch):
 
 def test_warnings_are_recorded():
     (cell,) = cells(EMOTIONS, ["RBF-SVM"], Settings(OFFICIAL, 1))
-    _, Y, n_train = load(EMOTIONS)
+    _, Y, n_train, _ = load(EMOTIONS)
     Y[:n_train, 0], saved = 0, Y[:n_train, 0].copy()
     try:
         record = runs.run_cell(cell)

@@ -106,7 +106,7 @@ def _with_task(record: Record) -> Record:
 def _is_usable(record: Record) -> bool:
     if not record.keys() >= {"dataset", "method", "task"} or record["task"] not in TASKS:
         return False
-    titles = {criterion.title for criterion in TASKS[record["task"]].criteria}
+    titles = {criterion.title for criterion in TASKS[record["task"]].criteria if criterion.ranked}
     return record["scores"].keys() >= titles and "fit_seconds" in record if "scores" in record else "error" in record
 
 
