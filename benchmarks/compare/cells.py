@@ -150,7 +150,7 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
     ValueError
         If the data set has no official split, or too few samples, or too few of a class, for the folds.
     """
-    X, Y, n_train = load(source)
+    X, Y, n_train, *_ = load(source)
     n_folds, n_repeats, seed = settings.folds, settings.repeats, settings.seed
     if n_folds == OFFICIAL:
         if n_train is None:

@@ -63,7 +63,7 @@ def run_cell(cell: Cell, with_memory: bool = False) -> Record:
 
 
 def _measured(cell: Cell, with_memory: bool) -> Record:
-    X, Y, _ = load(cell.source)
+    X, Y, *_ = load(cell.source)
     task, model = TASKS[cell.source.task], cell.model()
     with watched() as memory:
         with TemporaryDirectory(prefix=_FOLDERS) as folder, _held(folder):

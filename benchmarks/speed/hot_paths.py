@@ -42,7 +42,7 @@ def measure() -> Iterator[Measurement]:
 
 
 def _training_part(name: str) -> tuple[np.ndarray, np.ndarray]:
-    X, Y, n_train = load(DATASETS[name])
+    X, Y, n_train, *_ = load(DATASETS[name])
     return StandardScaler().fit_transform(X[:n_train]), Y[:n_train]
 
 
@@ -154,7 +154,7 @@ def gaussian_fit(n_samples: int = 1_000_000, n_features: int = 72, n_labels: int
 
 def resampled_fit(n_samples: int = 100_000) -> Measurement:
     """Fit to heavy-tailed features against one product of them."""
-    X, Y, _ = load(DATASETS["emotions"])
+    X, Y, *_ = load(DATASETS["emotions"])
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(X), n_samples)
     X = StandardScaler().fit_transform(X)[rows] + 0.3 * rng.standard_normal((n_samples, X.shape[1]))

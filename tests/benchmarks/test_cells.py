@@ -31,7 +31,7 @@ def test_folds_are_shared_stratified_and_disjoint():
     methods = list(TASKS["multilabel"].methods)
     comparison = cells(EMOTIONS, methods, Settings(5, 2))
     assert len(comparison) == 5 * 2 * len(methods)
-    _, Y, _ = load(EMOTIONS)
+    _, Y, *_ = load(EMOTIONS)
     for repeat in range(2):
         tests = {cell.fold: cell.test for cell in comparison if cell.repeat == repeat}
         assert sorted(np.concatenate(list(tests.values()))) == list(range(len(Y)))
@@ -82,7 +82,7 @@ def test_search_stays_in_the_training_part(tmp_path, monkeypatch):
     assert seen[-1] == 391
     assert len(seen) == 1 + len(grid["metric__alpha"]) * INNER_FOLDS
     assert all(len_inner < 391 for len_inner in seen[:-1])
-    X, Y, n_train = load(EMOTIONS)
+    X, Y, n_train, *_ = load(EMOTIONS)
     expected = cell.model().fit(X[:n_train], Y[:n_train])
     assert expected.best_params_ == record["chosen"]
 
@@ -109,7 +109,7 @@ def test_profiles_have_folds_for_every_data_set(profile, tmp_path):
 @pytest.mark.parametrize("name", ["emotions", "wine"])
 def test_a_third_is_held_out(name):
     source = DATASETS[name]
-    _, Y, _ = load(source)
+    _, Y, *_ = load(source)
     found = splits(source, Settings(HELD_OUT, 3, seed=4))
     for train, test in found:
         assert sorted([*train, *test]) == list(range(len(Y)))

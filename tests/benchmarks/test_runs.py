@@ -129,7 +129,7 @@ def test_scores_that_are_no_numbers_are_failures(monkeypatch):
 
 def test_warnings_are_recorded():
     (cell,) = cells(EMOTIONS, ["RBF-SVM"], Settings(OFFICIAL, 1))
-    _, Y, n_train = load(EMOTIONS)
+    _, Y, n_train, *_ = load(EMOTIONS)
     Y[:n_train, 0], saved = 0, Y[:n_train, 0].copy()
     try:
         record = runs.run_cell(cell)
