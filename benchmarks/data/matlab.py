@@ -50,6 +50,9 @@ class Matrix(NamedTuple):
         """
         if self.kind not in _OF_NUMBERS or len(self.shape) != 2 or min(self.shape) < 1:
             raise ValueError(f"{self} is no matrix of real numbers with a row a sample")
+        n_parts = 3 if self.kind == "sparse" else 1
+        if len(self.parts) != n_parts:
+            raise ValueError(f"{self} has {len(self.parts)} elements of numbers in the place of {n_parts}")
         if self.kind == "sparse":
             rows, starts, entries = self.parts
             n_entries = starts[-1]
@@ -129,16 +132,18 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 def _matrix(element: bytes, order: str) -> Matrix:
     """Variable with its header read."""
-    elements = _elements(element, order)
-    flags = int(_numbers(*next(elements), order)[0])
+    elements = list(_elements(element, order))
+    if len(elements) < 3:
+        raise ValueError("it has a matrix without a header")
+    flags = int(_numbers(*elements[0], order)[0])
     kind = _CLASSES.get(flags & 0xFF, "object")
     if kind == "object":  # and functions, which have headers of their own
         return Matrix("", (), kind, [])
-    shape, name = (_numbers(*next(elements), order).tolist() for _ in range(2))
+    shape, name = (_numbers(*each, order).tolist() for each in elements[1:3])
     if len(shape) < 2 or min(shape) < 0:
         raise ValueError(f"it has a matrix of the shape {shape}")
     is_complex = flags >> 8 & _COMPLEX
-    parts = [_numbers(*each, order) for each in elements] if kind in _OF_NUMBERS else []
+    parts = [_numbers(*each, order) for each in elements[3:]] if kind in _OF_NUMBERS else []
     title = "".join(map(chr, name))
     return Matrix(title, tuple(shape), f"complex {kind}" if is_complex else kind, parts)
 
@@ -146,4 +151,4 @@ def _matrix(element: bytes, order: str) -> Matrix:
 def _numbers(kind: int, part: bytes, order: str) -> np.ndarray:
     if kind not in _NUMBERS:
         raise ValueError(f"it has an element of type {kind} in the place of numbers")
-    return np.frombuffer(part, dtype=f"{order}{_NUMBERS[kind]}")
+    return np.frombuffer(part, dtype=f"{order}{_NUMBERS[kind]}").astype(_NUMBERS[kind])

@@ -3,6 +3,7 @@ import gzip
 import io
 import json
 import lzma
+import struct
 import zipfile
 
 import numpy as np
@@ -444,7 +445,7 @@ def test_targets_are_for_the_task_of_their_data_set(name, request):
         request.getfixturevalue("data_home")
     if source.is_sparse:
         pytest.skip("takes ten seconds to read")
-    data = load(source)
+    data = load.__wrapped__(source)  # which keeps nothing
     assert len(data.X) == len(data.Y)
     assert task_of(data.Y) == {"retrieval": "classification"}.get(source.task, source.task)
     assert (data.groups is not None) == (name in ("SBU_3DFE", "FG-Net"))
@@ -608,6 +609,26 @@ def test_sparse_features_of_matlab_are_read(tmp_path):
     np.testing.assert_array_equal(read_file(str(path))[0], SETS * 2.5)
 
 
+def test_matrices_of_machines_with_the_other_order_of_bytes_are_read(tmp_path):
+    def element(kind, content):
+        return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    def matrix(name, cls, shape, *parts):
+        header = element(6, struct.pack(">II", cls, 0)) + element(5, struct.pack(">2i", *shape)) + element(1, name)
+        return element(14, header + b"".join(parts))
+
+    numbers = element(3, struct.pack(">6h", 1, -2, 300, 4, 5, 6))  # doubles that need no more bytes, column by column
+    rows, starts = element(5, struct.pack(">2i", 2, 0)), element(5, struct.pack(">3i", 0, 1, 2))
+    entries = element(9, struct.pack(">2d", 0.5, 7))
+    content = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"
+    content += matrix(b"X", 6, (3, 2), numbers) + matrix(b"Y", 5, (3, 2), rows, starts, entries)
+    path = tmp_path / "a.mat"
+    path.write_bytes(content)
+    X, Y, _ = read_file(str(path))
+    np.testing.assert_array_equal(X, [[1, 4], [-2, 5], [300, 6]])
+    np.testing.assert_array_equal(Y, [[0, 7], [0, 0], [0.5, 0]])
+
+
 def test_matrices_of_the_data_sets_are_read(data_home):
     for name in ("Painting", "SBU_3DFE", "Natural_Scene"):
         X, Y, _ = read_file(str(data_home / f"ldl/{name}.mat"))
@@ -688,10 +709,10 @@ def test_damaged_matrices_are_read_or_said(tmp_path, values, packed):
             assert np.isfinite(read[0]).all()
             assert np.isfinite(read[1]).all()
 
-    for end in range(len(content)):
+    for end in range(0, len(content), 3):
         finite_or_said(content[:end])
 
-    @settings(max_examples=300, derandomize=True, deadline=None)
+    @settings(max_examples=120, derandomize=True, deadline=None)
     @given(place=st.integers(0, len(content) - 1), new=st.binary(max_size=4), n_lost=st.integers(0, 4))
     def changed(place, new, n_lost):
         finite_or_said(content[:place] + new + content[place + n_lost :])
