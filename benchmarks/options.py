@@ -177,15 +177,16 @@ def _parser() -> ArgumentParser:
         "--data",
         nargs="+",
         metavar="FILE",
-        help="files of your own, .arff, .csv or .parquet, packed as .gz, .bz2, .xz or .zip if need be, with the same "
-        "--labels",
+        help="files of your own, .arff, .csv, .parquet or .mat, packed as .gz, .bz2, .xz or .zip if need be, with the "
+        "same --labels",
     )
     what.add_argument(
         "--labels",
         nargs="+",
         metavar="LABEL",
         help="target columns of --data: their names, or one number, N for the last N and -N for the first N columns; "
-        "one of classes, or several of labels (0 and 1, FALSE and TRUE, or no and yes) or distributions",
+        "one of classes or of numbers, or several of labels (0 and 1, FALSE and TRUE, or no and yes), distributions or "
+        "numbers; a .mat file needs none",
     )
     what.add_argument(
         "--methods",

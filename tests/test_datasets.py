@@ -1,5 +1,6 @@
 import bz2
 import errno
+import gzip
 import io
 import os
 import re
@@ -20,14 +21,23 @@ import pandas as pd
 import pooch
 import pytest
 from scipy import sparse
+from scipy.io import loadmat
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
 
 from skrelmetric.datasets import (
+    DCSN_NAMES,
+    EML_NAMES,
     LDL_NAMES,
     MULAN_NAMES,
+    MULTI_TARGET_NAMES,
     _cache,
+    fetch_dcsn,
+    fetch_eml,
     fetch_imdb,
     fetch_ldl,
     fetch_mulan,
+    fetch_multi_target,
     fetch_omniglot,
     fetch_usps,
     load_emotions,
@@ -129,7 +139,151 @@ def test_fetch_ldl(name, data_home):
     assert len(data.data) == len(data.target)
 
 
+def test_persons_on_photographs(data_home):
+    faces = fetch_ldl("SBU_3DFE", data_home=data_home)
+    np.testing.assert_array_equal(faces.groups, np.repeat(np.arange(100), 25))
+    aged = fetch_ldl("FG-Net", data_home=data_home)
+    content = loadmat(data_home / "ldl/FG-Net.mat")
+    ages = content["age"].ravel().astype(int)
+    assert aged.groups.shape == (1002,)
+    assert len(np.unique(aged.groups)) == 82, "as many as its authors count"
+    for person in range(82):
+        ascending = ages[aged.groups == person]
+        assert 6 <= len(ascending) <= 18
+        assert (np.diff(ascending) >= 0).all()
+    assert (np.diff(ages)[np.diff(aged.groups) == 1] < 0).all()
+    for data in (faces, aged):
+        features = StandardScaler().fit_transform(data.data)
+        nearest = NearestNeighbors(n_neighbors=1).fit(features).kneighbors(return_distance=False).ravel()
+        shares = [
+            (np.roll(data.groups, shift)[nearest] == np.roll(data.groups, shift)).mean() for shift in (-5, -2, 0, 2, 5)
+        ]
+        assert np.argmax(shares) == 2, "groups in any other place hold fewer of the neighbours"
+        assert shares[2] > 0.39
+    assert "groups" not in fetch_ldl("Painting", data_home=data_home)
+    assert len(fetch_ldl("FG-Net", data_home=data_home, return_X_y=True)) == 2
+
+
+def test_cut_distributions_are_divided_by_their_sums(data_home):
+    raw = loadmat(data_home / "ldl/FG-Net.mat")["labels"]
+    assert raw.sum(1).min() < 0.57
+    D = fetch_ldl("FG-Net", data_home=data_home).target
+    np.testing.assert_allclose(D, raw / raw.sum(1)[:, None], rtol=1e-15)
+    np.testing.assert_array_equal(
+        fetch_ldl("Painting", data_home=data_home).target, loadmat(data_home / "ldl/Painting.mat")["labels"]
+    )
+
+
+# Samples, features, labels, labels a sample: from the descriptions.
+WITHOUT_SPLIT = {
+    (fetch_eml, "CHD_49"): (555, 49, 6, 2.58),
+    (fetch_eml, "Water_quality"): (1060, 16, 14, 5.073),
+    (fetch_eml, "Langlog"): (1460, 1004, 75, 1.18),
+    (fetch_dcsn, "plant978"): (978, 440, 12, 1.079),
+    (fetch_dcsn, "Arts1500"): (7484, 500, 26, 1.654),
+    (fetch_dcsn, "Business1500"): (11214, 500, 30, 1.599),
+}
+
+
+@pytest.mark.parametrize(("fetch", "name"), WITHOUT_SPLIT)
+def test_label_sets_without_a_split(fetch, name, data_home):
+    n_samples, n_features, n_labels, cardinality = WITHOUT_SPLIT[fetch, name]
+    data = fetch(name, data_home=data_home, download_if_missing=False)
+    assert (data.data.shape, data.data.dtype) == ((n_samples, n_features), np.float64)
+    assert (data.target.shape, data.target.dtype) == ((n_samples, n_labels), np.int64)
+    assert set(np.unique(data.target)) == {0, 1}
+    assert np.isfinite(data.data).all()
+    assert data.target.sum(1).mean() == pytest.approx(cardinality, abs=1e-3)
+    assert len(set(data.feature_names)) == n_features
+    assert len(set(data.target_names)) == n_labels
+    assert f"{n_samples}" in data.DESCR
+    frames = fetch(name, data_home=data_home, as_frame=True, return_X_y=True)
+    for frame, values in zip(frames, (data.data, data.target), strict=True):
+        np.testing.assert_array_equal(frame.to_numpy(), values)
+
+
+def test_every_name_is_tested():
+    assert {name for _, name in WITHOUT_SPLIT} == {*EML_NAMES, *DCSN_NAMES}
+    assert tuple(MULTI_TARGETS) == MULTI_TARGET_NAMES
+
+
+def test_values_of_label_sets_are_those_of_the_files(data_home):
+    dense = fetch_eml("Water_quality", data_home=data_home)
+    row = (data_home / "eml/Water_quality.arff").read_text().splitlines()[34 + 2].split(",")
+    np.testing.assert_array_equal(dense.data[2], np.array(row[:16], dtype=float))
+    np.testing.assert_array_equal(dense.target[2], np.array(row[16:], dtype=int))
+    assert dense.target_names[:2] == ["25400", "29600"]
+    for data, text, n_columns in (
+        (fetch_eml("Langlog", data_home=data_home), (data_home / "eml/Langlog.arff").read_text(), 1079),
+        (
+            fetch_dcsn("Arts1500", data_home=data_home),
+            gzip.decompress((data_home / "dcsn/Arts1500.orig.arff.gz").read_bytes()).decode(),
+            526,
+        ),
+    ):
+        names = re.findall(r"(?im)^@attribute (\S+)", text)
+        assert len(names) == n_columns
+        rows = text.split("@data")[1].strip().splitlines()
+        for place in (0, 7, len(rows) - 1):
+            expected = dict.fromkeys(names, 0.0)
+            for entry in rows[place].strip("{} ").split(","):
+                column, value = entry.split()
+                expected[names[int(column)]] = float(value)
+            found = dict(zip(data.feature_names, data.data[place], strict=True))
+            assert found | dict(zip(data.target_names, data.target[place], strict=True)) == expected
+    assert fetch_eml("Langlog", data_home=data_home).target_names[0] == "Errors", "labels lead in the file"
+
+
+MULTI_TARGETS = {
+    "andro": (49, 30, 6),
+    "atp1d": (337, 411, 6),
+    "enb": (768, 8, 2),
+    "jura": (359, 15, 3),
+    "oes97": (334, 263, 16),
+    "sf2": (1066, 33, 3),
+}
+
+
+@pytest.mark.parametrize("name", MULTI_TARGETS)
+def test_fetch_multi_target(name, data_home):
+    n_samples, n_features, n_targets = MULTI_TARGETS[name]
+    data = fetch_multi_target(name, data_home=data_home, download_if_missing=False)
+    assert data.data.shape == (n_samples, n_features)
+    assert data.target.shape == (n_samples, n_targets)
+    assert data.data.dtype == data.target.dtype == np.float64
+    assert np.isfinite(data.data).all()
+    assert np.isfinite(data.target).all()
+    assert len(set(data.feature_names + data.target_names)) == n_features + n_targets
+    assert not re.search(r"[\s'\"]", "".join(data.feature_names))
+    if name != "sf2":
+        lines = re.split("(?i)@data", (data_home / f"multi-target/{name}.arff").read_text())[1].strip().splitlines()
+        raw = np.loadtxt(lines, delimiter=",")
+        np.testing.assert_array_equal(np.hstack([data.data, data.target]), raw)
+
+
+def test_nominal_features_are_a_column_for_each_value(data_home):
+    flares = fetch_multi_target("sf2", data_home=data_home)
+    assert flares.feature_names[:8] == [*(f"mod_zurich_class={c}" for c in "ABCDEFH"), "largest_spot_size=X"]
+    assert flares.target_names == ["c-class", "m-class", "x-class"]
+    assert set(np.unique(flares.data)) == {0, 1}
+    np.testing.assert_array_equal(flares.data.sum(1), 10)
+    region = dict(zip(flares.feature_names, flares.data[23], strict=True))
+    assert (data_home / "multi-target/sf2.arff").read_text().splitlines()[17 + 23] == (
+        "C, R, O, 1, 3, 1, 1, 2, 1, 1, 5, 0, 0"
+    )
+    assert [name for name, value in region.items() if value][:4] == [
+        "mod_zurich_class=C",
+        "largest_spot_size=R",
+        "spot_distribution=O",
+        "activity=1",
+    ]
+    assert flares.target[23].tolist() == [5, 0, 0]
+
+
 def test_unknown_names():
+    for fetch in (fetch_eml, fetch_dcsn, fetch_multi_target):
+        with pytest.raises(ValueError, match=r"name='flags' is not known. Choose one of \['"):
+            fetch("flags")
     with pytest.raises(ValueError, match="name='iris' is not known"):
         fetch_mulan("iris")
     with pytest.raises(ValueError, match="name='wq' is not known"):
@@ -449,6 +603,20 @@ def test_usps(data_home, tmp_path):
     np.testing.assert_array_equal(y, digits.target)
     with pytest.raises(OSError, match=r"usps\.mat is not in the cache"):
         fetch_usps(data_home=tmp_path, download_if_missing=False)
+
+
+@pytest.mark.parametrize(
+    ("fetch", "name", "file"),
+    [
+        (fetch_eml, "CHD_49", "eml/CHD_49.arff"),
+        (fetch_dcsn, "plant978", r"dcsn/plant978\.orig\.arff\.gz"),
+        (fetch_multi_target, "enb", r"multi-target/enb\.arff"),
+        (fetch_ldl, "FG-Net", r"ldl/FG-Net\.mat"),
+    ],
+)
+def test_files_that_are_not_there_are_said(fetch, name, file, tmp_path):
+    with pytest.raises(OSError, match=rf"{file} is not in the cache and .* https://raw\.githubusercontent\.com/"):
+        fetch(name, data_home=tmp_path, download_if_missing=False)
 
 
 def test_fetch_imdb(data_home, tmp_path):

@@ -1,4 +1,4 @@
-"""Data sets in files of one's own: ARFF, CSV and parquet."""
+"""Data sets in files of one's own: ARFF, CSV, parquet and matrices of MATLAB."""
 
 import bz2
 import codecs
@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import lzma
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ import pyarrow.parquet
 from sklearn.compose import make_column_transformer
 from sklearn.preprocessing import OneHotEncoder
 
+from benchmarks.data.matlab import Matrix, read_matrices
+
 Labels = tuple[str, ...] | int | None
 
 _LARGEST = 1e150  # modulus of a number whose square is in range
@@ -34,19 +37,22 @@ def read_file(path: str, labels: Labels = None) -> tuple[np.ndarray, np.ndarray,
     Parameters
     ----------
     path : str
-        File with the suffix .arff (dense or sparse), .csv or .parquet; it may be packed as .gz, .bz2, .xz or .zip.
-        Text is in UTF-8, or in UTF-16 with a byte order mark.
+        File with the suffix .arff (dense or sparse), .csv, .parquet or .mat (of MATLAB, up to version 7); it may be
+        packed as .gz, .bz2, .xz or .zip. Text is in UTF-8, or in UTF-16 with a byte order mark. A .mat has a matrix of
+        features and one of targets, with a row a sample, sparse or not, under names of `_MATRICES`. The columns of
+        "features" are named "features_0", "features_1", ...
     labels : tuple of str, int or None, default=None
         Names of the target columns, or their number: n for the last n columns, as Mulan has them, -n for the first n.
         None is what an ARFF file of MEKA says of itself ("words: -C 6" is its relation: the first 6), which must be
-        columns of labels.
+        columns of labels, and the matrix of targets of a .mat.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
         Numbers as they are, nominal columns one-hot.
     Y : ndarray of shape (n_samples,) or (n_samples, n_labels)
-        Classes of a single column, numbers of several. FALSE and no are 0 there and TRUE and yes are 1, in any case.
+        Classes of a single column, as integers, or its numbers, as floats, where there are fractions among them;
+        numbers of several columns. FALSE and no are 0 there and TRUE and yes are 1, in any case.
     names : list of str
         Names of the target columns.
 
@@ -84,7 +90,7 @@ def read_file(path: str, labels: Labels = None) -> tuple[np.ndarray, np.ndarray,
     if features.empty:
         raise ValueError(f"{path} has no samples, or no columns beside its targets {targets}.")
     _check_values(frame, path)
-    if labels is None:
+    if labels is None and suffixes[-1] == ".arff":
         _check_said(frame[targets], path)
     _nominal(frame[targets], len(frame), path)
     is_nominal = features.columns.isin(_nominal(features, max(50, len(frame) // 10), path))
@@ -180,7 +186,7 @@ def _values(targets: pd.DataFrame, path: str) -> np.ndarray:
     if targets.shape[1] == 1:
         classes = targets.iloc[:, 0]
         if pd.api.types.is_float_dtype(classes) and not (classes % 1 == 0).all():
-            raise ValueError(f"The target {classes.name!r} of {path} holds fractions, which are no classes.")
+            return classes.to_numpy(np.float64)
         return np.unique(classes.to_numpy(), return_inverse=True)[1]
     Y = np.column_stack([_numbers(column, path) for _, column in targets.items()])
     return Y.astype(np.int64) if np.isin(Y, (0, 1)).all() else Y
@@ -304,6 +310,42 @@ def _read_parquet(content: bytes) -> tuple[pd.DataFrame, None]:
     return frame, None
 
 
+_MATRICES = {
+    "features": ("features", "X", "data", "fea"),
+    "targets": ("label_distribution", "labels", "Y", "target", "gnd"),
+}
+"""Names that matrices of a MATLAB file may have, by what they hold."""
+
+
+def _read_mat(content: bytes) -> tuple[pd.DataFrame, int]:
+    """Table of the two matrices of a MATLAB file, and how many of its last columns are targets."""
+    held = read_matrices(content, _most(content))
+    features, targets = (_table(held, kind, len(content), _most(content)) for kind in _MATRICES)
+    if len(targets) == 1 and len(features) == targets.shape[1]:
+        targets = pd.DataFrame({targets.columns[0]: targets.iloc[0].to_numpy()})  # classes in a row
+    if len(features) != len(targets):
+        raise ValueError(
+            f"it has {len(features)} rows of features ({features.columns[0]}, ...) and {len(targets)} of targets "
+            f"({targets.columns[0]}, ...), where each sample is a row of both"
+        )
+    return pd.concat([features, targets], axis=1), targets.shape[1]
+
+
+def _table(held: list[Matrix], kind: str, size: int, most: int) -> pd.DataFrame:
+    """Matrix of features or of targets, the only one of its names, with numbered columns."""
+    found = [matrix for matrix in held if matrix.name in _MATRICES[kind]]
+    if len(found) != 1:
+        raise ValueError(
+            f"one matrix of {kind} is sought, with a name of {', '.join(_MATRICES[kind])}, and {len(found)} are found "
+            f"among {', '.join(map(str, held[:20])) or 'no matrices'}"
+        )
+    (matrix,) = found
+    if 8 * math.prod(matrix.shape) > most:
+        raise ValueError(f"{matrix} claims to hold more than {most // 8:,} values in {size:,} bytes")
+    values = matrix.numbers()
+    return pd.DataFrame(values, columns=[f"{matrix.name}_{column}" for column in range(values.shape[1])])
+
+
 def _check_kinds(frame: pd.DataFrame, place: Callable[[int], str]) -> None:
     """Refuse columns of texts of which some are numbers: one letter would make a name of every number."""
     for name, column in frame.items():
@@ -322,4 +364,5 @@ _READERS: dict[str, Callable[[bytes], tuple[pd.DataFrame, int | None]]] = {
     ".arff": _read_arff,
     ".csv": _read_csv,
     ".parquet": _read_parquet,
+    ".mat": _read_mat,
 }

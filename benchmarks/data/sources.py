@@ -8,14 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from skrelmetric.datasets import (
+    DCSN_NAMES,
+    EML_NAMES,
     LDL_NAMES,
     MULAN_NAMES,
+    MULTI_TARGET_NAMES,
+    fetch_dcsn,
+    fetch_eml,
     fetch_imdb,
     fetch_ldl,
     fetch_mulan,
+    fetch_multi_target,
     fetch_omniglot,
     fetch_usps,
     load_emotions,
@@ -24,18 +30,18 @@ from skrelmetric.datasets import (
 
 
 class DataSet(NamedTuple):
-    """Samples and their targets.
+    """Samples, targets, and what is known of how to split them.
 
     Attributes
     ----------
-    X : ndarray or sparse array of shape (n_samples, n_features)
-        Samples.
+    X : ndarray or csr_array of shape (n_samples, n_features)
     Y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        Targets.
     n_train : int or None
-        How many of the first are the official training samples, if there is a split.
+        How many of the first samples are the official training samples; None without an official split.
     groups : ndarray of shape (n_samples,) or None
-        What samples belong to together, such as photographs to a person, if that is known.
+        Person on each photograph. Samples of a group are near copies of each other, and folds that part them measure
+        how well copies are found. None where no groups are known; rows that stand beside each other may be alike even
+        so, as in time series ("andro", "atp1d") and grids ("enb"), which folds of contiguous blocks tell.
     """
 
     X: np.ndarray | sparse.csr_array
@@ -66,17 +72,38 @@ _CLASSES: dict[str, Callable] = {
     "digits": load_digits,
     "wine": load_wine,
     "breast_cancer": load_breast_cancer,
+    "iris": load_iris,
 }
 
+_LABEL_SETS: dict[str, Callable] = {
+    "imdb": fetch_imdb,
+    **{name: partial(fetch_eml, name) for name in EML_NAMES},
+    **{name: partial(fetch_dcsn, name) for name in DCSN_NAMES},
+}
+
+_NUMBERS: dict[str, Callable] = {name: partial(fetch_multi_target, name) for name in MULTI_TARGET_NAMES}
+
+_UNSPLIT = {"classification": _CLASSES, "multilabel": _LABEL_SETS, "regression": _NUMBERS}
+"""Loaders of data sets that are neither split nor grouped, by task."""
+
 _TASKS = {
-    **dict.fromkeys([*MULAN_NAMES, "imdb"], "multilabel"),
+    **dict.fromkeys([*MULAN_NAMES, *_LABEL_SETS], "multilabel"),
     **dict.fromkeys(LDL_NAMES, "label distribution"),
+    **dict.fromkeys(_NUMBERS, "regression"),
     **dict.fromkeys(_CLASSES, "classification"),
     "omniglot": "retrieval",
 }
 
 DATASETS = {name: Source(name, task, is_sparse=name == "imdb") for name, task in _TASKS.items()}
 """Data sets that have a name here."""
+
+FAMILIES = {"Yeast_alpha": "Yeast", "Yeast_cdc": "Yeast", "Arts1500": "Yahoo", "Business1500": "Yahoo"}
+"""Collections that several data sets come from; what is not here is a family of its own.
+
+Ranks and tests over data sets take these for independent of each other. Yeast_alpha and Yeast_cdc have the same genes
+and features, and Arts1500 and Business1500 are directories of one web site, with words selected alike: a method that
+suits one suits the other, so that statistics count a family once.
+"""
 
 
 @cache
@@ -95,12 +122,11 @@ def load(source: Source) -> DataSet:
     name = source.name
     if source.path is not None:
         return _own(source.path, source.labels)[0]
-    if name == "imdb":
-        return DataSet(*fetch_imdb(return_X_y=True))
+    if name in _UNSPLIT.get(source.task, {}):
+        return DataSet(*_UNSPLIT[source.task][name](return_X_y=True))
     if source.task == "label distribution":
-        return DataSet(*fetch_ldl(name, return_X_y=True))
-    if source.task == "classification":
-        return DataSet(*_CLASSES[name](return_X_y=True))
+        data = fetch_ldl(name)
+        return DataSet(data.data, data.target, groups=data.get("groups"))
     if source.task == "retrieval":
         X, y = fetch_omniglot(subset="all", return_X_y=True)
         return DataSet(X, y, len(fetch_omniglot(return_X_y=True)[1]))
@@ -127,23 +153,25 @@ def digest(source: Source) -> str:
 
 
 def task_of(Y: np.ndarray) -> str:
-    """Task that targets are for: classes, label sets or label distributions.
+    """Task that targets are for, whichever they are.
 
-    Raises
-    ------
-    ValueError
-        If they are none of these.
+    Parameters
+    ----------
+    Y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Integers of one column are classes, and floats are numbers to predict. Several columns are label sets if they
+        hold 0 and 1 alone, label distributions if they are at least 0 and each row sums to 1, and else numbers.
+
+    Returns
+    -------
+    {"classification", "multilabel", "label distribution", "regression"}
     """
     if Y.ndim == 1:
-        return "classification"
+        return "regression" if np.issubdtype(Y.dtype, np.floating) else "classification"
     if np.isin(Y, (0, 1)).all():
         return "multilabel"
     if (Y >= 0).all() and np.allclose(Y.sum(axis=1), 1, atol=1e-3):
         return "label distribution"
-    raise ValueError(
-        f"The targets, {Y.shape[1]} columns from {Y.min():g} to {Y.max():g}, are neither label sets (0, 1) nor label "
-        "distributions (at least 0, with sum 1 in each row). Name one column of classes, or columns of these kinds."
-    )
+    return "regression"
 
 
 def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:
@@ -155,9 +183,5 @@ def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:
         If it cannot be read, or is not what is said of it.
     """
     file = str(Path(path).resolve())
-    (_, Y, *_), targets = _own(file, labels)
-    try:
-        task = task_of(Y)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-    return Source(Path(path).name, task, file, labels, targets=targets)
+    data, targets = _own(file, labels)
+    return Source(Path(path).name, task_of(data.Y), file, labels, targets=targets)

@@ -127,8 +127,12 @@ def bunch(
     descr: str,
     return_X_y: bool,
     as_frame: bool,
+    groups: np.ndarray | None = None,
 ):
-    """Data set as scikit-learn hands it out: a Bunch or a pair, of arrays or of data frames."""
+    """Data set as scikit-learn hands it out: a Bunch or a pair, of arrays or of data frames.
+
+    A Bunch has `groups`, those samples that depend on each other, where there are some.
+    """
     data, target, frame = X, Y, None
     if as_frame:
         try:
@@ -147,6 +151,7 @@ def bunch(
         feature_names=feature_names,
         target_names=target_names,
         DESCR=describe(descr),
+        **({} if groups is None else {"groups": groups}),
     )
 
 

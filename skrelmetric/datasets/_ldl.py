@@ -1,5 +1,6 @@
 """Label-distribution data sets."""
 
+from collections.abc import Callable
 from os import PathLike
 
 import numpy as np
@@ -7,8 +8,24 @@ from scipy.io import loadmat
 
 from skrelmetric.datasets._cache import bunch, check_choice, fetch_file
 
-LDL_NAMES = ("Natural_Scene", "Movie", "SBU_3DFE", "Yeast_alpha")
+LDL_NAMES = ("Natural_Scene", "Movie", "SBU_3DFE", "Yeast_alpha", "Yeast_cdc", "Painting", "FG-Net")
 """Names that :func:`fetch_ldl` knows."""
+
+_N_PHOTOGRAPHS = 25  # of each person of SBU_3DFE
+
+
+def _persons_of_sbu(content: dict[str, np.ndarray]) -> np.ndarray:
+    return np.arange(len(content["features"])) // _N_PHOTOGRAPHS
+
+
+def _persons_of_fg_net(content: dict[str, np.ndarray]) -> np.ndarray:
+    """Person on each photograph: ages ascend on those of one person, and fall from a person to the next."""
+    return np.cumsum(np.diff(content["age"].ravel().astype(np.int64), prepend=0) < 0)
+
+
+_PERSONS: dict[str, Callable] = {"SBU_3DFE": _persons_of_sbu, "FG-Net": _persons_of_fg_net}
+
+_CUT = ("FG-Net",)  # ages below 0 and above 69 are cut off the distributions of the file, and their mass with them
 
 
 def fetch_ldl(
@@ -23,7 +40,7 @@ def fetch_ldl(
 
     Parameters
     ----------
-    name : {"Natural_Scene", "Movie", "SBU_3DFE", "Yeast_alpha"}
+    name : {"Natural_Scene", "Movie", "SBU_3DFE", "Yeast_alpha", "Yeast_cdc", "Painting", "FG-Net"}
         The data set.
     data_home : str, path or None, default=None
         Folder of the cache, in which a leading ``~`` is the user's home. None is the environment variable
@@ -40,7 +57,9 @@ def fetch_ldl(
     Bunch or (data, target)
         ``data`` of shape (n_samples, n_features), ``target`` of shape (n_samples, n_labels) whose rows are
         distributions, both float64, ``frame``, ``feature_names``, ``target_names`` (the files name neither, so these
-        are numbered) and ``DESCR``.
+        are numbered) and ``DESCR``. The Bunch of faces, SBU_3DFE and FG-Net, has ``groups`` of shape (n_samples,)
+        too, the number of the person on each photograph. The rows of FG-Net, which sum to .57 to 1 in its file, are
+        divided by their sums.
 
     Raises
     ------
@@ -56,6 +75,11 @@ def fetch_ldl(
     X = np.ascontiguousarray(content["features"], dtype=np.float64)
     target = content["label_distribution"] if "label_distribution" in content else content["labels"]
     D = np.ascontiguousarray(target, dtype=np.float64)
+    if name in _CUT:
+        D /= D.sum(axis=1, keepdims=True)
     feature_names = [f"feature_{i}" for i in range(X.shape[1])]
     target_names = [f"label_{i}" for i in range(D.shape[1])]
-    return bunch(X, D, feature_names, target_names, descr="ldl", return_X_y=return_X_y, as_frame=as_frame)
+    groups = _PERSONS[name](content) if name in _PERSONS else None
+    return bunch(
+        X, D, feature_names, target_names, descr="ldl", return_X_y=return_X_y, as_frame=as_frame, groups=groups
+    )

@@ -2,11 +2,8 @@
 
 from os import PathLike
 from pathlib import Path
-from xml.etree import ElementTree
 
-import arff
-import numpy as np
-
+from skrelmetric.datasets._arff import read_labelled
 from skrelmetric.datasets._cache import bunch, check_choice, fetch_file
 
 MULAN_NAMES = ("emotions", "flags", "yeast", "scene", "enron", "medical", "Corel5k", "bibtex", "tmc2007-500")
@@ -64,30 +61,7 @@ def fetch_mulan(
     def path(file: str) -> Path:
         return fetch_file(f"mulan/{name}/{file}", data_home, download_if_missing)
 
-    labels = _label_names(path(f"{name}.xml"))
     file = _FILES.get(name, "{name}-{subset}.arff")
-    tables = [_read_arff(path(file.format(name=name, subset=each))) for each in _SUBSETS[subset]]
-    names = np.array(tables[0][0])
-    is_label = np.isin(names, labels)
-    table = np.vstack([values for _, values in tables])
-    X, Y = table[:, ~is_label], table[:, is_label].astype(np.int64)
-    feature_names, target_names = names[~is_label].tolist(), names[is_label].tolist()
-    return bunch(X, Y, feature_names, target_names, descr="mulan", return_X_y=return_X_y, as_frame=as_frame)
-
-
-def _label_names(path: Path) -> list[str]:
-    return [element.attrib["name"] for element in ElementTree.parse(path).getroot()]
-
-
-def _read_arff(path: Path) -> tuple[list[str], np.ndarray]:
-    """Column names and the dense table of an ARFF file in either of its formats."""
-    text = path.read_text(encoding="utf-8")
-    is_sparse = text.split("@data", 1)[-1].lstrip().startswith("{")
-    content = arff.loads(text, return_type=arff.LOD if is_sparse else arff.DENSE)
-    names = [name for name, _ in content["attributes"]]
-    if not is_sparse:
-        return names, np.array(content["data"], dtype=np.float64)
-    table = np.zeros((len(content["data"]), len(names)))
-    for row, entries in zip(table, content["data"], strict=True):
-        row[list(entries)] = list(entries.values())
-    return names, table
+    tables = [path(file.format(name=name, subset=each)) for each in _SUBSETS[subset]]
+    content = read_labelled(tables, path(f"{name}.xml"))
+    return bunch(*content, descr="mulan", return_X_y=return_X_y, as_frame=as_frame)

@@ -10,7 +10,7 @@ from benchmarks.compare import cells as cells_module
 from benchmarks.compare import runs
 from benchmarks.compare.cells import Settings, cells
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import _CLASSES, load
+from benchmarks.data.sources import _CLASSES, _LABEL_SETS, _NUMBERS, load
 from tests.benchmarks.comparison import EMOTIONS, FAST, records_of
 
 
@@ -152,7 +152,9 @@ def test_data_of_a_profile_that_is_missing_is_left_out(tmp_path, monkeypatch, ca
     load.cache_clear()
     for fetch in ("fetch_mulan", "fetch_ldl", "fetch_omniglot"):
         monkeypatch.setattr(f"benchmarks.data.sources.{fetch}", missing)
-    monkeypatch.setitem(_CLASSES, "usps", missing)
+    for table, names in ((_CLASSES, ["usps"]), (_LABEL_SETS, list(_LABEL_SETS)), (_NUMBERS, list(_NUMBERS))):
+        for name in names:
+            monkeypatch.setitem(table, name, missing)
     arguments = [
         "--profile",
         "full",

@@ -13,7 +13,7 @@ from benchmarks.compare.methods import METRICS, TIERS, Method, for_sparse
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import DATASETS, load
+from benchmarks.data.sources import _LABEL_SETS, DATASETS, load
 from benchmarks.show.tables import grid_table
 from skrelmetric import RAMLLinear
 from skrelmetric.datasets import load_emotions
@@ -114,7 +114,7 @@ def sparse_emotions(monkeypatch):
     X, Y = load_emotions(return_X_y=True)
     X = np.maximum(X - np.quantile(X, 0.7, axis=0), 0)
     load.cache_clear()
-    monkeypatch.setattr("benchmarks.data.sources.fetch_imdb", lambda **options: (sparse.csr_array(X), Y))
+    monkeypatch.setitem(_LABEL_SETS, "imdb", lambda **options: (sparse.csr_array(X), Y))
     yield DATASETS["imdb"], X, Y
     load.cache_clear()
 
