@@ -27,6 +27,7 @@ from sklearn.svm import SVC, SVR
 from benchmarks.compare.images import LOSSES
 from benchmarks.compare.targets import EachTarget, MaximumEntropy, OnClasses, StandardisedTargets, positive_parts
 from benchmarks.rivals import GMML, ITML, LMNN, DMLEig, DoubletSVM
+from benchmarks.rivals.kernel_ridge import KernelRidgeClassifier, KernelRidgeRegressor
 from skrelmetric import (
     DRMLTransformer,
     HRAMLTransformer,
@@ -281,6 +282,7 @@ def _normalised(predictor: _Predictor) -> _Predictor:
 
 
 _LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
+_GAMMA: Grid = {"gamma": [0.5, 1.0]}
 _PENALTIES = np.logspace(-3, 5, 17)
 
 _CLASSIFIERS = {
@@ -296,6 +298,7 @@ _CLASSIFIERS = {
     ),
     # Its regression of labels that are -1 and 1, with one penalty for all, is that of 0 and 1 cut at a half.
     "Ridge": _Predictor(lambda seed: RidgeClassifierCV(_PENALTIES), {}, _SCALE),
+    "Kernel ridge": _Predictor(lambda seed: KernelRidgeClassifier(random_state=seed), _GAMMA, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}, _SCALE, "request"
     ),
@@ -307,6 +310,7 @@ _REGRESSORS = {
     "RandomForest": _Predictor(lambda seed: RandomForestRegressor(300, random_state=seed), _LEAVES),
     "HistGradientBoosting": _Predictor(lambda seed: EachTarget(HistGradientBoostingRegressor(random_state=seed))),
     "Ridge": _Predictor(lambda seed: RidgeCV(_PENALTIES), {}, _SCALE),
+    "Kernel ridge": _Predictor(lambda seed: KernelRidgeRegressor(random_state=seed), _GAMMA, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: EachTarget(SVR(epsilon=0.01)),
         {"estimator__C": [0.03, 0.1, 0.3, 1.0]},
