@@ -1,7 +1,6 @@
 """Methods for tables: metrics behind one neighbour predictor, and predictors that need no metric."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +13,21 @@ from sklearn.ensemble import (
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, SplineTransformer, StandardScaler
 from sklearn.svm import SVC, SVR
 
 from benchmarks.compare.images import LOSSES
-from benchmarks.compare.targets import MaximumEntropy, OnClasses, positive_parts
+from benchmarks.compare.targets import EachTarget, MaximumEntropy, OnClasses, StandardisedTargets, positive_parts
 from benchmarks.rivals import GMML, ITML, LMNN, DMLEig, DoubletSVM
+from benchmarks.rivals.kernel_ridge import KernelRidgeClassifier, KernelRidgeRegressor
 from skrelmetric import (
     DRMLTransformer,
     HRAMLTransformer,
@@ -50,6 +51,16 @@ class Method(NamedTuple):
     build: Callable[[int], BaseEstimator]
     grid: Grid = {}
     tier: str = "full"
+
+
+def for_numbers(method: Method) -> Method:
+    """The method with targets in units of their standard deviation: a distance between targets depends on units."""
+
+    def build(seed: int) -> Pipeline:
+        model = method.build(seed)
+        return StandardisedTargets(model.steps if isinstance(model, Pipeline) else [("predictor", model)])
+
+    return method._replace(build=build)
 
 
 def for_sparse(method: Method) -> Method:
@@ -123,21 +134,25 @@ def _drml(loss: str, relational: bool) -> _Metric:
     return _Metric(
         lambda seed: {"metric": DRMLTransformer(64, loss=loss, relational=relational, random_state=seed)},
         {"metric__learning_rate": [1e-4, 1e-3]},
+        "request",
     )
 
 
 METRICS: dict[str, _Metric] = {
     "": _Metric(lambda seed: {}, tier="quick"),
-    "PCA": _Metric(lambda seed: {"metric": PCA(0.95, random_state=seed)}, {"metric__n_components": [0.8, 0.9, 0.95]}),
+    "PCA": _Metric(
+        lambda seed: {"metric": PCA(0.95, random_state=seed)}, {"metric__n_components": [0.8, 0.9, 0.95]}, "request"
+    ),
     "LDA": _rival(
         lambda seed: LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.1),
         {"shrinkage": [0.1, 0.3, 0.9]},
+        "request",
     ),
     "NCA": _rival(lambda seed: NeighborhoodComponentsAnalysis(random_state=seed), tier="quick"),
-    "ITML": _rival(lambda seed: ITML(random_state=seed), {"gamma": [0.1, 1.0, 10.0]}),
+    "ITML": _rival(lambda seed: ITML(random_state=seed), {"gamma": [0.1, 1.0, 10.0]}, "request"),
     "LMNN": _rival(lambda seed: LMNN(), {"n_neighbors": [1, 3]}),
-    "DML-eig": _rival(lambda seed: DMLEig(random_state=seed), {"mu": [1e-3, 1e-2, 1e-1]}),
-    "Doublet-SVM": _rival(lambda seed: DoubletSVM(random_state=seed), {"C": [0.1, 1.0, 10.0]}),
+    "DML-eig": _rival(lambda seed: DMLEig(random_state=seed), {"mu": [1e-3, 1e-2, 1e-1]}, "request"),
+    "Doublet-SVM": _rival(lambda seed: DoubletSVM(random_state=seed), {"C": [0.1, 1.0, 10.0]}, "request"),
     "GMML": _rival(lambda seed: GMML(random_state=seed), {"t": [0.1, 0.3, 0.5, 0.7]}),
     **{f"{prefix}{name}": _drml(loss, bool(prefix)) for name, loss in LOSSES.items() for prefix in ("", "DRML-")},
     "RAML-SVR": _raml("paper", solver="svr"),
@@ -242,14 +257,77 @@ def _relational(kind: Callable[..., BaseEstimator]) -> dict[str, Method]:
     }
 
 
-def _no_metric(predictor: Callable[[int], BaseEstimator], grid: Mapping[str, list], scales: Grid = _SCALE) -> Method:
-    return Method(
-        lambda seed: _pipeline(predictor(seed), {}),
-        {**scales, **{f"predictor__{parameter}": values for parameter, values in grid.items()}},
-    )
+class _Predictor(NamedTuple):
+    """Predictor that needs no metric, for a seed; trees need no choice of scales."""
+
+    build: Callable[[int], BaseEstimator]
+    grid: Grid = {}
+    scales: Grid = {}
+    tier: str = "full"
+
+
+def _no_metric(predictor: _Predictor) -> Method:
+    grid = {f"predictor__{parameter}": values for parameter, values in predictor.grid.items()}
+    return Method(lambda seed: _pipeline(predictor.build(seed), {}), predictor.scales | grid, predictor.tier)
+
+
+def _normalised(predictor: _Predictor) -> _Predictor:
+    """The regressor with predictions that are made distributions."""
+
+    def build(seed: int) -> BaseEstimator:
+        regressor = predictor.build(seed)
+        return TransformedTargetRegressor(regressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
+
+    return predictor._replace(build=build, grid={f"regressor__{name}": grid for name, grid in predictor.grid.items()})
 
 
 _LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
+_GAMMA: Grid = {"gamma": [0.5, 1.0]}
+_PENALTIES = np.logspace(-3, 5, 17)
+
+_CLASSIFIERS = {
+    "ExtraTrees": _Predictor(lambda seed: ExtraTreesClassifier(300, random_state=seed), _LEAVES),
+    "RandomForest": _Predictor(lambda seed: RandomForestClassifier(300, random_state=seed), _LEAVES),
+    "HistGradientBoosting": _Predictor(
+        lambda seed: OneVsRestClassifier(HistGradientBoostingClassifier(random_state=seed))
+    ),
+    "Logistic regression": _Predictor(
+        lambda seed: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
+        {"estimator__C": [0.01, 0.1, 1.0, 10.0]},
+        _SCALE,
+    ),
+    # Its regression of labels that are -1 and 1, with one penalty for all, is that of 0 and 1 cut at a half.
+    "Ridge": _Predictor(lambda seed: RidgeClassifierCV(_PENALTIES), {}, _SCALE),
+    "Kernel ridge": _Predictor(lambda seed: KernelRidgeClassifier(random_state=seed), _GAMMA, _SCALE),
+    "RBF-SVM": _Predictor(
+        lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}, _SCALE, "request"
+    ),
+}
+"""Predictors of classes and of label sets."""
+
+_REGRESSORS = {
+    "ExtraTrees": _Predictor(lambda seed: ExtraTreesRegressor(300, random_state=seed), _LEAVES),
+    "RandomForest": _Predictor(lambda seed: RandomForestRegressor(300, random_state=seed), _LEAVES),
+    "HistGradientBoosting": _Predictor(lambda seed: EachTarget(HistGradientBoostingRegressor(random_state=seed))),
+    "Ridge": _Predictor(lambda seed: RidgeCV(_PENALTIES), {}, _SCALE),
+    "Kernel ridge": _Predictor(lambda seed: KernelRidgeRegressor(random_state=seed), _GAMMA, _SCALE),
+    "RBF-SVM": _Predictor(
+        lambda seed: EachTarget(SVR(epsilon=0.01)),
+        {"estimator__C": [0.03, 0.1, 0.3, 1.0]},
+        _SCALE,
+        "request",
+    ),
+}
+"""Predictors of numbers, one or several."""
+
+_OF_DISTRIBUTIONS = {
+    "Softmax regression": _Predictor(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}, _SCALE),
+}
+"""Predictors of distributions alone."""
+
+
+def _rows(predictors: Mapping[str, _Predictor]) -> dict[str, Method]:
+    return {name: _no_metric(predictor) for name, predictor in predictors.items()}
 
 
 def classifiers() -> dict[str, Method]:
@@ -257,32 +335,16 @@ def classifiers() -> dict[str, Method]:
     return {
         **_soft(SoftNeighborsClassifier()),
         **_relational(RelationalNeighborsClassifier),
-        "ExtraTrees": _no_metric(lambda seed: ExtraTreesClassifier(300, random_state=seed), _LEAVES, {}),
-        "HistGradientBoosting": _no_metric(
-            lambda seed: OneVsRestClassifier(HistGradientBoostingClassifier(random_state=seed)), {}, {}
-        ),
-        "Logistic regression": _no_metric(
-            lambda seed: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
-            {"estimator__C": [0.01, 0.1, 1.0, 10.0]},
-        ),
-        "RBF-SVM": _no_metric(lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}),
+        **_rows(_CLASSIFIERS),
     }
 
 
 def regressors() -> dict[str, Method]:
-    """Regressors for label distributions that need no neighbours of the table; predictions are made distributions."""
-    normalised = partial(TransformedTargetRegressor, func=np.asarray, inverse_func=positive_parts, check_inverse=False)
-    trees = {f"regressor__{parameter}": values for parameter, values in _LEAVES.items()}
-    return {
-        **_soft(SoftNeighborsRegressor()),
-        **_relational(RelationalNeighborsRegressor),
-        "ExtraTrees": _no_metric(lambda seed: normalised(ExtraTreesRegressor(300, random_state=seed)), trees, {}),
-        "HistGradientBoosting": _no_metric(
-            lambda seed: normalised(MultiOutputRegressor(HistGradientBoostingRegressor(random_state=seed))), {}, {}
-        ),
-        "Softmax regression": _no_metric(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}),
-        "RBF-SVM": _no_metric(
-            lambda seed: normalised(MultiOutputRegressor(SVR(epsilon=0.01))),
-            {"regressor__estimator__C": [0.03, 0.1, 0.3, 1.0]},
-        ),
-    }
+    """Methods for numbers that need no neighbours of the table: soft votes, and what needs no metric."""
+    return {**_soft(SoftNeighborsRegressor()), **_relational(RelationalNeighborsRegressor), **_rows(_REGRESSORS)}
+
+
+def distribution_regressors() -> dict[str, Method]:
+    """Methods for label distributions that need no neighbours of the table; predictions are made distributions."""
+    normalised = {name: _normalised(predictor) for name, predictor in _REGRESSORS.items()}
+    return regressors() | _rows(normalised) | _rows(_OF_DISTRIBUTIONS)

@@ -2,16 +2,23 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
+
+_N_CLUSTERS = 10
+"""Clusters of numbers that count as classes."""
 
 
 class OnClasses(TransformerMixin, BaseEstimator):
     """Fit a metric that needs classes to any kind of target, at a bounded cost.
 
-    Each label set, and the strongest label of each distribution, is a class.
+    Each label set, the strongest label of each distribution, and each of ten clusters of numbers is a class.
 
     Parameters
     ----------
@@ -47,12 +54,54 @@ class OnClasses(TransformerMixin, BaseEstimator):
 
 
 def as_classes(y: np.ndarray) -> np.ndarray:
-    """Class of each sample: its own, its whole label set, or the label that describes it most."""
-    if y.ndim == 1:
+    """Class of each sample: its own, its whole label set, the label that describes it most, or a cluster of numbers."""
+    if y.ndim == 1 and type_of_target(y) != "continuous":
         return y
-    if np.isin(y, (0, 1)).all():
-        return np.unique(y, axis=0, return_inverse=True)[1].ravel()
-    return y.argmax(axis=1)
+    Y = y.reshape(len(y), -1)
+    if np.isin(Y, (0, 1)).all():
+        return np.unique(Y, axis=0, return_inverse=True)[1].ravel()
+    if Y.min() >= 0 and np.allclose(Y.sum(axis=1), 1):
+        return Y.argmax(axis=1)
+    n_clusters = min(_N_CLUSTERS, len(np.unique(Y, axis=0)))
+    return KMeans(n_clusters, random_state=0).fit_predict(Y)
+
+
+class StandardisedTargets(Pipeline):
+    """Pipeline that is fitted to targets of mean 0 and variance 1, and predicts in their own units."""
+
+    def fit(self, X, y):
+        """Fit scaling of the targets, and all steps to the scaled ones."""
+        columns = y.reshape(len(y), -1)
+        self.targets_ = StandardScaler().fit(columns)
+        return super().fit(X, self.targets_.transform(columns).reshape(y.shape))
+
+    def predict(self, X):
+        """Predicted targets."""
+        scaled = super().predict(X)
+        return self.targets_.inverse_transform(scaled.reshape(len(scaled), -1)).reshape(scaled.shape)
+
+
+class EachTarget(RegressorMixin, BaseEstimator):
+    """Regressor of its own for each target, of which there may be one alone, in one dimension.
+
+    Parameters
+    ----------
+    estimator : regressor
+        Regressor of one target.
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def fit(self, X, y):
+        """Fit a clone to each target."""
+        self.outputs_ = y.shape[1:]
+        self.model_ = MultiOutputRegressor(self.estimator).fit(X, y.reshape(len(y), -1))
+        return self
+
+    def predict(self, X):
+        """Predicted targets."""
+        return self.model_.predict(X).reshape(-1, *self.outputs_)
 
 
 class MaximumEntropy(RegressorMixin, BaseEstimator):

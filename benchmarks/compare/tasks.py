@@ -7,10 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import make_scorer, matthews_corrcoef
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from benchmarks.compare import images
-from benchmarks.compare.methods import TIERS, Method, behind, classifiers, regressors
+from benchmarks.compare.methods import (
+    TIERS,
+    Method,
+    behind,
+    classifiers,
+    distribution_regressors,
+    for_numbers,
+    regressors,
+)
 from skrelmetric import AAKNN, MLkNN, MultilabelVotingClassifier, MultioutputVotingRegressor
 from skrelmetric.metrics import label_propensities
 from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTILABEL_SCORERS, precision_at_k_scorer
@@ -94,6 +102,35 @@ def _label_scorers(Y_train: np.ndarray) -> dict[str, str | Callable]:
     return papers | f1s
 
 
+def average_relative_rmse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Mean over targets of the relative root mean squared error (Borchani et al., 2015, aRRMSE).
+
+    Parameters
+    ----------
+    y_true, y_pred : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        True and predicted numbers.
+
+    Returns
+    -------
+    float
+        Root of the squared error over that of the mean of `y_true`, averaged: at least 0, and 1 for that mean. Targets
+        that are constant in `y_true` have no unit and are left out; NaN where all are. (For these `R²` of scikit-learn
+        counts 1 or 0, as they are met or not.)
+    """
+    Y, P = (np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in (y_true, y_pred))
+    varying = np.ptp(Y, axis=0) > 0
+    if not varying.any():
+        return np.nan
+    Y, P = Y[:, varying], P[:, varying]
+    return float(np.sqrt(((Y - P) ** 2).sum(0) / ((Y - Y.mean(0)) ** 2).sum(0)).mean())
+
+
+def _numbers() -> dict[str, Method]:
+    rows = behind(KNeighborsRegressor(5), "kNN", [1, 5, 10], MultioutputVotingRegressor) | regressors()
+    of_labels = {f"{prefix}{loss} + kNN" for loss in images.LOSSES for prefix in ("", "DRML-")}
+    return {name: for_numbers(method) for name, method in rows.items() if name not in of_labels}
+
+
 def _images() -> dict[str, Method]:
     rows = {name: Method(build, tier="quick") for name, build in images.METHODS.items()}
     return rows | {name: Method(build, tier="request") for name, build in images.ON_REQUEST.items()}
@@ -132,7 +169,7 @@ TASKS = {
         "AAKNN",
         # More neighbours leave no zero in a prediction: Clark and Canberra lose by that what the others gain. So the
         # search has the papers' 4 only.
-        behind(AAKNN(4), "AAKNN", [4], MultioutputVotingRegressor) | regressors(),
+        behind(AAKNN(4), "AAKNN", [4], MultioutputVotingRegressor) | distribution_regressors(),
     ),
     "classification": Task(
         _always({"accuracy": "accuracy", "f1_macro": "f1_macro", "matthews": make_scorer(matthews_corrcoef)}),
@@ -144,6 +181,13 @@ TASKS = {
         "accuracy",
         "kNN",
         behind(KNeighborsClassifier(5), "kNN", [1, 5, 10], partial(VotingClassifier, voting="soft")) | classifiers(),
+    ),
+    "regression": Task(
+        _always({"neg_arrmse": make_scorer(average_relative_rmse, greater_is_better=False), "r2": "r2"}),
+        (Criterion("aRRMSE ↓", "neg_arrmse", -1), Criterion("R² ↑", "r2", 1)),
+        "neg_arrmse",
+        "kNN",
+        _numbers(),
     ),
     "retrieval": Task(
         _always(images.scores),

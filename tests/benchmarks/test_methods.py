@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsRegressor
 
 from benchmarks.compare import runs
 from benchmarks.compare.cells import OFFICIAL, Settings, cells
 from benchmarks.compare.methods import METRICS, TIERS, Method, for_sparse
 from benchmarks.compare.profiles import PROFILES
-from benchmarks.compare.targets import MaximumEntropy, OnClasses, as_classes, positive_parts
-from benchmarks.compare.tasks import TASKS
+from benchmarks.compare.targets import MaximumEntropy, OnClasses, StandardisedTargets, as_classes, positive_parts
+from benchmarks.compare.tasks import TASKS, average_relative_rmse
 from benchmarks.data.sources import _LABEL_SETS, DATASETS, load
 from benchmarks.show.tables import grid_table
 from skrelmetric import RAMLLinear
@@ -28,8 +29,47 @@ def test_classes_of_targets():
     assert as_classes(np.array([3, 1])).tolist() == [3, 1]
 
 
+def test_classes_of_numbers_are_clusters(rng):
+    centres = np.repeat(rng.normal(size=(10, 2)) * 100, 5, axis=0)
+    numbers = centres + rng.normal(size=centres.shape)
+    for y in (numbers, np.repeat(np.arange(10), 5) + 0.01 * rng.random(50)):
+        classes = as_classes(y)
+        assert all(len(set(classes[start : start + 5])) == 1 for start in range(0, 50, 5))
+        assert len(set(classes)) == 10
+    assert as_classes(np.array([0.5, -1.5, 0.5])).tolist() in ([0, 1, 0], [1, 0, 1])
+
+
 def test_every_data_set_has_a_task():
-    assert {source.task for source in DATASETS.values()} == set(TASKS)
+    assert {source.task for source in DATASETS.values()} <= set(TASKS)
+
+
+def test_relative_error_by_hand(rng):
+    Y, P = rng.normal(size=(30, 2)) * [1, 1000], rng.normal(size=(30, 2))
+    unexplained = [sum((y - p) ** 2 for y, p in zip(Y[:, j], P[:, j], strict=True)) for j in range(2)]
+    total = [sum((y - Y[:, j].mean()) ** 2 for y in Y[:, j]) for j in range(2)]
+    expected = np.sqrt(np.divide(unexplained, total))
+    assert average_relative_rmse(Y, P) == pytest.approx(np.mean(expected))
+    assert average_relative_rmse(Y[:, 0], P[:, 0]) == pytest.approx(expected[0])
+    assert average_relative_rmse(Y, np.tile(Y.mean(0), (30, 1))) == pytest.approx(1)
+    constant = np.c_[Y[:, 0], np.full(30, 0.1)]
+    assert average_relative_rmse(constant, P) == pytest.approx(expected[0])
+    assert np.isnan(average_relative_rmse(constant[:, 1], P[:, 1]))
+
+
+def test_targets_are_standardised_and_back(rng):
+    X, Y = rng.normal(size=(40, 2)), rng.normal(size=(40, 3)) * [1e-3, 1, 1e3] + 7
+    seen = []
+
+    class Looking(KNeighborsRegressor):
+        def fit(self, X, y):
+            seen.append(y)
+            return super().fit(X, y)
+
+    for y in (Y, Y[:, 0]):
+        model = StandardisedTargets([("predictor", Looking(3))]).fit(X, y)
+        assert seen[-1].shape == y.shape
+        assert seen[-1].std(axis=0) == pytest.approx(np.ones(y.shape[1:]))
+        assert model.predict(X) == pytest.approx(KNeighborsRegressor(3).fit(X, y).predict(X))
 
 
 def test_tiers_add_methods():
@@ -106,6 +146,22 @@ def test_softmax_regression_has_the_least_divergence(rng):
         assert divergence(W + 0.01 * rng.normal(size=W.shape), b + 0.01 * rng.normal(size=b.shape)) > least
     assert model.predict(X).sum(1) == pytest.approx(np.ones(80))
     assert positive_parts(np.array([[-1.0, 1.0, 3.0]])) == pytest.approx(np.array([[2.5e-7, 0.25, 0.75]]), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:n_components > n_samples")  # of Nystroem
+@pytest.mark.filterwarnings("ignore:Only one sample available")  # of LDA
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")  # by the relational neighbours to their forest
+@pytest.mark.parametrize("name", TASKS["regression"].methods)
+def test_every_method_of_numbers_fits_one_and_several(name, rng):
+    X = rng.normal(size=(80, 4))
+    Y = np.column_stack([100 * X[:, 0] + 5, 0.01 * X[:, 1]])
+    for y in (Y, Y[:, 0]):
+        model = TASKS["regression"].methods[name].build(0)
+        fewer = {"metric__max_epochs": 1, "metric__metric__n_pairs": 1000}
+        model.set_params(**{name: value for name, value in fewer.items() if name in model.get_params()})
+        predicted = model.fit(X[:60], y[:60]).predict(X[60:])
+        assert predicted.shape == y[60:].shape
+        assert average_relative_rmse(y[60:], predicted) < 0.75
 
 
 @pytest.fixture
