@@ -47,7 +47,7 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--datasets", "iris"], "invalid choice: 'iris'"),
+        (["--datasets", "penguins"], "invalid choice: 'penguins'"),
         (["--methods", "KNN"], "invalid choice: 'KNN'"),
         (["--folds", "1"], "neither a number of folds"),
         (["--repeats", "0"], "not a whole number from 1"),
