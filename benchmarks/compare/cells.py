@@ -35,7 +35,7 @@ import skrelmetric
 from benchmarks.compare.methods import Method, for_sparse
 from benchmarks.compare.records import Plain, Record
 from benchmarks.compare.tasks import TASKS, Criterion
-from benchmarks.data.sources import Source, digest, load
+from benchmarks.data.sources import DataSet, Source, digest, load
 
 OFFICIAL = "official"
 HELD_OUT = "held-out"
@@ -127,9 +127,7 @@ class Cell(NamedTuple):
     @property
     def criteria(self) -> list[Criterion]:
         """Criteria of the task that there are labels enough for."""
-        Y = load(self.source).Y
-        n_labels = Y.shape[1] if Y.ndim > 1 else 1
-        return [each for each in TASKS[self.source.task].criteria if each.least_labels <= n_labels]
+        return TASKS[self.source.task].defined(load(self.source).Y)
 
     @property
     def seed(self) -> int:
@@ -194,38 +192,43 @@ def splits(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndar
     ValueError
         If the data set has no official split, or too few samples, or too few of a class, for the folds.
     """
-    parts = _parts(source, settings)
+    return parts(load(source), source.task, settings, source.name)
+
+
+def parts(data: DataSet, task: str, settings: Settings, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test indices of data that are at hand; see :func:`splits`."""
+    found = _whole_parts(data, task, settings, name)
     if settings.most_samples is None:
-        return parts
+        return found
     generator = np.random.default_rng(settings.seed)
-    return [(_some(train, settings, generator), _some(test, settings, generator)) for train, test in parts]
+    return [(_some(train, settings, generator), _some(test, settings, generator)) for train, test in found]
 
 
 def _some(rows: np.ndarray, settings: Settings, generator: np.random.Generator) -> np.ndarray:
     return np.sort(generator.permutation(rows)[: settings.most_samples])
 
 
-def _parts(source: Source, settings: Settings) -> list[tuple[np.ndarray, np.ndarray]]:
-    X, Y, n_train, groups = load(source)
+def _whole_parts(data: DataSet, task: str, settings: Settings, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    X, Y, n_train, groups = data
     n_folds, n_repeats, seed = settings.folds, settings.repeats, settings.seed
     if n_folds == OFFICIAL:
         if n_train is None:
-            raise ValueError(f"{source.name} has no official split. Pass a number of folds, or {HELD_OUT!r}.")
+            raise ValueError(f"{name} has no official split. Pass a number of folds, or {HELD_OUT!r}.")
         return [(np.arange(n_train), np.arange(n_train, len(Y)))] * n_repeats
-    groups = Y if source.task == "retrieval" else groups
+    groups = Y if task == "retrieval" else groups
     if n_folds == HELD_OUT:
-        once = _ONCE[source.task] if groups is None else GroupShuffleSplit
+        once = _ONCE[task] if groups is None else GroupShuffleSplit
         splitters = [once(n_repeats, test_size=_TEST_SHARE, random_state=seed)]
     elif groups is not None:
         splitters = [GroupKFold(n_folds, shuffle=True, random_state=seed + repeat) for repeat in range(n_repeats)]
     else:
-        splitters = [_REPEATED[source.task](n_splits=n_folds, n_repeats=n_repeats, random_state=seed)]
+        splitters = [_REPEATED[task](n_splits=n_folds, n_repeats=n_repeats, random_state=seed)]
     try:
         return [split for splitter in splitters for split in splitter.split(X, Y, groups)]
     except ValueError as error:
         if n_folds == HELD_OUT:
-            raise ValueError(f"No third of {source.name} can be held out: {error} Pass a number of --folds.") from error
-        raise ValueError(f"{source.name} cannot be split into {n_folds} folds: {error} Pass fewer --folds.") from error
+            raise ValueError(f"No third of {name} can be held out: {error} Pass a number of folds.") from error
+        raise ValueError(f"{name} cannot be split into {n_folds} folds: {error} Pass fewer folds.") from error
 
 
 _splits = cache(splits)

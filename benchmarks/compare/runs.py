@@ -15,9 +15,11 @@ from multiprocessing import Pipe, active_children, get_context
 from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory, gettempdir
 from time import perf_counter, time
+from typing import cast
 
 import joblib
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV
 
@@ -77,27 +79,39 @@ def _too_slow(cell: Cell, where: str = "") -> Record:
 
 def _measured(cell: Cell, with_memory: bool) -> Record:
     X, Y, *_ = load(cell.source)
-    task, model = TASKS[cell.source.task], cell.model()
-    with watched() as memory:
-        with TemporaryDirectory(prefix=_FOLDERS) as folder, _held(folder):
-            if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
-                model.estimator.set_params(memory=folder)
-            start = perf_counter()
-            model.fit(X[cell.train], Y[cell.train])
-            fitted = perf_counter()
-        scores = check_scoring(model, task.scorers(Y[cell.train]))(model, X[cell.test], Y[cell.test])
-        scored = perf_counter()
-    values = {criterion.title: criterion.sign * float(scores[criterion.scorer]) for criterion in cell.criteria}
-    undefined = [title for title, value in values.items() if not np.isfinite(value)]
-    if undefined:
-        raise ValueError(f"{', '.join(undefined)} came out as no number.")
-    measured: Record = {"fit_seconds": fitted - start, "score_seconds": scored - fitted, "scores": values}
+    model = cell.model()
+    with watched() as memory, TemporaryDirectory(prefix=_FOLDERS) as folder, _held(folder):
+        if isinstance(model, GridSearchCV):  # a metric is fitted once for all numbers of neighbours
+            model.estimator.set_params(memory=folder)
+        measured = scored(model, cell.source.task, X, Y, cell.train, cell.test)
     if with_memory and memory:
         measured["memory_mib"] = memory
     if not isinstance(model, GridSearchCV):
         return measured
     chosen = {name: plain(value) for name, value in model.best_params_.items()}
-    return measured | {"fit_seconds": model.refit_time_, "search_seconds": fitted - start, "chosen": chosen}
+    return measured | {"fit_seconds": model.refit_time_, "search_seconds": measured["fit_seconds"], "chosen": chosen}
+
+
+def scored(
+    model: BaseEstimator, task: str, X: np.ndarray, Y: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> Record:
+    """Criteria of a model that is fitted to the training samples, on the test samples, and the seconds of both.
+
+    Raises
+    ------
+    ValueError
+        If a criterion is no number; and whatever the model raises.
+    """
+    start = perf_counter()
+    model.fit(X[train], Y[train])
+    fitted = perf_counter()
+    scores = check_scoring(model, TASKS[task].scorers(Y[train]))(model, X[test], Y[test])
+    seconds = {"fit_seconds": fitted - start, "score_seconds": perf_counter() - fitted}
+    values = {each.title: each.sign * float(scores[each.scorer]) for each in TASKS[task].defined(Y)}
+    undefined = [title for title, value in values.items() if not np.isfinite(value)]
+    if undefined:
+        raise ValueError(f"{', '.join(undefined)} came out as no number.")
+    return cast(Record, seconds | {"scores": values})
 
 
 @contextmanager

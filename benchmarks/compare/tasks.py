@@ -73,6 +73,11 @@ class Task(NamedTuple):
     predictor: str
     methods: dict[str, Method]
 
+    def defined(self, Y: np.ndarray) -> list[Criterion]:
+        """Criteria that there are labels enough for."""
+        n_labels = Y.shape[1] if Y.ndim > 1 else 1
+        return [criterion for criterion in self.criteria if criterion.least_labels <= n_labels]
+
     def short(self, method: str) -> str:
         """Name of a method without the predictor that all metrics have in common."""
         return method.removesuffix(f" + {self.predictor}")

@@ -151,4 +151,4 @@ def _matrix(element: bytes, order: str) -> Matrix:
 def _numbers(kind: int, part: bytes, order: str) -> np.ndarray:
     if kind not in _NUMBERS:
         raise ValueError(f"it has an element of type {kind} in the place of numbers")
-    return np.frombuffer(part, dtype=f"{order}{_NUMBERS[kind]}").astype(_NUMBERS[kind])
+    return np.frombuffer(part, dtype=f"{order}{_NUMBERS[kind]}")

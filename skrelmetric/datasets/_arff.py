@@ -2,8 +2,9 @@
 
 import gzip
 import re
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import arff
@@ -89,5 +90,5 @@ def _text(path: Path) -> str:
         return file.read().decode("utf-8")
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedIOBase:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
