@@ -9,6 +9,7 @@ from benchmarks.compare.cells import HELD_OUT, OFFICIAL
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
+from benchmarks.show.formats import FORMATS
 
 MEASURED = {
     "speed": "hot paths against floors and peers",
@@ -35,6 +36,7 @@ _COMPARED = {
     "anew": False,
     "no_run": False,
     "report": None,
+    "table": None,
 }
 """Options of a comparison alone, and their values where they are not given."""
 
@@ -214,5 +216,10 @@ def _parser() -> ArgumentParser:
     )
     where.add_argument("--anew", action="store_true", help="run again what the file holds")
     where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
+    where.add_argument(
+        "--table",
+        choices=FORMATS,
+        help="print tables in this format instead, LaTeX's for the package booktabs, and all else to stderr",
+    )
     where.add_argument("--report", type=Path, metavar="FILE", help="write a page of HTML with tables and pictures")
     return parser

@@ -15,11 +15,15 @@ from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS, LAMDA_SCORERS, MULTI
 
 
 class Criterion(NamedTuple):
-    """Column of the table: its title, its scorer's name, and the sign that turns the score into the criterion."""
+    """Column of the table: its title, its scorer's name, and the sign that turns the score into the criterion.
+
+    Methods are ranked by those that are `ranked`; others are shown only.
+    """
 
     title: str
     scorer: str
     sign: int
+    ranked: bool = True
 
 
 class Task(NamedTuple):

@@ -65,6 +65,9 @@ _TASKS = {
 DATASETS = {name: Source(name, task, is_sparse=name == "imdb") for name, task in _TASKS.items()}
 """Data sets that have a name here."""
 
+FAMILIES = {"Yeast_alpha": "Yeast", "Yeast_cdc": "Yeast", "Arts1500": "Yahoo", "Business1500": "Yahoo"}
+"""Families of data sets that were measured alike on the same or similar samples, and count once in statistics."""
+
 
 @cache
 def load(source: Source) -> DataSet:

@@ -54,6 +54,10 @@ class Row(NamedTuple):
         Repeat and fold of all that it was tried on.
     usage : Usage or None
         Time and memory of its processes, where they were recorded.
+    too_slow : bool
+        Whether it was too slow on a fold, and failed on none otherwise.
+    n_test : int
+        Test samples of all folds that it came through, 0 where records do not say.
     """
 
     method: str
@@ -62,6 +66,8 @@ class Row(NamedTuple):
     errors: tuple[str, ...]
     folds: frozenset[tuple[int, int]] = frozenset()
     usage: Usage | None = None
+    too_slow: bool = False
+    n_test: int = 0
 
     @property
     def means(self) -> dict[str, float]:
@@ -81,6 +87,11 @@ class Result(NamedTuple):
     def criteria(self) -> tuple[Criterion, ...]:
         """Columns."""
         return TASKS[self.task].criteria
+
+    @property
+    def ranked(self) -> tuple[Criterion, ...]:
+        """Columns that methods are ranked by."""
+        return tuple(criterion for criterion in self.criteria if criterion.ranked)
 
     @property
     def folds(self) -> frozenset[tuple[int, int]]:
@@ -142,9 +153,12 @@ def _row(method: str, records: list[Record], task: str) -> Row:
         for criterion in TASKS[task].criteria
     }
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
-    errors = tuple(record["error"] for record in records if "scores" not in record)
+    failed = [record for record in records if "scores" not in record]
+    errors = tuple(record["error"] for record in failed)
+    too_slow = bool(failed) and all(record.get("too_slow", False) for record in failed)
+    n_test = sum(record.get("n_test", 0) for record in scored)
     folds = frozenset((record.get("repeat", 0), record.get("fold", 0)) for record in records)
-    return Row(method, values, seconds, errors, folds, _usage(scored))
+    return Row(method, values, seconds, errors, folds, _usage(scored), too_slow, n_test)
 
 
 def _usage(records: list[Record]) -> Usage | None:
