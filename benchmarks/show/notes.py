@@ -1,6 +1,7 @@
 """Numbers of a ranking in words, and what has to be known to read them."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -8,16 +9,17 @@ from benchmarks.show.ranking import Ranking, some
 from benchmarks.show.significance import LEAST
 
 
-def span(low: float, high: float, form: str) -> str:
-    """Interval, in a line of its own; nothing where there is none."""
-    return "" if math.isnan(low) else f"\n[{low:{form}}, {high:{form}}]"
+def span(low_high: Iterable[float], form: str) -> str:
+    """Interval, in a line of its own, which has no blank to break at; nothing where there is none."""
+    low, high = low_high
+    return "" if math.isnan(low) else f"\n[{low:{form}},{high:{form}}]"
 
 
 def effect(of: pd.Series, n_rows: int) -> str:
     """Percent by which losses are above others, with the interval, and the number of rows where it is not all."""
     if not of.n_ratios:
         return "–"
-    words = f"{of.percent:+.1f}{span(of.low, of.high, '+.1f')}"
+    words = f"{of.percent:+.1f}{span((of.low, of.high), '+.1f')}"
     return words if of.n_ratios == n_rows else f"{words}\nin {of.n_ratios:g} of {n_rows}"
 
 
@@ -25,7 +27,7 @@ def probabilities(of: pd.Series) -> str:
     """Posterior probabilities that a method is better, equal or worse, in percent."""
     if math.isnan(of.equal):
         return "–"
-    return " / ".join(f"{100 * probability:.0f}" for probability in (of.better, of.equal, of.worse))
+    return "/".join(f"{100 * probability:.0f}" for probability in (of.better, of.equal, of.worse))
 
 
 def notes(ranking: Ranking) -> list[str]:
@@ -39,8 +41,8 @@ def notes(ranking: Ranking) -> list[str]:
         said.append(f"In brackets: 95 percent intervals, by the bootstrap over the {n_rows}.")
     if ranking.log_losses is not None:
         said += [
-            "Loss: the geometric mean of ratios of losses over data sets and criteria; a score, of which 1 is the "
-            "best, loses what it lacks, and a loss of 0 counts as half of the least that can be told, 1 / (2 test samples).",
+            "Loss: the geometric mean of ratios of losses over data sets and criteria; a score loses what it lacks of "
+            "1, and a loss of 0 counts as half of the least that can be told, 1 / (2 test samples).",
             f"Wilcoxon's test is on the logarithms of these ratios against {reference}, Nemenyi's on ranks.",
             f"Better, equal, worse: posterior probabilities (Bayesian signed-rank test) that the loss of a method is "
             f"below, within 1 percent of, or above that of {reference}.",

@@ -84,22 +84,22 @@ def _ranking_table(ranking: Ranking) -> Table:
     columns = (
         "",
         "Rank",
-        "\n".join(["Loss against", *f"{reference}, %".split(" ", 1)]),
-        "Won /\nlost",
-        "Wilcoxon,\nHolm p",
+        "\n".join(["Loss, in %", "against", *reference.split()]),
+        "Won/\nlost",
+        "Wilcoxon\np, Holm",
         "Nemenyi\np",
-        "Better /\nequal /\nworse, %",
+        "Better/\nequal/\nworse, %",
     )
     intervals = ranking.intervals
     found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
     rows = []
     for method, rank in ranking.average.items():
-        cells = [str(method), f"{rank:.2f}{span(*intervals.loc[method], '.2f')}"]
+        cells = [str(method), f"{rank:.2f}{span(intervals.loc[method], '.2f')}"]
         if method == reference:
             cells += ["reference", *[""] * (len(columns) - 3)]
         else:
             of = found.loc[method]
-            cells += [effect(of, n_rows), f"{of.won:g} / {of.lost:g}", f"{of.holm:.2g}", f"{of.nemenyi:.2g}"]
+            cells += [effect(of, n_rows), f"{of.won:g}/{of.lost:g}", f"{of.holm:.2g}", f"{of.nemenyi:.2g}"]
             cells.append(probabilities(of))
         rows.append(tuple(map(Cell, cells)))
     return Table(title, columns, tuple(rows), " ".join(notes(ranking)))

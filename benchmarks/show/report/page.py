@@ -160,17 +160,17 @@ def _ranks(ranking: Ranking, name: str) -> Ranks:
     reference = ranking.reference
     columns = (
         f"Loss against {reference}, %",
-        "Won / lost",
+        "Won/lost",
         "p, Wilcoxon–Holm",
         "p, Nemenyi",
-        "Better / equal / worse, %",
+        "Better/equal/worse, %",
     )
     found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
     words = {method: _against(of, len(ranking.ranks)) for method, of in found.iterrows()}
     words[reference] = ((None, "–"),) * len(columns)
     spans = ranking.intervals
     rows = [
-        Ranked(method, rank, span(*spans.loc[method], ".2f"), tuple(ranking.ranks[method]), words[method])
+        Ranked(method, rank, span(spans.loc[method], ".2f"), tuple(ranking.ranks[method]), words[method])
         for method, rank in ranking.average.items()
     ]
     picture = critical_difference(ranking, name)
@@ -180,7 +180,7 @@ def _ranks(ranking: Ranking, name: str) -> Ranks:
 def _against(of: pd.Series, n_rows: int) -> tuple[tuple[float | None, str], ...]:
     return (
         (of.percent if of.n_ratios else None, effect(of, n_rows)),
-        (of.won, f"{of.won:g} / {of.lost:g}"),
+        (of.won, f"{of.won:g}/{of.lost:g}"),
         (of.holm, _p_value(of.holm)),
         (of.nemenyi, _p_value(of.nemenyi)),
         (None if math.isnan(of.better) else of.better, probabilities(of)),
