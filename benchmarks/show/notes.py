@@ -49,6 +49,8 @@ def notes(ranking: Ranking) -> list[str]:
         ]
     else:
         said.append("Some losses have no logarithm, so there are no ratios; Wilcoxon's test is on ranks.")
+    if n_rows < 6:
+        said.append(f"Over {n_rows} data sets Wilcoxon's test cannot come below p = {2 ** (1 - n_rows):.3g}.")
     if ranking.too_slow:
         where = "; ".join(f"{method} on {some(names)}" for method, names in ranking.too_slow.items())
         said.append(f"Too slow, so last, lost and without a ratio: {where}.")

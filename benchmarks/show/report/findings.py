@@ -35,13 +35,13 @@ def _of_ranking(ranking: Ranking) -> str:
     low, high = ranking.intervals.loc[best]
     interval = f" ({low:.2f} to {high:.2f})" * bool(np.isfinite(low))
     sentence = f"{best} has the best average rank, {average.iloc[0]:.2f}{interval} among {n_methods} methods over "
-    sentence += f"{ranking.n_datasets} data sets.{_of_effect(ranking)}"
+    sentence += f"{ranking.n_datasets} data sets."
     if np.isfinite(ranking.friedman):
         chance = "is hardly chance" if ranking.friedman < 0.05 else "could be chance"
         sentence += f" That methods differ at all {chance} (Friedman p = {ranking.friedman:.2g})"
         n_beaten = int((ranking.nemenyi[best] < 0.05).sum())
         sentence += f"; Nemenyi's test tells it from {n_beaten or 'none'} of the others at level 0.05."
-    return sentence
+    return sentence + _of_effect(ranking)
 
 
 def _of_effect(ranking: Ranking) -> str:
