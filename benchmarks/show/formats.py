@@ -78,7 +78,7 @@ _LATEX = str.maketrans(
 def _markdown(table: Table) -> str:
     styles = {"": "{}", "bold": "**{}**", "dim": "*{}*"}
     lines = [
-        [heading.translate(_MARKDOWN).replace("\n", " ") for heading in table.columns],
+        [_line(heading, _MARKDOWN) for heading in table.columns],
         ["---", *["---:"] * (len(table.columns) - 1)],
         *([_styled(cell, styles, _MARKDOWN) for cell in row] for row in table.rows),
     ]
@@ -89,7 +89,7 @@ def _markdown(table: Table) -> str:
 
 def _latex(table: Table) -> str:
     styles = {"": "{}", "bold": r"\textbf{{{}}}", "dim": r"\textit{{{}}}"}
-    headings = [heading.translate(_LATEX).replace("\n", " ") for heading in table.columns]
+    headings = [_line(heading, _LATEX) for heading in table.columns]
     rows = [[_styled(cell, styles, _LATEX) for cell in row] for row in table.rows]
     lines = [
         r"\begin{table}",
@@ -105,6 +105,11 @@ def _latex(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines)
+
+
+def _line(heading: str, signs: dict[int, str]) -> str:
+    """Heading in one line."""
+    return heading.replace("/\n", "/").replace("\n", " ").translate(signs)
 
 
 def _styled(cell: Cell, styles: dict[str, str], signs: dict[int, str]) -> str:

@@ -6,22 +6,22 @@ from benchmarks.show.formats import Cell, Table, exported, in_terminal
 
 TABLE = Table(
     "a_b: 50% & more #1",
-    ("", "Hamming\nloss ↓", "F1 ↑"),
+    ("", "Hamming\nloss ↓", "Won/\nlost"),
     (
         (Cell("RAML & HRAML_x"), Cell("0.1000\n±0.0200", "bold"), Cell("0.5")),
         (Cell("  in the paper", "dim"), Cell("0.3", "dim"), Cell("", "dim")),
-        (Cell("a|b*{c}\\d^~<$"), Cell("failed"), Cell("–")),
+        (Cell("a|b*{c}\\d^~<$"), Cell("failed"), Cell("0.5 ↑ –")),
     ),
     "Left out: x_y.",
 )
 
 MARKDOWN = r"""**a\_b: 50% & more #1**
 
-|  | Hamming loss ↓ | F1 ↑ |
+|  | Hamming loss ↓ | Won/lost |
 | --- | ---: | ---: |
 | RAML & HRAML\_x | **0.1000** ±0.0200 | 0.5 |
 | *in the paper* | *0.3* |  |
-| a\|b\*{c}\\d^\~\<$ | failed | – |
+| a\|b\*{c}\\d^\~\<$ | failed | 0.5 ↑ – |
 
 Left out: x\_y."""
 
@@ -29,11 +29,11 @@ LATEX = r"""\begin{table}
 \caption{a\_b: 50\% \& more \#1}
 \begin{tabular}{lrr}
 \toprule
- & Hamming loss $\downarrow$ & F1 $\uparrow$ \\
+ & Hamming loss $\downarrow$ & Won/lost \\
 \midrule
 RAML \& HRAML\_x & \textbf{0.1000} $\pm$0.0200 & 0.5 \\
 \textit{in the paper} & \textit{0.3} &  \\
-a|b*\{c\}\textbackslash{}d\textasciicircum{}\textasciitilde{}$<$\$ & failed & -- \\
+a|b*\{c\}\textbackslash{}d\textasciicircum{}\textasciitilde{}$<$\$ & failed & 0.5 $\uparrow$ -- \\
 \bottomrule
 \end{tabular}
 \par Left out: x\_y.
