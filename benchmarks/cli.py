@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         130 if interrupted.
     """
     options = parsed(arguments)
-    console = Console(markup=False)  # names of files and methods are words
+    # Names of files and methods are words; tables of text are alone in what may be piped into a file.
+    console = Console(markup=False, stderr=options.table is not None)
     if options.grids:
         from benchmarks.show.tables import grid_table
 
@@ -148,11 +149,15 @@ def _settings(source: Source, options: Namespace) -> Settings:
 
 def _show(records: list[Record], options: Namespace, console: Console) -> None:
     """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
+    from benchmarks.show.formats import exported, in_terminal
     from benchmarks.show.tables import comparison_tables, ranking_tables, usage_tables
 
     compared = comparison_tables(records, paper=options.profile == "paper")
     for table in [*compared, *usage_tables(records), *ranking_tables(records)]:
-        console.print(table)
+        if options.table:
+            print(exported(table, options.table), end="\n\n")
+        else:
+            console.print(in_terminal(table))
     for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
         _complain(console, f"Failed: {error}")
     if options.report:

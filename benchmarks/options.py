@@ -12,6 +12,7 @@ from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.records import is_packed
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
+from benchmarks.show.formats import FORMATS
 
 MEASURED = {
     "speed": "hot paths against floors and peers",
@@ -40,6 +41,7 @@ _COMPARED = {
     "any_version": False,
     "no_run": False,
     "report": None,
+    "table": None,
 }
 """Options of a comparison alone, and their values where they are not given."""
 
@@ -267,5 +269,10 @@ def _parser() -> ArgumentParser:
         help="do not run again what another version of the code has made, either",
     )
     where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
+    where.add_argument(
+        "--table",
+        choices=FORMATS,
+        help="print tables in this format instead, LaTeX's for the package booktabs, and all else to stderr",
+    )
     where.add_argument("--report", type=Path, metavar="FILE", help="write a page of HTML with tables and pictures")
     return parser

@@ -16,7 +16,8 @@ Plain = bool | int | float | str | None
 class Record(TypedDict, total=False):
     """Record of a fold of a method: its circumstances and its outcome.
 
-    Records of older versions may lack some of the keys. A failure has "error" and no "scores".
+    Records of older versions may lack some of the keys. A failure has "error" and no "scores"; where it is only that
+    the method did not come to an end in its time, "too_slow" is true.
     """
 
     dataset: str

@@ -53,7 +53,15 @@ class Row(NamedTuple):
     folds : frozenset of (int, int)
         Repeat and fold of all that it was tried on.
     usage : Usage or None
-        Time and memory of its processes, where they were recorded.
+        Time and memory of its processes, where each ran alone and they were recorded.
+    too_slow : bool
+        Whether it was too slow on a fold, and failed on none otherwise.
+    n_test : int
+        Test samples of all folds that it came through, 0 where records do not say.
+    score_seconds : float
+        Median time of predictions and their criteria, NaN where records do not say.
+    memory_mib : float
+        Most memory that a fit and its predictions took beyond the data, NaN where records do not say.
     """
 
     method: str
@@ -62,6 +70,10 @@ class Row(NamedTuple):
     errors: tuple[str, ...]
     folds: frozenset[tuple[int, int]] = frozenset()
     usage: Usage | None = None
+    too_slow: bool = False
+    n_test: int = 0
+    score_seconds: float = float("nan")
+    memory_mib: float = float("nan")
 
     @property
     def means(self) -> dict[str, float]:
@@ -150,9 +162,31 @@ def _row(method: str, records: list[Record], task: str) -> Row:
         if criterion.ranked or (scored and all(criterion.title in record["scores"] for record in scored))
     }
     seconds = float(np.median([record["fit_seconds"] for record in scored])) if scored else float("nan")
-    errors = tuple(record["error"] for record in records if "scores" not in record)
+    score_seconds = [record["score_seconds"] for record in scored if "score_seconds" in record]
+    grown = [memory["peak"] - memory["before"] for record in scored if (memory := _memory(record))]
+    failed = [record for record in records if "scores" not in record]
+    errors = tuple(record["error"] for record in failed)
+    too_slow = bool(failed) and all(record.get("too_slow", False) for record in failed)
+    n_test = sum(record.get("n_test", 0) for record in scored)
     folds = frozenset((record.get("repeat", 0), record.get("fold", 0)) for record in records)
-    return Row(method, values, seconds, errors, folds, _usage(scored))
+    return Row(
+        method,
+        values,
+        seconds,
+        errors,
+        folds,
+        _usage(scored),
+        too_slow,
+        n_test,
+        float(np.median(score_seconds)) if score_seconds else float("nan"),
+        max(grown, default=float("nan")),
+    )
+
+
+def _memory(record: Record) -> dict[str, float]:
+    """Memory that was recorded, or none."""
+    memory = record.get("memory_mib", {})
+    return memory if memory.keys() >= {"before", "peak"} else {}
 
 
 def _usage(records: list[Record]) -> Usage | None:

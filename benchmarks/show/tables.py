@@ -1,17 +1,19 @@
-"""Tables in the terminal: results by data set and method, ranks, and the methods with their grids."""
+"""Tables in words: results by data set and method, ranks, and the methods with their grids."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmarks.compare.records import Record
-from benchmarks.compare.tasks import TASKS
+from benchmarks.compare.tasks import TASKS, Criterion
+from benchmarks.show.formats import Cell, Table
+from benchmarks.show.notes import effect, notes, probabilities, span
 from benchmarks.show.published import PAPER
 from benchmarks.show.ranking import Ranking, rankings
-from benchmarks.show.results import USAGE, Result, results
+from benchmarks.show.results import USAGE, Result, Row, results
 
 
 def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
@@ -19,44 +21,48 @@ def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Ta
 
     With `paper`, the figures of the HRAML paper stand under those of the same method here.
     """
-    return [_comparison_table(result, PAPER.get(result.dataset, {}) if paper else {}) for result in results(records)]
+    tables = []
+    for result in results(records):
+        tables.append(_comparison_table(result, result.criteria, PAPER.get(result.dataset, {}) if paper else {}))
+        if result.others:
+            tables.append(_comparison_table(result, result.others, {}, ", further criteria"))
+    return tables
 
 
-def _comparison_table(result: Result, published: dict[str, dict[str, float]]) -> Table:
-    table = Table(
-        title=f"{result.dataset}: {result.task}, {result.measured}",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    table.add_column("", min_width=12)  # so that a name breaks between words
-    for *words, sign in (criterion.title.split() for criterion in result.criteria):
-        table.add_column("\n".join([*words[:-1], f"{words[-1]} {sign}"]), justify="right")
-    table.add_column("Fit, s", justify="right")
+def _comparison_table(
+    result: Result, criteria: tuple[Criterion, ...], published: dict[str, dict[str, float]], which: str = ""
+) -> Table:
+    titles = [criterion.title for criterion in criteria]
     incomplete = not all(result.is_complete(row) for row in result.rows)
-    if incomplete:
-        table.add_column("Folds", justify="right")
-    best = {criterion.title: result.best(criterion) for criterion in result.criteria}
+    columns = ["", *map(_heading, titles), "Fit, s", *(["Folds"] if incomplete else [])]
+    best = {criterion.title: result.best(criterion) for criterion in criteria}
+    rows = []
     for row in result.rows:
-        cells = [_cell(row.values[title], best[title]) for title in best]
         seconds = f"{row.seconds:.2f}" if row.means else ""
         folds = f"{len(row.folds) - len(row.errors)} of {len(result.folds)}"
-        table.add_row(row.method, *cells, seconds, *([folds] if incomplete else []))
+        cells = [_cell(row, title, best[title]) for title in titles]
+        rows.append((Cell(row.method), *cells, Cell(seconds), *([Cell(folds)] if incomplete else [])))
         if row.method in published:
-            figures = [published[row.method].get(title) for title in best]
-            table.add_row(
-                "  in the paper", *("" if figure is None else f"{figure:.4f}" for figure in figures), style="dim"
-            )
-    return table
+            figures = [published[row.method].get(title) for title in titles]
+            words = ["  in the paper", *("" if figure is None else f"{figure:.4f}" for figure in figures)]
+            words += [""] * (len(columns) - len(words))
+            rows.append(tuple(Cell(word, "dim") for word in words))
+    return Table(f"{result.dataset}: {result.task}{which}, {result.measured}", tuple(columns), tuple(rows))
 
 
-def _cell(values: np.ndarray, best: float) -> Text:
+def _heading(title: str) -> str:
+    """Title of a criterion, each word in a line, but its arrow beside the last."""
+    *words, sign = title.split()
+    return "\n".join([*words[:-1], f"{words[-1]} {sign}"])
+
+
+def _cell(row: Row, title: str, best: float) -> Cell:
     """Mean, in bold where it is the best of its column, and under it the standard deviation of several values."""
+    values: np.ndarray = row.values.get(title, np.empty(0))
     if not len(values):
-        return Text("failed")
-    mean = Text(f"{values.mean():.4f}", style="bold" if values.mean() == best else "")
-    return mean.append(f"\n±{values.std():.4f}", style="not bold") if len(values) > 1 else mean
+        return Cell("too slow" if row.too_slow else "failed")
+    spread = f"\n±{values.std():.4f}" if len(values) > 1 else ""
+    return Cell(f"{values.mean():.4f}{spread}", "bold" if values.mean() == best else "")
 
 
 def usage_tables(records: Iterable[Record]) -> list[Table]:
@@ -65,42 +71,79 @@ def usage_tables(records: Iterable[Record]) -> list[Table]:
 
 
 def _usage_table(result: Result) -> Table:
-    table = Table("", title=f"{result.dataset}: each method alone", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("Fit, s", *USAGE):
-        table.add_column(heading, justify="right")
-    for row in result.rows:
-        if row.usage:
-            table.add_row(row.method, f"{row.seconds:,.2f}", *row.usage.cells())
-    return table
+    rows = [
+        tuple(map(Cell, (row.method, f"{row.seconds:,.2f}", *row.usage.cells()))) for row in result.rows if row.usage
+    ]
+    return Table(f"{result.dataset}: each method alone", ("", "Fit, s", *USAGE), tuple(rows))
+
+
+def cost_tables(records: Iterable[Record]) -> list[Table]:
+    """Table of each task that several data sets are for: what a fold of a method takes."""
+    by_task: dict[str, list[Result]] = {}
+    for result in results(records):
+        by_task.setdefault(result.task, []).append(result)
+    return [_cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+
+
+def _cost_table(task: str, of_task: list[Result]) -> Table:
+    by_method: dict[str, list[Row]] = {}
+    for row in (row for result in of_task for row in result.rows if row.means):
+        by_method.setdefault(row.method, []).append(row)
+    rows = []
+    for method, of_method in by_method.items():
+        seconds, scoring, memory = (
+            np.array([getattr(row, name) for row in of_method]) for name in ("seconds", "score_seconds", "memory_mib")
+        )
+        cells = [method, f"{np.median(seconds):,.2f}", f"{seconds.max():,.1f}"]
+        cells += [_known(np.nanmedian, scoring, ",.2f"), _known(np.nanmax, memory, ",.0f"), str(len(of_method))]
+        rows.append(tuple(map(Cell, cells)))
+    columns = ("", "Fit, s\nmedian", "Fit, s\nlongest", "Score, s\nmedian", "Memory,\nMiB, most", "Data\nsets")
+    return Table(f"{task}: what a fold takes, over {len(of_task)} data sets", columns, tuple(rows))
+
+
+def _known(statistic: Callable, values: np.ndarray, form: str) -> str:
+    """Statistic of those values that are known."""
+    return "" if np.isnan(values).all() else f"{statistic(values):{form}}"
 
 
 def ranking_tables(records: Iterable[Record]) -> list[Table]:
-    """Table of each ranking: average ranks, and how sure the best is of each other."""
+    """Table of each ranking: average ranks and losses, and how sure a reference is of each other method."""
     return [_ranking_table(ranking) for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
 
 
 def _ranking_table(ranking: Ranking) -> Table:
-    average = ranking.average
-    best = average.index[0]
-    n_datasets = len(ranking.ranks)
-    title = f"{ranking.task}: ranks over {n_datasets} data sets, on each by the mean rank over its criteria"
+    reference = ranking.reference
+    n_rows, n_methods = ranking.ranks.shape
+    title = f"{ranking.task}: {n_methods} methods over {ranking.n_datasets} data sets"
     if np.isfinite(ranking.friedman):
         title += f" (Friedman p = {ranking.friedman:.2g})"
-    caption = f"Left out, for a failure or a fold not run: {', '.join(ranking.left_out)}." * bool(ranking.left_out)
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for heading in ("Rank", f"Against {best}:\nWilcoxon p", "after Holm", "Nemenyi p"):
-        table.add_column(heading, justify="right")
-    p_values = ranking.against(best).assign(nemenyi=ranking.nemenyi[best])
-    for method, rank in average.items():
-        row = [] if method == best else [f"{p:.3g}" for p in p_values.loc[method]]
-        table.add_row(str(method), f"{rank:.2f}", *row)
-    return table
+    columns = (
+        "",
+        "Rank",
+        "\n".join(["Loss, in %", "against", *reference.split()]),
+        "Won/\nlost",
+        "Wilcoxon\np, Holm",
+        "Nemenyi\np",
+        "Better/\nequal/\nworse, %",
+    )
+    intervals = ranking.intervals
+    found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
+    rows = []
+    for method, rank in ranking.average.items():
+        cells = [str(method), f"{rank:.2f}{span(intervals.loc[method], '.2f')}"]
+        if method == reference:
+            cells += ["reference", *[""] * (len(columns) - 3)]
+        else:
+            of = found.loc[method]
+            cells += [effect(of, n_rows), f"{of.won:g}/{of.lost:g}", f"{of.holm:.2g}", f"{of.nemenyi:.2g}"]
+            cells.append(probabilities(of))
+        rows.append(tuple(map(Cell, cells)))
+    return Table(title, columns, tuple(rows), " ".join(notes(ranking)))
 
 
-def grid_table(tasks: Iterable[str]) -> Table:
+def grid_table(tasks: Iterable[str]) -> RichTable:
     """Every method of some tasks, with the values that its hyper-parameters are chosen from."""
-    table = Table(
+    table = RichTable(
         "Method", "Chosen from", "Profiles from", title="Methods and grids", title_justify="left", box=SIMPLE_HEAD
     )
     for task in tasks:

@@ -1,5 +1,6 @@
 """The command line: what runs, what is refused, and what is said."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("form", "line"), [("markdown", "| MLkNN | **0."), ("latex", "MLkNN & \\textbf{0.")], ids=["markdown", "latex"]
+)
+def test_tables_as_text_are_alone_in_the_output(tmp_path, capsys, form, line):
+    out = tmp_path / "r.jsonl"
+    scores = {criterion.title: 0.25 for criterion in TASKS["multilabel"].criteria}
+    comparison = cells(EMOTIONS, ["MLkNN", "RAMLLinear + MLkNN"], Settings(2, 1))
+    records = [cell.identity() | {"scores": scores, "fit_seconds": 1.0} for cell in comparison]
+    out.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main([*FAST, "--no-run", "--table", form, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert line in printed.out
+    assert printed.out.startswith({"markdown": "**emotions: multi", "latex": "\\begin{table}"}[form])
+    assert "0 records appended" not in printed.out
+    assert "0 records appended" in printed.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--datasets", "emotion"], "'emotion' is no data set: did you mean 'emotions'?"),
@@ -73,6 +91,8 @@ def test_comparison_from_the_command_line(tmp_path, capsys):
         (["--profile", "scale", "--no-run"], "--no-run is for comparisons, but --profile scale measures"),
         (["--profile", "accelerator", "--report", "a.html"], "--report is for comparisons"),
         (["--report", "./results.jsonl"], "--report would replace the records of --out"),
+        (["--table", "html"], "invalid choice: 'html'"),
+        (["--profile", "speed", "--table", "latex"], "--table is for comparisons"),
         (["--device", "cpu"], "--device needs --profile accelerator"),
         (["--profile", "scale", "--width", "8"], "--width needs --profile accelerator"),
         (["--n-samples", "100"], "--n-samples needs --profile scale or --profile accelerator"),

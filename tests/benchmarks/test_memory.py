@@ -11,6 +11,7 @@ from benchmarks.cli import main
 from benchmarks.compare import runs
 from benchmarks.compare.cells import OFFICIAL, Settings, cells
 from benchmarks.compare.memory import watched
+from benchmarks.show.formats import in_terminal
 from benchmarks.show.report.page import render
 from benchmarks.show.tables import usage_tables
 from tests.benchmarks.comparison import EMOTIONS, records_of
@@ -89,10 +90,10 @@ def test_records_without_memory_have_tables_as_before():
     new = second | {"score_seconds": 1234.5, "memory_mib": {"before": 400.4, "peak": 1800.6}}
     higher = second | {"score_seconds": 1234.5, "memory_mib": {"before": 300.0, "peak": 1900.0}, "repeat": 1}
     (table,) = usage_tables([old, new])
-    columns = [list(column.cells) for column in table.columns]
+    columns = [list(map(str, column.cells)) for column in in_terminal(table).columns]
     assert columns[0] == ["PCA + MLkNN"]
     assert [column[0] for column in columns[2:]] == ["1,234.50", "400", "1,801"]
-    assert [next(column.cells) for column in usage_tables([new, higher])[0].columns][3:] == ["300", "1,900"]
+    assert [cell.text for cell in usage_tables([new, higher])[0].rows[0]][3:] == ["300", "1,900"]
     page = render([old, new], "-").replace("\xa0", " ")
     assert "Peak, MiB" in page
     assert '<td class="number" data-value="1800.6">1,801</td>' in page

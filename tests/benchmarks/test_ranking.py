@@ -1,9 +1,12 @@
+from time import perf_counter
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata, wilcoxon
 
-from benchmarks.compare.tasks import TASKS
-from benchmarks.show.ranking import rankings
+from benchmarks.compare.tasks import TASKS, Criterion
+from benchmarks.data.sources import FAMILIES
+from benchmarks.show.ranking import REFERENCE, rankings
 from benchmarks.show.tables import comparison_tables, ranking_tables
 
 CRITERIA = [criterion for criterion in TASKS["multilabel"].criteria if criterion.ranked]
@@ -37,7 +40,7 @@ def test_ranks(rng):
     assert list(ranking.ranks) == METHODS
     assert ranking.average.index[0] == "RBF-SVM"
     assert ranking.average["RBF-SVM"] == 1
-    assert ranking.left_out == ()
+    assert ranking.left_out == {}
 
 
 def test_p_values(rng):
@@ -59,7 +62,12 @@ def test_p_values(rng):
     order = np.argsort(raw)
     holm = np.empty(3)
     holm[order] = np.minimum(1, np.maximum.accumulate(raw[order] * (3 - np.arange(3))))
-    np.testing.assert_allclose(ranking.against("RBF-SVM").to_numpy(), np.column_stack([raw, holm]))
+    assert ranking.log_losses is None, "some losses are below 0, so the test is on ranks"
+    found = ranking.against("RBF-SVM")
+    np.testing.assert_allclose(found[["p", "holm"]].to_numpy(), np.column_stack([raw, holm]))
+    assert found[["percent", "low", "high", "better", "equal", "worse"]].isna().all(axis=None)
+    assert (found["n_ratios"] == 0).all()
+    assert (found["lost"] == 9).all()
     assert (holm < 0.05).all()
 
 
@@ -67,18 +75,21 @@ def test_failures_leave_a_method_out(rng):
     records, _ = made_up(rng)
     failed = {key: value for key, value in records[2].items() if key != "scores"} | {"error": "broke"}
     (ranking,) = rankings([*records[:2], failed, *records[3:]])
-    assert ranking.left_out == ("PCA + MLkNN",)
+    assert ranking.left_out == {"PCA + MLkNN": "failed on d0"}
     assert list(ranking.ranks) == [method for method in METHODS if method != "PCA + MLkNN"]
     (table,) = ranking_tables([*records[:2], failed, *records[3:]])
-    assert "PCA + MLkNN" in table.caption
-    assert table.row_count == 3
+    assert "Left out: PCA + MLkNN (failed on d0)." in table.caption
+    assert len(table.rows) == 3
 
 
 def test_methods_that_are_all_alike():
     records = [record(f"d{i}", method, 0, [0.1] * 5) for i in range(4) for method in METHODS]
     (ranking,) = rankings(records)
     assert ranking.friedman == 1
-    assert (ranking.against("MLkNN") == 1).all(axis=None)
+    found = ranking.against("MLkNN")
+    assert (found[["p", "holm"]] == 1).all(axis=None)
+    assert (found[["won", "lost", "percent"]] == 0).all(axis=None)
+    assert (found["equal"] > 0.99).all()
     assert (ranking.average == 2.5).all()
     assert ranking_tables(records)
 
@@ -91,7 +102,7 @@ def test_nothing_to_rank(rng):
     assert ranking_tables(one) == []
     two = [record(f"d{i}", method, 0, rng.random(5)) for i in range(3) for method in METHODS[:2]]
     assert np.isnan(rankings(two)[0].friedman)
-    assert ranking_tables(two)[0].row_count == 2
+    assert len(ranking_tables(two)[0].rows) == 2
 
 
 def test_metrics_over_all_kinds_of_targets(rng):
@@ -112,6 +123,179 @@ def test_a_method_that_was_not_on_every_fold_is_left_out(rng):
     records, _ = made_up(rng)
     short = [record for record in records if record["method"] != "RBF-SVM" or record["fold"] == 0]
     (ranking,) = rankings(short)
-    assert ranking.left_out == ("RBF-SVM",)
+    assert ranking.left_out == {"RBF-SVM": "not run on all folds of d0, d1, d2 and 6 more"}
     tables = comparison_tables(short)
-    assert [str(cell) for cell in tables[0].columns[-1].cells] == ["2 of 2", "2 of 2", "2 of 2", "1 of 2"]
+    assert [row[-1].text for row in tables[0].rows] == ["2 of 2", "2 of 2", "2 of 2", "1 of 2"]
+
+
+# Families, and what is too slow
+
+METHODS_OF_ALL = [*METHODS, REFERENCE]
+SETS = ["Yeast_alpha", "d0", "Yeast_cdc", "d1", "Arts1500", "Business1500", "d2", "d3"]
+
+
+def too_slow(record):
+    return {key: value for key, value in record.items() if key != "scores"} | {"error": "Timeout", "too_slow": True}
+
+
+def many(rng, sets=SETS, methods=METHODS_OF_ALL, n_test=50):
+    values = {name: {method: rng.uniform(0.1, 0.9, len(CRITERIA)) for method in methods} for name in sets}
+    records = [record(name, m, 0, values[name][m]) | {"n_test": n_test} for name in sets for m in methods]
+    slow = {("d1", "RBF-SVM"), ("d1", "MLkNN"), ("Yeast_cdc", "MLkNN")}
+    return [too_slow(r) if (r["dataset"], r["method"]) in slow else r for r in records], values, slow
+
+
+def by_definition(values, slow):
+    """Ranks and mean log losses of each row, one number after another."""
+    ranks, logs = {}, {}
+    for name, of_set in values.items():
+        places = {method: [] for method in of_set}
+        for k, criterion in enumerate(CRITERIA):
+            loss = {
+                m: np.inf if (name, m) in slow else v[k] if criterion.sign < 0 else 1 - v[k] for m, v in of_set.items()
+            }
+            for m in of_set:
+                better = sum(loss[o] < loss[m] for o in of_set)
+                same = sum(loss[o] == loss[m] for o in of_set)
+                places[m].append(better + (same + 1) / 2)
+                logs.setdefault(name, {}).setdefault(m, []).append(np.log(loss[m]))
+        ranks[name] = place({m: np.mean(of_method) for m, of_method in places.items()})
+        logs[name] = {m: np.nan if (name, m) in slow else np.mean(of_method) for m, of_method in logs[name].items()}
+    rows = {}
+    for name in values:
+        rows.setdefault(FAMILIES.get(name, name), []).append(name)
+    together = {
+        row: place({m: np.mean([ranks[name][m] for name in names]) for m in METHODS_OF_ALL})
+        for row, names in rows.items()
+    }
+    return together, {
+        row: {m: np.mean([logs[name][m] for name in names]) for m in METHODS_OF_ALL} for row, names in rows.items()
+    }
+
+
+def place(of):
+    return {m: sum(o < of[m] for o in of.values()) + (sum(o == of[m] for o in of.values()) + 1) / 2 for m in of}
+
+
+def test_families_count_once_and_too_slow_is_last(rng):
+    records, values, slow = many(rng)
+    (ranking,) = rankings(records)
+    ranks, logs = by_definition(values, slow)
+    assert list(ranking.ranks.index) == list(ranks) == ["Yeast", "d0", "d1", "Yahoo", "d2", "d3"]
+    for row in ranks:
+        assert ranking.ranks.loc[row].to_dict() == pytest.approx(ranks[row])
+        assert ranking.log_losses.loc[row].to_dict() == pytest.approx(logs[row], nan_ok=True)
+    assert ranking.ranks.loc["d1", ["RBF-SVM", "MLkNN"]].tolist() == [4.5, 4.5]
+    assert ranking.too_slow == {"MLkNN": ("Yeast_cdc", "d1"), "RBF-SVM": ("d1",)}
+    assert ranking.families == {"Yeast": ("Yeast_alpha", "Yeast_cdc"), "Yahoo": ("Arts1500", "Business1500")}
+    assert ranking.n_datasets == 8
+    assert ranking.left_out == {}
+    (table,) = ranking_tables(records)
+    for words in (
+        "8 data sets count as 6, since those of a family are one (Yeast: Yeast_alpha, Yeast_cdc; Yahoo:",
+        "Too slow, so last, lost and without a ratio: MLkNN on Yeast_cdc, d1; RBF-SVM on d1.",
+        "against Relational neighbours",
+    ):
+        assert words in table.caption
+    (line,) = (row for row in table.rows if row[0].text == "MLkNN")
+    assert line[2].text.endswith("in 4 of 6")
+    assert [row[-1].text for row in comparison_tables(records)[3].rows][:1] == ["0 of 1"]
+    assert comparison_tables(records)[3].rows[0][1].text == "too slow"
+
+
+def test_one_of_a_family_keeps_its_name(rng):
+    records, _, _ = many(rng, ["Yeast_alpha", "d0"])
+    (ranking,) = rankings(records)
+    assert list(ranking.ranks.index) == ["Yeast_alpha", "d0"]
+    records, _, _ = many(rng, ["Yeast_alpha", "Yeast_cdc"])
+    assert rankings(records) == [], "a family is one row"
+
+
+def test_too_slow_differences_are_the_largest(rng):
+    records, _, _ = many(rng)
+    (ranking,) = rankings(records)
+    differences = ranking.differences("MLkNN", REFERENCE)
+    others = differences.drop(["Yeast", "d1"])
+    assert (differences[["Yeast", "d1"]] > others.abs().max()).all()
+    assert (ranking.differences(REFERENCE, "MLkNN") == -differences).all()
+    assert ranking.differences("MLkNN", "RBF-SVM")["d1"] == 0, "both were"
+    found = ranking.against(REFERENCE)
+    assert found["p"]["MLkNN"] == pytest.approx(wilcoxon(differences, zero_method="zsplit").pvalue)
+    assert found["lost"]["MLkNN"] == 2 + (others > 0).sum()
+    assert found["won"]["MLkNN"] == (others < 0).sum()
+
+
+def test_other_failures_leave_out_what_was_also_too_slow(rng):
+    records, _, _ = many(rng)
+    broken = too_slow(record("d1", "MLkNN", 0, [0.5] * 5)) | {"error": "broke", "too_slow": False}
+    (ranking,) = rankings([*records, broken])
+    assert ranking.left_out == {"MLkNN": "failed on d1"}
+    assert ranking.too_slow == {"RBF-SVM": ("d1",)}
+
+
+def test_log_ratios_by_hand():
+    both = {"a": ([0.2, 0.2, 0.2, 2.0, 0.9], [0.1, 0.4, 0.2, 1.0, 0.8]), "b": ([0.0] * 4 + [1.0], [0.01] * 4 + [0.99])}
+    records = [
+        record(name, method, 0, values[k]) | {"n_test": 25}
+        for name, values in both.items()
+        for k, method in enumerate([REFERENCE, "MLkNN"])
+    ]
+    (ranking,) = rankings(records)
+    found = ranking.against(REFERENCE).loc["MLkNN"]
+    in_a = (np.log(1 / 2) + np.log(2) + 0 + np.log(1 / 2) + np.log(2)) / 5
+    in_b = np.log(0.01 / (1 / (2 * 25)))  # no loss at all counts as half of one sample
+    assert ranking.differences("MLkNN", REFERENCE).tolist() == pytest.approx([in_a, in_b])
+    assert found["percent"] == pytest.approx(100 * (np.exp((in_a + in_b) / 2) - 1))
+    assert np.isnan(found["low"])
+    back = ranking.against("MLkNN").loc[REFERENCE]
+    assert (1 + back["percent"] / 100) * (1 + found["percent"] / 100) == pytest.approx(1)
+    assert (back["won"], back["lost"]) == (found["lost"], found["won"])
+    unknown = [{key: value for key, value in r.items() if key != "n_test"} for r in records]
+    assert rankings(unknown)[0].log_losses is None, "what half a sample is, no record says"
+
+
+def test_criteria_that_are_only_shown_do_not_rank(rng, monkeypatch):
+    records, _, _ = many(rng)
+    shown = TASKS["multilabel"]._replace(criteria=(*CRITERIA, Criterion("Shown ↑", "shown", 1, False)))
+    monkeypatch.setitem(TASKS, "multilabel", shown)
+    more = [r | {"scores": r["scores"] | {"Shown ↑": rng.random()}} if "scores" in r else r for r in records]
+    (with_it,) = rankings(more)
+    monkeypatch.undo()
+    (without,) = rankings(records)
+    assert with_it.ranks.equals(without.ranks)
+    assert with_it.log_losses.equals(without.log_losses)
+
+
+def test_effect_is_found_and_has_its_direction(rng):
+    records = []
+    for k in range(12):
+        losses = rng.uniform(0.2, 0.4, len(CRITERIA))
+        for method, factor in [("worse", 1.1), (REFERENCE, 1.0), ("better", 0.9), ("same", 1.001)]:
+            of_method = losses * factor * rng.uniform(0.995, 1.005)
+            scores = [1 - loss if c.sign > 0 else loss for c, loss in zip(CRITERIA, of_method, strict=True)]
+            records.append(record(f"d{k}", method, 0, scores))
+    (ranking,) = rankings(records)
+    assert ranking.reference == REFERENCE
+    assert ranking.average.index[0] == "better"
+    found = ranking.against(REFERENCE)
+    assert found["percent"].to_dict() == pytest.approx({"worse": 10, "better": -10, "same": 0.1}, abs=0.5)
+    assert (found["low"] < found["percent"]).all()
+    assert (found["percent"] < found["high"]).all()
+    assert found.loc["worse", ["won", "lost"]].tolist() == [0, 12]
+    assert found.loc["better", ["won", "lost"]].tolist() == [12, 0]
+    likely = found[["better", "equal", "worse"]].idxmax(axis=1)
+    assert likely.to_dict() == {"worse": "worse", "better": "better", "same": "equal"}
+    intervals = ranking.intervals
+    assert intervals.loc["better"].tolist() == [1, 1]
+    assert (intervals["low"] <= ranking.ranks.mean()).all()
+    assert (intervals["high"] >= ranking.ranks.mean()).all()
+
+
+def test_many_methods_on_many_data_sets_take_seconds(rng):
+    methods = [f"m{k}" for k in range(30)]
+    sets = [f"d{k}" for k in range(40)]
+    records = [record(name, m, 0, rng.uniform(0.1, 0.9, 5)) for name in sets for m in methods]
+    start = perf_counter()
+    (table,) = ranking_tables(records)
+    assert perf_counter() - start < 15, "three seconds on an idle machine"
+    assert len(table.rows) == 30

@@ -296,10 +296,15 @@ def test_what_is_around_the_numbers(page):
     assert facts["Seeds"] == "0, 1"
     assert facts["numpy"].endswith(", 2.0"), "records made by several versions say so"
     ranks = table_of(page, "Ranks: multilabel")
-    assert [th.words for th in next(ranks.all("thead")).all("th")][5:] == ["emotions", "yeast"]
-    (best, _) = (list(row.all("td"))[1:4] for row in list(next(ranks.all("tbody")).all("tr"))[:2])
-    assert [td.words for td in best] == ["–"] * 3
-    assert "whatever the ranks. Left out, for a failure or a data set not run: NCA + MLkNN." in words
+    assert [th.words for th in next(ranks.all("thead")).all("th")][7:] == ["emotions", "yeast"]
+    (best, other) = (list(row.all("td"))[1:6] for row in list(next(ranks.all("tbody")).all("tr"))[:2])
+    assert [td.words for td in best] == ["–"] * 5
+    assert re.fullmatch(r"[+-]\d+\.\d", other[0].words)
+    assert re.fullmatch(r"\d+/\d+/\d+", other[4].words)
+    assert "Left out: NCA + MLkNN (not run on emotions, failed on yeast)." in words
+    assert re.search(
+        r"The losses of .* are [+-]\d+\.\d percent against those of .*: better on \d and worse on \d of 2", words
+    )
     assert not re.search(r"[a-z0-9][.:;][A-Z][a-z]", " ".join(p.words for p in page.all("p")))
     assert "MinMaxScaler() × 1" in words.replace("\xa0", " ")
 
@@ -349,7 +354,7 @@ def test_metrics_are_ranked_over_all_targets(plain):
     root = parsed(render(given, ""))
     (body,) = table_of(root, "Ranks: all targets").all("tbody")
     assert {th.words for th in body.all("th")} == {"no metric", "PCA"}
-    assert "Left out, for a failure or a data set not run: RAMLLinear." in root.words
+    assert "Left out: RAMLLinear (not run on wine)." in root.words
     assert "has the best average rank, 1.25 among 2 methods over 2 data sets" in root.words
 
 

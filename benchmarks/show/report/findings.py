@@ -29,16 +29,33 @@ def findings(compared: Iterable[Result], rankings: Iterable[Ranking], records: l
 
 
 def _of_ranking(ranking: Ranking) -> str:
-    n_datasets, n_methods = ranking.ranks.shape
+    n_methods = ranking.ranks.shape[1]
     average = ranking.average
-    sentence = f"{average.index[0]} has the best average rank, {average.iloc[0]:.2f} among {n_methods} methods over "
-    sentence += f"{n_datasets} data sets."
+    best = str(average.index[0])
+    low, high = ranking.intervals.loc[best]
+    interval = f" ({low:.2f} to {high:.2f})" * bool(np.isfinite(low))
+    sentence = f"{best} has the best average rank, {average.iloc[0]:.2f}{interval} among {n_methods} methods over "
+    sentence += f"{ranking.n_datasets} data sets."
     if np.isfinite(ranking.friedman):
         chance = "is hardly chance" if ranking.friedman < 0.05 else "could be chance"
         sentence += f" That methods differ at all {chance} (Friedman p = {ranking.friedman:.2g})"
-        n_beaten = int((ranking.nemenyi[average.index[0]] < 0.05).sum())
+        n_beaten = int((ranking.nemenyi[best] < 0.05).sum())
         sentence += f"; Nemenyi's test tells it from {n_beaten or 'none'} of the others at level 0.05."
-    return sentence
+    return sentence + _of_effect(ranking)
+
+
+def _of_effect(ranking: Ranking) -> str:
+    """Losses of the best against the reference, or of the next where that is the best; nothing where there are none."""
+    reference = ranking.reference
+    method = next(method for method in ranking.average.index if method != reference)
+    of = ranking.against(reference).loc[method]
+    if not of.n_ratios:
+        return ""
+    interval = f" ({of.low:+.1f} to {of.high:+.1f})" * bool(np.isfinite(of.low))
+    return (
+        f" The losses of {method} are {of.percent:+.1f}{interval} percent against those of {reference}: better on "
+        f"{of.won:g} and worse on {of.lost:g} of {len(ranking.ranks)}."
+    )
 
 
 def _of_result(result: Result) -> str:

@@ -1,5 +1,6 @@
 """Page of HTML on a comparison: one file that shows everything without a network."""
 
+import math
 import os
 from base64 import b64encode
 from collections.abc import Iterable
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import joblib
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
+from benchmarks.show.notes import effect, notes, probabilities, span
 from benchmarks.show.ranking import Ranking, rankings
 from benchmarks.show.report import appendix, findings
 from benchmarks.show.report.pictures import (
@@ -30,14 +33,24 @@ from benchmarks.show.results import USAGE, Result, results
 _FOLDER = Path(__file__).parent
 
 
+class Ranked(NamedTuple):
+    """Method of a ranking: its ranks, and pairs of a number to sort by and words against the reference."""
+
+    method: str
+    average: float
+    span: str
+    ranks: tuple[float, ...]
+    against: tuple[tuple[float | None, str], ...]
+
+
 class Ranks(NamedTuple):
-    """Ranks over the data sets of a task: each row has a method, its average rank, its ranks and its p-values."""
+    """Ranks over the data sets of a task, best method first, with columns against a reference."""
 
     datasets: tuple[str, ...]
-    best: str
-    rows: tuple[tuple[str, float, tuple[float, ...], tuple[float | None, ...]], ...]
+    columns: tuple[str, ...]
+    rows: tuple[Ranked, ...]
     friedman: float
-    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
     picture: Picture
 
 
@@ -96,7 +109,7 @@ def render(records: Iterable[Record], command: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"seconds": _seconds, "p_value": _p_value, "sentence": _sentence}
+    environment.filters |= {"seconds": _seconds, "sentence": _sentence}
     return environment.get_template("page.html").render(
         chapters=[_chapter(k, task, compared, ranked, records) for k, task in enumerate(_tasks(compared))],
         overall=[(each.task, _ranks(each, f"overall-{k}")) for k, each in enumerate(ranked) if each.task not in TASKS],
@@ -144,16 +157,34 @@ def _of_time(section: Section, name: str) -> Picture | None:
 
 
 def _ranks(ranking: Ranking, name: str) -> Ranks:
-    average = ranking.average
-    best = str(average.index[0])
-    wilcoxon = ranking.against(best)
-    tests = (wilcoxon["p"], wilcoxon["holm"], ranking.nemenyi[best])
+    reference = ranking.reference
+    columns = (
+        f"Loss against {reference}, %",
+        "Won/lost",
+        "p, Wilcoxon–Holm",
+        "p, Nemenyi",
+        "Better/equal/worse, %",
+    )
+    found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
+    words = {method: _against(of, len(ranking.ranks)) for method, of in found.iterrows()}
+    words[reference] = ((None, "–"),) * len(columns)
+    spans = ranking.intervals
     rows = [
-        (method, rank, tuple(ranking.ranks[method]), tuple(None if method == best else p[method] for p in tests))
-        for method, rank in average.items()
+        Ranked(method, rank, span(spans.loc[method], ".2f"), tuple(ranking.ranks[method]), words[method])
+        for method, rank in ranking.average.items()
     ]
     picture = critical_difference(ranking, name)
-    return Ranks(tuple(ranking.ranks.index), best, tuple(rows), ranking.friedman, ranking.left_out, picture)
+    return Ranks(tuple(ranking.ranks.index), columns, tuple(rows), ranking.friedman, tuple(notes(ranking)), picture)
+
+
+def _against(of: pd.Series, n_rows: int) -> tuple[tuple[float | None, str], ...]:
+    return (
+        (of.percent if of.n_ratios else None, effect(of, n_rows)),
+        (of.won, f"{of.won:g}/{of.lost:g}"),
+        (of.holm, _p_value(of.holm)),
+        (of.nemenyi, _p_value(of.nemenyi)),
+        (None if math.isnan(of.better) else of.better, probabilities(of)),
+    )
 
 
 def _illustrated(names: list[str], task: str, records: list[Record], name: str) -> tuple[str, tuple[Picture, ...], str]:

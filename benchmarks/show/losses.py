@@ -1,0 +1,38 @@
+"""Losses of methods on a data set by the ranked criteria of its task, their ranks and their logarithms."""
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.show.results import Result, Row
+
+_ROUNDING = 1e-12
+
+
+def losses(result: Result, rows: list[Row]) -> pd.DataFrame:
+    """Losses of methods, by name, in a column for each ranked criterion; NaN for what is too slow.
+
+    A criterion of which higher is better has 1 for its best, and its distance from there is the loss.
+    """
+    columns = {
+        criterion.title: [
+            float("nan") if row.too_slow else row.means[criterion.title] * -criterion.sign + (criterion.sign > 0)
+            for row in rows
+        ]
+        for criterion in result.criteria
+    }
+    return pd.DataFrame(columns, [row.method for row in rows], dtype=float)
+
+
+def mean_ranks(losses: pd.DataFrame) -> pd.Series:
+    """Mean over the criteria of the rank of each method, 1 for the best; those that are too slow share the last."""
+    return losses.rank(na_option="bottom").mean(axis=1)
+
+
+def mean_logarithms(losses: pd.DataFrame, n_test: int) -> pd.Series:
+    """Mean over the criteria of the logarithm of each method's loss.
+
+    A loss of 0, but for rounding, counts as half of the least that can be told, 1 / (2 `n_test`). NaN where a loss has
+    no logarithm: below 0, or 0 of test samples whose number, 0 here, no record says.
+    """
+    losses = losses.mask(losses.abs() < _ROUNDING, 0.5 / n_test if n_test else float("nan"))
+    return np.log(losses.where(losses > 0)).mean(axis=1, skipna=False)
