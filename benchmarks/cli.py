@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.compare.cells import Cell, Settings, cells, done, shown, splits, versions
 from benchmarks.compare.profiles import PROFILES
-from benchmarks.compare.records import Record, is_outcome, keep, mend, read
+from benchmarks.compare.records import Record, is_failure, is_outcome, keep, mend, read
 from benchmarks.compare.runs import run
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS, Source, own_source
@@ -70,10 +70,10 @@ def _compare(options: Namespace, console: Console) -> int:
     held: list[Record] = [] if options.anew else list(filter(is_outcome, read(options.out)))
     if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
         held = [record for record in held if record.get("alone")]
-    none: list[Cell] = []
-    records, missing = (
-        (shown(comparison, held), none) if options.no_run else done(comparison, held, options.any_version)
-    )
+    if options.no_run:
+        records, missing = shown(comparison, held), list[Cell]()
+    else:
+        records, missing = done(comparison, held, options.any_version)
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
     n_found, interrupted = len(records), False
@@ -91,7 +91,7 @@ def _compare(options: Namespace, console: Console) -> int:
     if interrupted:
         console.print(f"Interrupted after {len(records)} of {len(comparison)} folds x methods.")
     console.print(f"{len(records) - n_found} records appended to {options.out}")
-    return 130 if interrupted else int(any("error" in record for record in records))
+    return 130 if interrupted else int(any(map(is_failure, records)))
 
 
 def _planned(options: Namespace, console: Console) -> list[Cell]:
@@ -150,16 +150,19 @@ def _settings(source: Source, options: Namespace) -> Settings:
 def _show(records: list[Record], options: Namespace, console: Console) -> None:
     """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
     from benchmarks.show.formats import exported, in_terminal
-    from benchmarks.show.tables import comparison_tables, ranking_tables, usage_tables
+    from benchmarks.show.tables import comparison_tables, cost_tables, ranking_tables, usage_tables
 
     compared = comparison_tables(records, paper=options.profile == "paper")
-    for table in [*compared, *usage_tables(records), *ranking_tables(records)]:
+    for table in [*compared, *usage_tables(records), *cost_tables(records), *ranking_tables(records)]:
         if options.table:
             print(exported(table, options.table), end="\n\n")
         else:
             console.print(in_terminal(table))
-    for error in sorted({f"{record['method']}: {record['error']}" for record in records if "error" in record}):
+    for error in sorted({f"{record['method']}: {record['error']}" for record in filter(is_failure, records)}):
         _complain(console, f"Failed: {error}")
+    slow = sorted({f"{record['method']} on {record['dataset']}" for record in records if record.get("too_slow")})
+    if slow:
+        console.print(f"Too slow, which counts as last: {', '.join(slow)}")
     if options.report:
         from benchmarks.show.report.page import write_report
 

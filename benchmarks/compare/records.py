@@ -101,6 +101,11 @@ def is_outcome(record: Record) -> bool:
     return scored if "scores" in record else "error" in record
 
 
+def is_failure(record: Record) -> bool:
+    """Whether a record has an error other than that the method was too slow, which is a result."""
+    return "error" in record and not record.get("too_slow", False)
+
+
 def mend(path: Path) -> None:
     """End the last line of a file of records, or cut it off where it is a part only; create a file that is not there.
 

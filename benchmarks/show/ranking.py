@@ -153,7 +153,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
     return [ranking for ranking in found if len(ranking.ranks) > 1]
 
 
-_TABLES = ("multilabel", "label distribution", "classification")
+_TABLES = ("multilabel", "label distribution", "classification", "regression")
 
 
 def _by_metric(result: Result) -> Result:

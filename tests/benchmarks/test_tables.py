@@ -5,7 +5,7 @@ from benchmarks.compare.cells import OFFICIAL, Settings, cells
 from benchmarks.compare.tasks import TASKS
 from benchmarks.show.formats import in_terminal
 from benchmarks.show.published import PAPER, best
-from benchmarks.show.tables import comparison_tables
+from benchmarks.show.tables import comparison_tables, cost_tables
 from tests.benchmarks.comparison import EMOTIONS
 
 
@@ -17,23 +17,27 @@ def test_best_mean_is_bold():
         return {**identity, "scores": scores, "fit_seconds": 1.0}
 
     records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.25, 0.9)]
-    (table,) = comparison_tables(records)
+    table, further = comparison_tables(records)
     columns = [list(column.cells) for column in in_terminal(table).columns]
     assert [str(cell) for cell in columns[0]] == ["MLkNN", "NCA + MLkNN"]
     assert [cell.plain for cell in columns[1]] == ["0.2000\n±0.1000", "0.2500"]
     for losses in columns[1:5]:
         assert [str(cell.style) for cell in losses] == ["bold", ""]
     assert [str(cell.style) for cell in columns[5]] == ["", "bold"]
+    assert further.title.startswith("emotions: multilabel, further criteria, ")
+    assert further.columns[1:4] == ("Micro\nF1 ↑", "Macro\nF1 ↑", "Samples\nF1 ↑")
+    assert [cell.text.partition("\n")[0] for cell in further.rows[0][1:4]] == ["0.2000"] * 3
 
 
 def test_the_paper_stands_beside():
     comparison = cells(EMOTIONS, ["MLkNN", "RAMLLinear + MLkNN"], Settings(OFFICIAL, 1))
     records = [runs.run_cell(cell) for cell in comparison]
-    (table,) = comparison_tables(records, paper=True)
+    table, further = comparison_tables(records, paper=True)
     columns = [[str(cell) for cell in column.cells] for column in in_terminal(table).columns]
     assert columns[0] == ["MLkNN", "  in the paper", "RAMLLinear + MLkNN"]
     assert columns[5] == ["0.7839", "0.7808", "0.8033"]
-    (table,) = comparison_tables(records)
+    assert len(further.rows) == 2, "the paper has no further criteria"
+    table, _ = comparison_tables(records)
     assert len(table.rows) == 2
     assert best("emotions") == dict(
         zip(PAPER["emotions"]["MLkNN"], (0.2046, 0.1382, 0.2376, 1.7327, 0.8225), strict=True)
@@ -46,5 +50,27 @@ def test_the_paper_stands_beside():
 
 def test_repeats_of_the_official_split_are_seeds():
     comparison = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 2))
-    (table,) = comparison_tables([runs.run_cell(cell) for cell in comparison])
+    table, _ = comparison_tables([runs.run_cell(cell) for cell in comparison])
     assert table.title == "emotions: multilabel, mean ± sd over 2 seeds on one test part"
+
+
+def test_costs_over_data_sets():
+    def record(dataset, method, **measured):
+        scores = dict.fromkeys([criterion.title for criterion in TASKS["multilabel"].criteria], 0.5)
+        return {"dataset": dataset, "task": "multilabel", "method": method, "fold": 0, "scores": scores} | measured
+
+    def memory(peak):
+        return {"before": 100.0, "peak": peak}
+
+    records = [
+        record("emotions", "MLkNN", fit_seconds=1.0, score_seconds=0.5, memory_mib=memory(110.0)),
+        record("yeast", "MLkNN", fit_seconds=3.0, score_seconds=1.5, memory_mib=memory(150.0)),
+        record("yeast", "LDA + MLkNN", fit_seconds=7.0),
+    ]
+    (table,) = cost_tables(records)
+    assert table.title == "multilabel: what a fold takes, over 2 data sets"
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["MLkNN", "2.00", "3.0", "1.00", "50", "2"],
+        ["LDA + MLkNN", "7.00", "7.0", "", "", "1"],
+    ]
+    assert cost_tables(records[:1]) == []
