@@ -32,6 +32,7 @@ from benchmarks.rivals.boomer import Boomer
 from benchmarks.rivals.catboost import CatBoostClassifier, CatBoostRegressor
 from benchmarks.rivals.chains import ClassifierChains
 from benchmarks.rivals.kernel_ridge import KernelRidgeClassifier, KernelRidgeRegressor
+from benchmarks.rivals.modern_nca import ModernNCAClassifier, ModernNCADistributions, ModernNCARegressor
 from benchmarks.rivals.pyldl import LabelDistributionLearner
 from skrelmetric import (
     DRMLTransformer,
@@ -307,6 +308,7 @@ _CLASSIFIERS = {
     # Its regression of labels that are -1 and 1, with one penalty for all, is that of 0 and 1 cut at a half.
     "Ridge": _Predictor(lambda seed: RidgeClassifierCV(_PENALTIES), {}, _SCALE),
     "Kernel ridge": _Predictor(lambda seed: KernelRidgeClassifier(random_state=seed), _GAMMA, _SCALE),
+    "ModernNCA": _Predictor(lambda seed: ModernNCAClassifier(random_state=seed), {}, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}, _SCALE, "request"
     ),
@@ -328,6 +330,7 @@ _REGRESSORS = {
     "CatBoost": _Predictor(lambda seed: CatBoostRegressor(random_state=seed), _DEPTHS),
     "Ridge": _Predictor(lambda seed: RidgeCV(_PENALTIES), {}, _SCALE),
     "Kernel ridge": _Predictor(lambda seed: KernelRidgeRegressor(random_state=seed), _GAMMA, _SCALE),
+    "ModernNCA": _Predictor(lambda seed: ModernNCARegressor(random_state=seed), {}, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: EachTarget(SVR(epsilon=0.01)),
         {"estimator__C": [0.03, 0.1, 0.3, 1.0]},
@@ -353,6 +356,7 @@ _OF_DISTRIBUTIONS = {
     "CatBoost": _normalised(
         _Predictor(lambda seed: CatBoostRegressor(loss="MultiCrossEntropy", random_state=seed), _DEPTHS)
     ),
+    "ModernNCA": _Predictor(lambda seed: ModernNCADistributions(random_state=seed), {}, _SCALE),
     "Softmax regression": _Predictor(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}, _SCALE),
     "Penalised softmax": _Predictor(_penalised, {}, _SCALE),
     "SA-BFGS": _learner("SA_BFGS"),
