@@ -18,6 +18,7 @@ from sklearn.ensemble import (
 )
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -27,7 +28,12 @@ from sklearn.svm import SVC, SVR
 from benchmarks.compare.images import LOSSES
 from benchmarks.compare.targets import EachTarget, MaximumEntropy, OnClasses, StandardisedTargets, positive_parts
 from benchmarks.rivals import GMML, ITML, LMNN, DMLEig, DoubletSVM
+from benchmarks.rivals.boomer import Boomer
+from benchmarks.rivals.catboost import CatBoostClassifier, CatBoostRegressor
+from benchmarks.rivals.chains import ClassifierChains
 from benchmarks.rivals.kernel_ridge import KernelRidgeClassifier, KernelRidgeRegressor
+from benchmarks.rivals.modern_nca import ModernNCAClassifier, ModernNCADistributions, ModernNCARegressor
+from benchmarks.rivals.pyldl import LabelDistributionLearner
 from skrelmetric import (
     DRMLTransformer,
     HRAMLTransformer,
@@ -38,6 +44,7 @@ from skrelmetric import (
     SoftNeighborsRegressor,
 )
 from skrelmetric.encoders import Laplacian, Tanh
+from skrelmetric.scorers import LABEL_DISTRIBUTION_SCORERS
 
 Grid = dict[str, list]
 
@@ -282,6 +289,7 @@ def _normalised(predictor: _Predictor) -> _Predictor:
 
 
 _LEAVES: Grid = {"min_samples_leaf": [1, 3], "max_features": ["sqrt", 0.3]}
+_DEPTHS: Grid = {"depth": [4, 6, 8]}
 _GAMMA: Grid = {"gamma": [0.5, 1.0]}
 _PENALTIES = np.logspace(-3, 5, 17)
 
@@ -291,6 +299,7 @@ _CLASSIFIERS = {
     "HistGradientBoosting": _Predictor(
         lambda seed: OneVsRestClassifier(HistGradientBoostingClassifier(random_state=seed))
     ),
+    "CatBoost": _Predictor(lambda seed: CatBoostClassifier(random_state=seed), _DEPTHS),
     "Logistic regression": _Predictor(
         lambda seed: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
         {"estimator__C": [0.01, 0.1, 1.0, 10.0]},
@@ -299,18 +308,29 @@ _CLASSIFIERS = {
     # Its regression of labels that are -1 and 1, with one penalty for all, is that of 0 and 1 cut at a half.
     "Ridge": _Predictor(lambda seed: RidgeClassifierCV(_PENALTIES), {}, _SCALE),
     "Kernel ridge": _Predictor(lambda seed: KernelRidgeClassifier(random_state=seed), _GAMMA, _SCALE),
+    "ModernNCA": _Predictor(lambda seed: ModernNCAClassifier(random_state=seed), {}, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: OneVsRestClassifier(SVC()), {"estimator__C": [0.3, 1.0, 3.0, 10.0]}, _SCALE, "request"
     ),
 }
 """Predictors of classes and of label sets."""
 
+_OF_LABEL_SETS = {
+    "Classifier chain": _Predictor(
+        lambda seed: ClassifierChains(LogisticRegression(max_iter=1000), random_state=seed), {}, _SCALE
+    ),
+    "BOOMER": _Predictor(lambda seed: Boomer(random_state=seed)),
+}
+"""Predictors of label sets alone."""
+
 _REGRESSORS = {
     "ExtraTrees": _Predictor(lambda seed: ExtraTreesRegressor(300, random_state=seed), _LEAVES),
     "RandomForest": _Predictor(lambda seed: RandomForestRegressor(300, random_state=seed), _LEAVES),
     "HistGradientBoosting": _Predictor(lambda seed: EachTarget(HistGradientBoostingRegressor(random_state=seed))),
+    "CatBoost": _Predictor(lambda seed: CatBoostRegressor(random_state=seed), _DEPTHS),
     "Ridge": _Predictor(lambda seed: RidgeCV(_PENALTIES), {}, _SCALE),
     "Kernel ridge": _Predictor(lambda seed: KernelRidgeRegressor(random_state=seed), _GAMMA, _SCALE),
+    "ModernNCA": _Predictor(lambda seed: ModernNCARegressor(random_state=seed), {}, _SCALE),
     "RBF-SVM": _Predictor(
         lambda seed: EachTarget(SVR(epsilon=0.01)),
         {"estimator__C": [0.03, 0.1, 0.3, 1.0]},
@@ -320,10 +340,30 @@ _REGRESSORS = {
 }
 """Predictors of numbers, one or several."""
 
+
+def _penalised(seed: int) -> BaseEstimator:
+    """Softmax regression with the penalty of the least divergence in folds of the training samples."""
+    folds = KFold(3, shuffle=True, random_state=seed)
+    divergence = LABEL_DISTRIBUTION_SCORERS["neg_kl_divergence"]
+    return GridSearchCV(MaximumEntropy(), {"C": np.logspace(-3, 2, 6)}, scoring=divergence, cv=folds)
+
+
+def _learner(algorithm: str) -> _Predictor:
+    return _Predictor(lambda seed: LabelDistributionLearner(algorithm, random_state=seed))
+
+
 _OF_DISTRIBUTIONS = {
+    "CatBoost": _normalised(
+        _Predictor(lambda seed: CatBoostRegressor(loss="MultiCrossEntropy", random_state=seed), _DEPTHS)
+    ),
+    "ModernNCA": _Predictor(lambda seed: ModernNCADistributions(random_state=seed), {}, _SCALE),
     "Softmax regression": _Predictor(lambda seed: MaximumEntropy(), {"C": [0.01, 0.1, 1.0, 10.0]}, _SCALE),
+    "Penalised softmax": _Predictor(_penalised, {}, _SCALE),
+    "SA-BFGS": _learner("SA_BFGS"),
+    "LDLF": _learner("LDLF"),
+    "LDL-LRR": _learner("LDL_LRR"),
 }
-"""Predictors of distributions alone."""
+"""Predictors of distributions alone, instead of those of numbers with the same name."""
 
 
 def _rows(predictors: Mapping[str, _Predictor]) -> dict[str, Method]:
@@ -337,6 +377,11 @@ def classifiers() -> dict[str, Method]:
         **_relational(RelationalNeighborsClassifier),
         **_rows(_CLASSIFIERS),
     }
+
+
+def label_set_classifiers() -> dict[str, Method]:
+    """Methods for label sets that need no neighbours of the table."""
+    return classifiers() | _rows(_OF_LABEL_SETS)
 
 
 def regressors() -> dict[str, Method]:

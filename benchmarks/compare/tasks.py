@@ -17,6 +17,7 @@ from benchmarks.compare.methods import (
     classifiers,
     distribution_regressors,
     for_numbers,
+    label_set_classifiers,
     regressors,
 )
 from skrelmetric import AAKNN, MLkNN, MultilabelVotingClassifier, MultioutputVotingRegressor
@@ -158,7 +159,7 @@ TASKS = {
         ),
         "average_precision",
         "MLkNN",
-        behind(MLkNN(10), "MLkNN", [10, 20, 30], MultilabelVotingClassifier) | classifiers(),
+        behind(MLkNN(10), "MLkNN", [10, 20, 30], MultilabelVotingClassifier) | label_set_classifiers(),
     ),
     "label distribution": Task(
         _always(LABEL_DISTRIBUTION_SCORERS),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
+from sklearn.metrics import check_scoring
 from sklearn.neighbors import KNeighborsRegressor
 
 from benchmarks.compare import runs
@@ -155,6 +156,7 @@ def test_softmax_regression_has_the_least_divergence(rng):
 def test_every_method_of_numbers_fits_one_and_several(name, rng):
     X = rng.normal(size=(80, 4))
     Y = np.column_stack([100 * X[:, 0] + 5, 0.01 * X[:, 1]])
+    pytest.importorskip(PACKAGES.get(name, "sklearn"))
     for y in (Y, Y[:, 0]):
         model = TASKS["regression"].methods[name].build(0)
         fewer = {"metric__max_epochs": 1, "metric__metric__n_pairs": 1000}
@@ -162,6 +164,43 @@ def test_every_method_of_numbers_fits_one_and_several(name, rng):
         predicted = model.fit(X[:60], y[:60]).predict(X[60:])
         assert predicted.shape == y[60:].shape
         assert average_relative_rmse(y[60:], predicted) < 0.75
+
+
+PACKAGES = {"CatBoost": "catboost", "BOOMER": "mlrl.boosting"} | dict.fromkeys(["SA-BFGS", "LDLF", "LDL-LRR"], "pyldl")
+"""Packages of rows, by which these are skipped where they are missing."""
+
+ALONE = [
+    (task, name)
+    for task in ("multilabel", "classification", "label distribution")
+    for name in TASKS[task].methods
+    if not name.endswith(TASKS[task].predictor)
+]
+
+
+@pytest.mark.filterwarnings("ignore:Label .* is present in all training examples")  # by one classifier a label
+@pytest.mark.parametrize(("task", "name"), ALONE)
+def test_every_method_without_a_metric_fits_its_targets(task, name, rng):
+    pytest.importorskip(PACKAGES.get(name, "sklearn"))
+    X = rng.normal(size=(150, 3))
+    scores = np.exp(X)
+    targets = {
+        "multilabel": np.column_stack([X[:, :2] > 0, np.ones(150)]).astype(int),
+        "classification": X.argmax(axis=1),
+        "label distribution": scores / scores.sum(axis=1, keepdims=True),
+    }
+    Y = targets[task]
+    model = TASKS[task].methods[name].build(0)
+    fewer = {"predictor__fit_options": {"epochs": 5}} if name == "LDLF" else {}
+    model.set_params(**fewer).fit(X[:100], Y[:100])
+    predicted = model.predict(X[100:])
+    assert predicted.shape == Y[100:].shape
+    values = check_scoring(model, TASKS[task].scorers)(model, X[100:], Y[100:])
+    assert np.isfinite(list(values.values())).all()
+    if task == "label distribution":
+        assert predicted.sum(axis=1) == pytest.approx(np.ones(50), abs=1e-5)
+        assert predicted.min() >= 0
+    elif name != "RBF-SVM":
+        assert (predicted == Y[100:]).mean() > 0.6
 
 
 @pytest.fixture
