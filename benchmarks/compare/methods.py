@@ -260,7 +260,7 @@ def _relational(kind: Callable[..., BaseEstimator]) -> dict[str, Method]:
     """Everything at once, with and without a forest; nothing is searched for."""
     return {
         "Relational neighbours": Method(lambda seed: kind(random_state=seed), tier="quick"),
-        "Relational neighbours & forest": Method(lambda seed: kind(forest=True, random_state=seed)),
+        "Relational neighbours & forest": Method(lambda seed: kind(forest=True, random_state=seed), tier="request"),
     }
 
 
