@@ -1,6 +1,7 @@
-"""Metric learning of others, written from their papers, since no library has it for current scikit-learn.
+"""Methods of others: metrics and predictors written from their papers, and predictors of others' packages.
 
-All learn a Mahalanobis distance from one class a sample, and expect standardised features.
+The metrics are here by name: no library has them for current scikit-learn. All learn a Mahalanobis distance from one
+class a sample, and expect standardised features. Predictors have a module each; packages are imported when they fit.
 """
 
 from benchmarks.rivals.dml_eig import DMLEig

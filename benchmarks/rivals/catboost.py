@@ -1,5 +1,7 @@
 """CatBoost: boosted oblivious trees, one ensemble of them for all outputs (Prokhorenkova et al., 2018)."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -30,7 +32,7 @@ class _Boosted(BaseEstimator):
         """Fit to the columns that vary: CatBoost refuses targets that are all equal."""
         self.columns_ = columns_of(Y)
         varying = Y[:, self.columns_.varying]
-        self.model_ = self._boost(X, varying, loss) if varying.shape[1] else None
+        self.model_: Any = self._boost(X, varying, loss) if varying.shape[1] else None
 
     def _columns(self, X, prediction: str) -> np.ndarray:
         """Predictions of all columns."""

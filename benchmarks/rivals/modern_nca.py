@@ -63,34 +63,39 @@ def votes(Z: Tensor, neighbors: Tensor, Y: Tensor, *, own: bool) -> Tensor:
     return (-distances).softmax(1) @ Y
 
 
+class Block(nn.Module):
+    """Batch normalisation, linear map, ReLU, dropout and linear map."""
+
+    def __init__(self, n_components: int, width: int, dropout: float):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_components)
+        self.widen = nn.Linear(n_components, width)
+        self.narrow = nn.Linear(width, n_components)
+        self.dropout = dropout
+
+    def forward(self, Z: Tensor, generator: Generator | None) -> Tensor:
+        """Encoded samples, (n, n_components); with a generator, which draws them, hidden units are dropped."""
+        hidden = self.widen(self.norm(Z)).relu()
+        if generator is not None:
+            kept = torch.rand(hidden.shape, generator=generator) >= self.dropout
+            hidden = hidden * kept / (1 - self.dropout)
+        return self.narrow(hidden)
+
+
 class Encoder(nn.Module):
-    """Linear map, blocks of batch normalisation, linear map, ReLU, dropout and linear map, and batch normalisation."""
+    """Linear map, blocks, and batch normalisation where there are blocks."""
 
     def __init__(self, n_features: int, n_components: int, n_blocks: int, block_width: int, dropout: float):
         super().__init__()
-        self.dropout = dropout
         self.first = nn.Linear(n_features, n_components)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.BatchNorm1d(n_components),
-                    nn.Linear(n_components, block_width),
-                    nn.Linear(block_width, n_components),
-                ]
-            )
-            for _ in range(n_blocks)
-        )
+        self.blocks = nn.ModuleList(Block(n_components, block_width, dropout) for _ in range(n_blocks))
         self.last = nn.BatchNorm1d(n_components) if n_blocks else nn.Identity()
 
     def forward(self, X: Tensor, generator: Generator | None = None) -> Tensor:
-        """Encoded samples, (n, n_components); with a generator, which draws it, units are dropped."""
+        """Encoded samples, (n, n_components); with a generator, hidden units are dropped."""
         Z = self.first(X)
-        for norm, widen, narrow in self.blocks:
-            hidden = widen(norm(Z)).relu()
-            if generator is not None:
-                kept = torch.rand(hidden.shape, generator=generator) >= self.dropout
-                hidden = hidden * kept / (1 - self.dropout)
-            Z = narrow(hidden)
+        for block in self.blocks:
+            Z = block(Z, generator)
         return self.last(Z)
 
 

@@ -126,3 +126,19 @@ def test_few_samples_and_a_batch_of_one(rng, n_samples, n_blocks):
     model = ModernNCARegressor(n_blocks=n_blocks, batch_size=205, sample_rate=0.0, max_epochs=2, random_state=0)
     assert np.isfinite(model.fit(X, y).predict(X)).all()
     assert np.isfinite(model.fit(X, np.ones(n_samples)).predict(X)).all()
+
+
+@pytest.mark.parametrize(("sample_rate", "n_neighbors"), [(0.0, {40}), (1.0, {80})])
+def test_batches_are_among_their_neighbours_once(samples, monkeypatch, sample_rate, n_neighbors):
+    seen = set()
+
+    def looking(Z, neighbors, Y, *, own):
+        if own:
+            assert torch.equal(neighbors[: len(Z)], Z)
+            seen.add(len(neighbors))
+        return votes(Z, neighbors, Y, own=own)
+
+    monkeypatch.setattr("benchmarks.rivals.modern_nca.votes", looking)
+    model = ModernNCADistributions(sample_rate=sample_rate, batch_size=40, max_epochs=2, random_state=0)
+    model.fit(samples[0][:100], samples[1][:100])
+    assert seen == n_neighbors
