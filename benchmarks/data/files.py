@@ -319,7 +319,7 @@ _MATRICES = {
 
 def _read_mat(content: bytes) -> tuple[pd.DataFrame, int]:
     """Table of the two matrices of a MATLAB file, and how many of its last columns are targets."""
-    held = read_matrices(content, _most(content))
+    held = read_matrices(content, sum(_MATRICES.values(), ()), _most(content))
     features, targets = (_table(held, kind, len(content), _most(content)) for kind in _MATRICES)
     if len(targets) == 1 and len(features) == targets.shape[1]:
         targets = pd.DataFrame({targets.columns[0]: targets.iloc[0].to_numpy()})  # classes in a row
@@ -342,8 +342,9 @@ def _table(held: list[Matrix], kind: str, size: int, most: int) -> pd.DataFrame:
     (matrix,) = found
     if 8 * math.prod(matrix.shape) > most:
         raise ValueError(f"{matrix} claims to hold more than {most // 8:,} values in {size:,} bytes")
-    values = matrix.numbers()
-    return pd.DataFrame(values, columns=[f"{matrix.name}_{column}" for column in range(values.shape[1])])
+    if matrix.values is None:
+        raise ValueError(f"{matrix} is no matrix of real numbers with a row a sample")
+    return pd.DataFrame(matrix.values, columns=[f"{matrix.name}_{column}" for column in range(matrix.shape[1])])
 
 
 def _check_kinds(frame: pd.DataFrame, place: Callable[[int], str]) -> None:
