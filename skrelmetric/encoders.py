@@ -220,7 +220,9 @@ class _BinnedLaplacianKernel(_LaplacianKernel):
     def distances(self, X: Tensor) -> Tensor:
         rates, (low, high) = self.rates.abs(), self.bins
         (x, parts), (landmarks, parts_of_landmarks) = self._ways(X.to(rates.dtype)), self._ways(self.landmarks)
-        shared = parts_of_landmarks.div_(high - low).mul_(rates[self.feature]).T
+        # Knots that rounding tells apart in double precision may be one in single: nothing is in a bin without width.
+        widths = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+        shared = parts_of_landmarks.div_(widths).mul_(rates[self.feature]).T
         return torch.addmm(landmarks @ rates, parts, shared, alpha=-2).add_((x @ rates)[:, None])
 
     def _ways(self, X: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,6 +152,13 @@ class TestManyLandmarks:
         distances, rates = kernel.distances(torch.from_numpy(X)).detach(), kernel.rates.detach().numpy()
         np.testing.assert_allclose(distances, cdist(X * rates, landmarks * rates, "cityblock"), rtol=1e-12)
 
+    def test_knots_may_be_one_in_single_precision(self, rng):
+        X = rng.choice([0.0, 0.1, 0.1 + 1e-12, 0.3, 0.3 - 1e-15, 0.7], (2000, 3))
+        z = features(build(Laplacian(8), X), X)
+        assert z.dtype == np.float32
+        assert np.isfinite(z).all()
+        np.testing.assert_allclose(z, features(build(Laplacian(8), X.round(3)), X.round(3)), atol=1e-5)
+
     def test_the_kernel_is_positive_semi_definite(self, rng):
         X = rng.standard_cauchy((2000, 80))
         kernel = build(Laplacian(8), X)[0].double()

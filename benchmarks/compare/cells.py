@@ -306,6 +306,6 @@ def _version(package: str) -> str | None:
 
 def plain(value: object) -> Plain:
     """Value as JSON has it; an object by its representation, without where it happens to lie in memory."""
-    if isinstance(value, bool | int | float | str | None):
+    if isinstance(value, bool | int | str | None) or (isinstance(value, float) and np.isfinite(value)):
         return value
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))

@@ -149,13 +149,21 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         yield
         return
 
+    is_over = False
+
     def stop(*_):
+        nonlocal is_over
+        is_over = True
         raise _OutOfTime
 
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except KeyboardInterrupt:  # which compiled code may make of it
+        if is_over:
+            raise _OutOfTime from None
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

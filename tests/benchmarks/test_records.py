@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.cli import main
 from benchmarks.compare import records, runs
-from benchmarks.compare.cells import OFFICIAL, Settings, cells, done, shown
+from benchmarks.compare.cells import OFFICIAL, Settings, cells, done, plain, shown
 from benchmarks.compare.methods import Method
 from benchmarks.compare.tasks import TASKS
+from benchmarks.data.sources import DATASETS
 from tests.benchmarks.comparison import EMOTIONS, FAST, Broken, records_of
 
 ROOT = Path(__file__).parents[2]
@@ -233,3 +235,11 @@ def test_packed_records_are_shown_without_their_data(tmp_path, capsys, monkeypat
     packed.write_bytes(before[:-30])
     assert main([*FAST, "--no-run", "--out", str(packed)]) == 2
     assert "cannot be unpacked" in capsys.readouterr().out
+
+
+def test_parameters_that_are_no_numbers_of_json_are_words():
+    for value, expected in ((float("nan"), "nan"), (-np.inf, "-inf"), (1.5, 1.5), (True, True), (None, None)):
+        assert plain(value) == expected
+    for source in DATASETS.values():
+        for cell in cells(source, list(TASKS[source.task].methods), Settings(2, 1)):
+            assert json.dumps(cell.plan(), allow_nan=False)

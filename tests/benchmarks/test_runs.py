@@ -131,6 +131,19 @@ def test_a_forked_cell_is_as_one_here(monkeypatch):
     assert runs._forked(cell)["error"] == "its process was killed, perhaps for want of memory"
 
 
+def test_an_alarm_that_compiled_code_turns_into_an_interrupt_is_one(monkeypatch):
+    class Turning(BaseEstimator):
+        def fit(self, X, y):
+            try:
+                time.sleep(30)
+            except BaseException as error:
+                raise KeyboardInterrupt from error
+
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Turning()))
+    (cell,) = cells(EMOTIONS, ["MLkNN"], Settings(OFFICIAL, 1, timeout=0.2))
+    assert runs.run_cell(cell)["too_slow"]
+
+
 class Deathly(BaseEstimator):
     def fit(self, X, y):
         os._exit(1)
