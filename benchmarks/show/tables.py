@@ -11,7 +11,7 @@ from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS, Criterion
 from benchmarks.show.formats import Cell, Table
 from benchmarks.show.notes import effect, notes, probabilities, span
-from benchmarks.show.published import PAPER
+from benchmarks.show.published import PAPER, PRECISION_AT_K
 from benchmarks.show.ranking import Ranking, rankings
 from benchmarks.show.results import USAGE, Result, Row, results
 
@@ -25,8 +25,21 @@ def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Ta
     for result in results(records):
         tables.append(_comparison_table(result, result.criteria, PAPER.get(result.dataset, {}) if paper else {}))
         if result.others:
-            tables.append(_comparison_table(result, result.others, {}, ", further criteria"))
+            tables.append(_further_table(result))
     return tables
+
+
+def _further_table(result: Result) -> Table:
+    """Table of further criteria, with what others have published for the same split at its end."""
+    table = _comparison_table(result, result.others, {}, ", further criteria")
+    published = PRECISION_AT_K.get(result.dataset, {}) if result.is_official else {}
+    titles = [criterion.title for criterion in result.others]
+    rows = [
+        [f"{method}, published", *(f"{figures[title]:.4f}" if title in figures else "" for title in titles)]
+        for method, figures in published.items()
+    ]
+    padded = [row + [""] * (len(table.columns) - len(row)) for row in rows]
+    return table._replace(rows=table.rows + tuple(tuple(Cell(word, "dim") for word in row) for row in padded))
 
 
 def _comparison_table(

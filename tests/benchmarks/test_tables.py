@@ -74,3 +74,20 @@ def test_costs_over_data_sets():
         ["LDA + MLkNN", "7.00", "7.0", "", "", "1"],
     ]
     assert cost_tables(records[:1]) == []
+
+
+def test_published_precision_stands_below():
+    def records(**folds):
+        scores = dict.fromkeys([criterion.title for criterion in TASKS["multilabel"].criteria], 0.5)
+        return [
+            {"dataset": "bibtex", "task": "multilabel", "method": "MLkNN", "scores": scores, "fit_seconds": 1.0} | folds
+        ]
+
+    *_, further = comparison_tables(records(folds=OFFICIAL))
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in further.rows}
+    place = further.columns.index("P@1 ↑") - 1
+    assert rows["SLEEC, published"][place : place + 3] == ["0.6508", "0.3964", "0.2887"]
+    assert rows["MLkNN"][place] == "0.5000"
+    assert {len(row) for row in rows.values()} == {len(further.columns) - 1}
+    *_, further = comparison_tables(records(folds=3))
+    assert [row[0].text for row in further.rows] == ["MLkNN"], "other folds are another task"
