@@ -33,6 +33,7 @@ _COMPARED = {
     "search": None,
     "timeout": None,
     "most_samples": None,
+    "keep_groups": None,
     "jobs": None,
     "alone": None,
     "backend": None,
@@ -40,6 +41,7 @@ _COMPARED = {
     "anew": False,
     "any_version": False,
     "no_run": False,
+    "summary": False,
     "report": None,
     "table": None,
 }
@@ -231,6 +233,12 @@ def _parser() -> ArgumentParser:
         help="draw so many samples of larger training and test parts (default: as the profile has it)",
     )
     how.add_argument(
+        "--keep-groups",
+        action=BooleanOptionalAction,
+        help="keep samples of a group, such as photographs of one person, in one fold, where a data set has groups "
+        "(default: keep them)",
+    )
+    how.add_argument(
         "--jobs",
         type=_positive,
         metavar="N",
@@ -267,6 +275,9 @@ def _parser() -> ArgumentParser:
         "--any-version",
         action="store_true",
         help="do not run again what another version of the code has made, either",
+    )
+    where.add_argument(
+        "--summary", action="store_true", help="show what holds over several data sets alone: costs and ranks"
     )
     where.add_argument("--no-run", action="store_true", help="run nothing; show what the file holds")
     where.add_argument(

@@ -87,6 +87,9 @@ class Settings(NamedTuple):
         Seconds after which a fold of a method counts as too slow.
     most_samples : int or None
         Samples of a training part, and of a test part, of which no more are drawn; None for all.
+    keep_groups : bool
+        Whether folds keep samples together that a data set says belong together. Photographs of a person are near
+        copies: where folds part them, methods are scored by how well they find the same person again.
     """
 
     folds: int | str = 3
@@ -95,6 +98,7 @@ class Settings(NamedTuple):
     search: bool = False
     timeout: float | None = None
     most_samples: int | None = None
+    keep_groups: bool = True
 
     @property
     def n_folds(self) -> int:
@@ -168,6 +172,7 @@ class Cell(NamedTuple):
             "data": None if self.source.path is None else digest(self.source),
             "folds": self.settings.folds,
             "most_samples": self.settings.most_samples,
+            "groups": None if self.settings.keep_groups else "parted",
             "repeat": self.repeat,
             "fold": self.fold,
             "seed": self.seed,
@@ -215,7 +220,7 @@ def _whole_parts(data: DataSet, task: str, settings: Settings, name: str) -> lis
         if n_train is None:
             raise ValueError(f"{name} has no official split. Pass a number of folds, or {HELD_OUT!r}.")
         return [(np.arange(n_train), np.arange(n_train, len(Y)))] * n_repeats
-    groups = Y if task == "retrieval" else groups
+    groups = Y if task == "retrieval" else groups if settings.keep_groups else None
     if n_folds == HELD_OUT:
         once = _ONCE[task] if groups is None else GroupShuffleSplit
         splitters = [once(n_repeats, test_size=_TEST_SHARE, random_state=seed)]

@@ -26,6 +26,7 @@ class Record(TypedDict, total=False):
     data: str | None  # digest of a file of one's own
     folds: int | str
     most_samples: int | None
+    groups: str | None  # "parted" where folds part what belongs together
     repeat: int
     fold: int
     seed: int

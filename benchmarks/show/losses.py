@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from benchmarks.compare.tasks import Criterion
 from benchmarks.show.results import Result, Row
 
 _ROUNDING = 1e-12
 
 
-def losses(result: Result, rows: list[Row]) -> pd.DataFrame:
-    """Losses of methods, by name, in a column for each ranked criterion; NaN for what is too slow.
+def losses(result: Result, rows: list[Row], criteria: tuple[Criterion, ...] | None = None) -> pd.DataFrame:
+    """Losses of methods, by name, in a column for each ranked criterion, or those given; NaN for what is too slow.
 
     A criterion of which higher is better has 1 for its best, and its distance from there is the loss.
     """
@@ -18,7 +19,7 @@ def losses(result: Result, rows: list[Row]) -> pd.DataFrame:
             float("nan") if row.too_slow else row.means[criterion.title] * -criterion.sign + (criterion.sign > 0)
             for row in rows
         ]
-        for criterion in result.criteria
+        for criterion in (result.criteria if criteria is None else criteria)
     }
     return pd.DataFrame(columns, [row.method for row in rows], dtype=float)
 

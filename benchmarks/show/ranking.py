@@ -29,6 +29,9 @@ class Ranking(NamedTuple):
     ranks : DataFrame of shape (n_rows, n_methods)
         Rank of each method in each row, 1 for the best, by its mean rank over the ranked criteria of the task. A method
         that was too slow is last. A family is ranked by the mean ranks over its data sets.
+    by_criterion : DataFrame of shape (n_methods, n_criteria)
+        Average rank of each method by each criterion by its title, also by those that are not ranked by, as far as all
+        data sets have it.
     log_losses : DataFrame of shape (n_rows, n_methods) or None
         Mean over the ranked criteria, and the data sets of a family, of the logarithm of the loss: differences of two
         methods are log ratios of losses, which have one unit for all criteria. NaN where a method was too slow. None
@@ -43,6 +46,7 @@ class Ranking(NamedTuple):
 
     task: str
     ranks: pd.DataFrame
+    by_criterion: pd.DataFrame
     log_losses: pd.DataFrame | None
     families: dict[str, tuple[str, ...]]
     too_slow: dict[str, tuple[str, ...]]
@@ -180,11 +184,32 @@ def _ranking(task: str, of_task: list[Result]) -> Ranking:
     return Ranking(
         task,
         ranks,
+        _by_criterion(of_task, rows, methods, groups),
         _averaged(logarithms, groups, methods) if exist else None,
         {row: members for row, members in groups.items() if len(members) > 1},
         {method: where for method, where in slow.items() if where},
         left_out,
     )
+
+
+def _by_criterion(
+    of_task: list[Result], rows: dict[str, dict[str, Row]], methods: list[str], groups: dict[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    criteria = [
+        criterion
+        for criterion in (*of_task[0].criteria, *of_task[0].others)
+        if all(criterion in (*result.criteria, *result.others) for result in of_task)
+    ]
+    averages = {}
+    for criterion in criteria:
+        ranks = {
+            result.dataset: losses(result, [rows[result.dataset][method] for method in methods], (criterion,))
+            .iloc[:, 0]
+            .rank(na_option="bottom")
+            for result in of_task
+        }
+        averages[criterion.title] = _averaged(ranks, groups, methods).mean()
+    return pd.DataFrame(averages, methods)
 
 
 def _trouble(method: str, of_task: list[Result], rows: dict[str, dict[str, Row]]) -> str:

@@ -154,6 +154,27 @@ def _ranking_table(ranking: Ranking) -> Table:
     return Table(title, columns, tuple(rows), " ".join(notes(ranking)))
 
 
+def criterion_tables(records: Iterable[Record]) -> list[Table]:
+    """Table of the average ranks by each further criterion, for each task that has such."""
+    ranked = [ranking for ranking in rankings(records) if ranking.task in TASKS and ranking.ranks.shape[1] > 1]
+    return [_criterion_table(ranking, titles) for ranking in ranked if (titles := _further(ranking))]
+
+
+def _further(ranking: Ranking) -> list[str]:
+    criteria = [criterion.title for criterion in TASKS[ranking.task].criteria if not criterion.ranked]
+    return [title for title in criteria if title in ranking.by_criterion]
+
+
+def _criterion_table(ranking: Ranking, titles: list[str]) -> Table:
+    best = ranking.by_criterion.min()
+    rows = []
+    for method in ranking.average.index:
+        of = ranking.by_criterion.loc[method, titles]
+        cells = [Cell(f"{rank:.1f}", "bold" if rank == best[title] else "") for title, rank in of.items()]
+        rows.append((Cell(str(method)), *cells))
+    return Table(f"{ranking.task}: average ranks by further criteria", ("", *map(_heading, titles)), tuple(rows))
+
+
 def grid_table(tasks: Iterable[str]) -> RichTable:
     """Every method of some tasks, with the values that its hyper-parameters are chosen from."""
     table = RichTable(

@@ -155,6 +155,8 @@ def test_samples_of_a_group_stay_together(monkeypatch):
         for train, test in splits(source, settings):
             assert sorted([*train, *test]) == list(range(60))
             assert not set(persons[train]) & set(persons[test])
+    for train, test in splits(source, Settings(3, 1, keep_groups=False)):
+        assert set(persons[train]) & set(persons[test])
 
 
 def test_at_most_so_many_samples_are_drawn():

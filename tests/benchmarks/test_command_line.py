@@ -75,6 +75,8 @@ def test_tables_as_text_are_alone_in_the_output(tmp_path, capsys, form, line):
         (["--methods", "7"], "'7' is no method: --help lists them all"),
         (["--anew", "--any-version"], "leave one of the two out"),
         (["--profile", "speed", "--most-samples", "9"], "--most-samples is for comparisons"),
+        (["--profile", "speed", "--no-keep-groups"], "--keep-groups is for comparisons"),
+        (["--profile", "scale", "--summary"], "--summary is for comparisons"),
         (["--folds", "1"], "neither a number of folds"),
         (["--repeats", "0"], "not a whole number from 1"),
         (["--labels", "3"], "--labels names columns of --data"),

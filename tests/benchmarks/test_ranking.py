@@ -7,7 +7,7 @@ from scipy.stats import rankdata, wilcoxon
 from benchmarks.compare.tasks import TASKS, Criterion
 from benchmarks.data.sources import FAMILIES
 from benchmarks.show.ranking import REFERENCE, rankings
-from benchmarks.show.tables import comparison_tables, ranking_tables
+from benchmarks.show.tables import comparison_tables, criterion_tables, ranking_tables
 
 CRITERIA = [criterion for criterion in TASKS["multilabel"].criteria if criterion.ranked]
 METHODS = ["MLkNN", "PCA + MLkNN", "LDA + MLkNN", "RBF-SVM"]
@@ -301,3 +301,25 @@ def test_many_methods_on_many_data_sets_take_seconds(rng):
     (table,) = ranking_tables(records)
     assert perf_counter() - start < 15, "three seconds on an idle machine"
     assert len(table.rows) == 30
+
+
+def test_ranks_by_further_criteria(rng):
+    criteria = TASKS["multilabel"].criteria
+    values = rng.random((4, len(METHODS), len(criteria)))
+    records = [
+        record(f"d{i}", method, 0, values[i, j, :5])
+        | {"scores": dict(zip((criterion.title for criterion in criteria), map(float, values[i, j]), strict=True))}
+        for i in range(4)
+        for j, method in enumerate(METHODS)
+    ]
+    (ranking,) = rankings(records)
+    expected = rankdata(values * [-criterion.sign for criterion in criteria], axis=1).mean(0)
+    np.testing.assert_allclose(ranking.by_criterion.loc[METHODS], expected)
+    (table,) = criterion_tables(records)
+    assert len(table.columns) == len(criteria) - 5 + 1
+    best = [[row[0].text for row in table.rows if row[k].style == "bold"] for k in range(1, len(table.columns))]
+    assert [set(of) for of in best] == [{METHODS[k] for k in np.flatnonzero(r == r.min())} for r in expected.T[5:]]
+    del records[0]["scores"]["PSP@5 ↑"]
+    assert "PSP@5 ↑" not in rankings(records)[0].by_criterion
+    few = [each | {"scores": {c.title: each["scores"][c.title] for c in CRITERIA}} for each in records]
+    assert criterion_tables(few) == []
