@@ -150,9 +150,9 @@ def _settings(source: Source, options: Namespace) -> Settings:
 def _show(records: list[Record], options: Namespace, console: Console) -> None:
     """Tables, failures, and the report if it is asked for; what draws and tests takes a while to load."""
     from benchmarks.show.formats import exported, in_terminal
-    from benchmarks.show.tables import comparison_tables, cost_tables, criterion_tables, ranking_tables, usage_tables
+    from benchmarks.show.tables import comparison_tables, summary_tables, usage_tables
 
-    tables = [*cost_tables(records), *ranking_tables(records), *criterion_tables(records)]
+    tables = summary_tables(records)
     if not options.summary:
         tables = [*comparison_tables(records, options.profile == "paper"), *usage_tables(records), *tables]
     for table in tables:

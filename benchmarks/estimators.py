@@ -18,7 +18,7 @@ from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DataSet, task_of
 from benchmarks.show.formats import Table, exported
 from benchmarks.show.ranking import Ranking, rankings
-from benchmarks.show.tables import comparison_tables, cost_tables, ranking_tables
+from benchmarks.show.tables import comparison_tables, summary_tables
 
 
 class Comparison(NamedTuple):
@@ -49,8 +49,8 @@ class Comparison(NamedTuple):
         return rankings(self.records)
 
     def tables(self) -> list[Table]:
-        """Table of each data set, and of costs and ranks over several."""
-        return [*comparison_tables(self.records), *cost_tables(self.records), *ranking_tables(self.records)]
+        """Table of each data set, and of ranks and costs over several."""
+        return [*comparison_tables(self.records), *summary_tables(self.records)]
 
     def text(self, form: str = "markdown") -> str:
         """All tables as text.

@@ -154,6 +154,33 @@ def _ranking_table(ranking: Ranking) -> Table:
     return Table(title, columns, tuple(rows), " ".join(notes(ranking)))
 
 
+def headline_tables(records: Iterable[Record]) -> list[Table]:
+    """Table of the methods that are ranked for every task, if there are several tasks, with their average ranks."""
+    ranked = {ranking.task: ranking for ranking in rankings(records) if ranking.task in TASKS}
+    if len(ranked) < 2:
+        return []
+    everywhere = set.intersection(*(set(each.ranks) for each in ranked.values()))
+    mean = {method: np.mean([each.average[method] for each in ranked.values()]) for method in everywhere}
+    found = {task: each.against(each.reference) for task, each in ranked.items()}
+    rows = []
+    for method in sorted(everywhere, key=lambda method: (mean[method], method)):
+        cells = [Cell(method)]
+        for task, each in ranked.items():
+            rank = f"{each.average[method]:.1f}"
+            of = found[task].loc[method] if method != each.reference else None
+            percent = "" if of is None or not of.n_ratios else f", {of.percent:+.0f} %"
+            style = "bold" if method == each.average.index[0] else ""
+            cells.append(Cell(rank if of is None else f"{rank}{percent}, p = {of.holm:.2g}", style))
+        rows.append(tuple(cells))
+    columns = ("", *(f"{task}, {len(each.ranks)}\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
+    references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
+    caption = (
+        f"Average rank over so many data sets, families counted once; loss against {references}; and p of Wilcoxon's "
+        "test, corrected by Holm for all methods of the task."
+    )
+    return [Table("Methods for every kind of target", columns, tuple(rows), caption)]
+
+
 def criterion_tables(records: Iterable[Record]) -> list[Table]:
     """Table of the average ranks by each further criterion, for each task that has such."""
     ranked = [ranking for ranking in rankings(records) if ranking.task in TASKS and ranking.ranks.shape[1] > 1]
@@ -173,6 +200,17 @@ def _criterion_table(ranking: Ranking, titles: list[str]) -> Table:
         cells = [Cell(f"{rank:.1f}", "bold" if rank == best[title] else "") for title, rank in of.items()]
         rows.append((Cell(str(method)), *cells))
     return Table(f"{ranking.task}: average ranks by further criteria", ("", *map(_heading, titles)), tuple(rows))
+
+
+def summary_tables(records: Iterable[Record]) -> list[Table]:
+    """Tables of what holds over several data sets."""
+    given = list(records)
+    return [
+        *headline_tables(given),
+        *ranking_tables(given),
+        *criterion_tables(given),
+        *cost_tables(given),
+    ]
 
 
 def grid_table(tasks: Iterable[str]) -> RichTable:

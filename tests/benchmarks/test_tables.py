@@ -5,7 +5,7 @@ from benchmarks.compare.cells import OFFICIAL, Settings, cells
 from benchmarks.compare.tasks import TASKS
 from benchmarks.show.formats import in_terminal
 from benchmarks.show.published import PAPER, best
-from benchmarks.show.tables import comparison_tables, cost_tables
+from benchmarks.show.tables import comparison_tables, cost_tables, headline_tables
 from tests.benchmarks.comparison import EMOTIONS
 
 
@@ -91,3 +91,26 @@ def test_published_precision_stands_below():
     assert {len(row) for row in rows.values()} == {len(further.columns) - 1}
     *_, further = comparison_tables(records(folds=3))
     assert [row[0].text for row in further.rows] == ["MLkNN"], "other folds are another task"
+
+
+def test_headline_has_what_is_ranked_everywhere():
+    def record(task, dataset, method, loss):
+        scores = {c.title: loss if c.sign < 0 else 1 - loss for c in TASKS[task].criteria}
+        return {"dataset": dataset, "task": task, "method": method, "scores": scores, "fit_seconds": 1.0, "n_test": 9}
+
+    losses = {"Relational neighbours": 0.1, "Ridge": 0.2, "RandomForest": 0.05}
+    records = [
+        record(task, f"{task} {k}", method, loss)
+        for task in ("multilabel", "regression")
+        for k in range(3)
+        for method, loss in (losses | {"MLkNN": 0.3} if task == "multilabel" else losses).items()
+    ]
+    (table,) = headline_tables(records)
+    assert table.columns == ("", "multilabel, 3\nof 4 methods", "regression, 3\nof 3 methods")
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["RandomForest", "1.0, -50 %, p = 0.75", "1.0, -50 %, p = 0.5"],
+        ["Relational neighbours", "2.0", "2.0"],
+        ["Ridge", "3.0, +100 %, p = 0.75", "3.0, +100 %, p = 0.5"],
+    ]
+    assert [cell.style for cell in table.rows[0]] == ["", "bold", "bold"]
+    assert headline_tables(records[:12]) == []
