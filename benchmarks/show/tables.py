@@ -31,7 +31,7 @@ def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Ta
 
 def _further_table(result: Result) -> Table:
     """Table of further criteria, with what others have published for the same split at its end."""
-    table = _comparison_table(result, result.others, {}, ", further criteria")
+    table = _comparison_table(result, result.others, {}, further=True)
     published = PRECISION_AT_K.get(result.dataset, {}) if result.is_official else {}
     titles = [criterion.title for criterion in result.others]
     rows = [
@@ -43,7 +43,7 @@ def _further_table(result: Result) -> Table:
 
 
 def _comparison_table(
-    result: Result, criteria: tuple[Criterion, ...], published: dict[str, dict[str, float]], which: str = ""
+    result: Result, criteria: tuple[Criterion, ...], published: dict[str, dict[str, float]], further: bool = False
 ) -> Table:
     titles = [criterion.title for criterion in criteria]
     incomplete = not all(result.is_complete(row) for row in result.rows)
@@ -53,14 +53,16 @@ def _comparison_table(
     for row in result.rows:
         seconds = f"{row.seconds:.2f}" if row.means else ""
         folds = f"{len(row.folds) - len(row.errors)} of {len(result.folds)}"
-        cells = [_cell(row, title, best[title]) for title in titles]
+        cells = [_cell(row, title, best[title], spread=not further) for title in titles]
         rows.append((Cell(row.method), *cells, Cell(seconds), *([Cell(folds)] if incomplete else [])))
         if row.method in published:
             figures = [published[row.method].get(title) for title in titles]
             words = ["  in the paper", *("" if figure is None else f"{figure:.4f}" for figure in figures)]
             words += [""] * (len(columns) - len(words))
             rows.append(tuple(Cell(word, "dim") for word in words))
-    return Table(f"{result.dataset}: {result.task}{which}, {result.measured}", tuple(columns), tuple(rows))
+    which = ", further criteria" if further else ""
+    measured = result.measured.replace(" ± sd", "") if further else result.measured
+    return Table(f"{result.dataset}: {result.task}{which}, {measured}", tuple(columns), tuple(rows))
 
 
 def _heading(title: str) -> str:
@@ -69,13 +71,13 @@ def _heading(title: str) -> str:
     return "\n".join([*words[:-1], f"{words[-1]} {sign}"])
 
 
-def _cell(row: Row, title: str, best: float) -> Cell:
-    """Mean, in bold where it is the best of its column, and under it the standard deviation of several values."""
+def _cell(row: Row, title: str, best: float, spread: bool) -> Cell:
+    """Mean, in bold where it is the best of its column; with the spread of several values below it, if asked for."""
     values: np.ndarray = row.values.get(title, np.empty(0))
     if not len(values):
         return Cell("too slow" if row.too_slow else "failed")
-    spread = f"\n±{values.std():.4f}" if len(values) > 1 else ""
-    return Cell(f"{values.mean():.4f}{spread}", "bold" if values.mean() == best else "")
+    deviation = f"\n±{values.std():.4f}" if spread and len(values) > 1 else ""
+    return Cell(f"{values.mean():.4f}{deviation}", "bold" if values.mean() == best else "")
 
 
 def usage_tables(records: Iterable[Record]) -> list[Table]:
