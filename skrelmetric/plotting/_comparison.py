@@ -1,6 +1,7 @@
 """Pictures of methods against one another, over data sets and over time."""
 
 from itertools import pairwise
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,12 @@ _SIDES = [
     ((5, -5), "left", "top"),
     ((-5, 5), "right", "bottom"),
     ((-5, -5), "right", "top"),
+    ((0, 15), "center", "bottom"),
+    ((0, -15), "center", "top"),
+    ((5, 15), "left", "bottom"),
+    ((5, -15), "left", "top"),
+    ((-5, 15), "right", "bottom"),
+    ((-5, -15), "right", "top"),
 ]
 
 
@@ -206,7 +213,7 @@ def _front(times: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
-    """Name beside each point, on the side where it covers least of what is there already."""
+    """Name beside each point, inside the axes, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
     corners = [(b[0], a[1]) for a, b in pairwise(points[front])]
@@ -214,19 +221,36 @@ def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], fr
     bbox = optional("matplotlib.transforms").Bbox
     spans = [*((point, point) for point in points), *pairwise(turns)]
     taken = [bbox([np.minimum(a, b) - 3, np.maximum(a, b) + 3]) for a, b in spans]
-    for place, name in zip(zip(x, y, strict=True), names, strict=True):
-        annotation = ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize="small")
-        boxes = [_placed(annotation, side) for side in _SIDES]
-        outside = [box.width * box.height - _shared_area(box, ax.bbox) for box in boxes]
-        covered = [sum(_shared_area(box, other) for other in taken) for box in boxes]
-        best = int(np.argmin(np.add(covered, outside)))
-        taken.append(_placed(annotation, _SIDES[best]))
+    annotations = [
+        # Without a say in the layout: a name that moved the axes would move the points that others stand beside.
+        ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize="small", in_layout=False)
+        for place, name in zip(zip(x, y, strict=True), names, strict=True)
+    ]
+    for k in dict.fromkeys([*front[::-1], *range(len(names))]):  # the best has the first choice
+        _break_lines(annotations[k], ax.bbox.width)
+        boxes = [_placed(annotations[k], side, ax.bbox) for side in _SIDES]
+        best = int(np.argmin([sum(_shared_area(box, other) for other in taken) for box in boxes]))
+        taken.append(_placed(annotations[k], _SIDES[best], ax.bbox))
 
 
-def _placed(annotation: "Annotation", side: tuple) -> Any:
-    """Box in pixels of an annotation moved to a side of its point."""
+def _break_lines(annotation: "Annotation", room: float) -> None:
+    """Break a name that is wider than the room for it, in pixels, into lines."""
+    name = annotation.get_text()
+    n_letters = len(name)
+    while n_letters > 1 and (width := annotation.get_window_extent().width) > room:
+        n_letters = max(1, min(n_letters - 1, int(n_letters * room / width)))
+        annotation.set_text(fill(name, n_letters))
+
+
+def _placed(annotation: "Annotation", side: tuple, room: Any) -> Any:
+    """Box in pixels of an annotation moved to a side of its point, and from there into the room."""
     offset, horizontal, vertical = side
     annotation.set(position=offset, ha=horizontal, va=vertical)
+    box = annotation.get_window_extent()
+    shift = np.clip(0, room.min - box.min, np.maximum(room.max - box.max, room.min - box.min))
+    if not shift.any():
+        return box
+    annotation.set_position(np.add(offset, shift * 72 / annotation.get_figure(root=True).dpi))
     return annotation.get_window_extent()
 
 
