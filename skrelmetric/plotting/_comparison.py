@@ -20,23 +20,17 @@ __all__ = ["plot_critical_difference", "plot_quality_against_time"]
 
 _TESTS = ("nemenyi", "wilcoxon-holm")
 
-# Offset of a name from its point, and where in the name that is; the first is the best to read.
-_SIDES = [
-    ((6, 0), "left", "center"),
-    ((-6, 0), "right", "center"),
-    ((0, 6), "center", "bottom"),
-    ((0, -6), "center", "top"),
-    ((5, 5), "left", "bottom"),
-    ((5, -5), "left", "top"),
-    ((-5, 5), "right", "bottom"),
-    ((-5, -5), "right", "top"),
-    ((0, 15), "center", "bottom"),
-    ((0, -15), "center", "top"),
-    ((5, 15), "left", "bottom"),
-    ((5, -15), "left", "top"),
-    ((-5, 15), "right", "bottom"),
-    ((-5, -15), "right", "top"),
-]
+# Offset of a name from its point, and what of its width and height is to the left of there and below; the first is the
+# best to read.
+_SIDES = (
+    ((6, 0), (0, 0.5)),
+    ((-6, 0), (1, 0.5)),
+    ((0, 6), (0.5, 0)),
+    ((0, -6), (0.5, 1)),
+    *(((x, y), (x < 0, y < 0)) for x in (5, -5) for y in (5, -5)),
+    *(((0, y), (0.5, y < 0)) for y in (15, -15)),
+    *(((x, y), (x < 0, y < 0)) for x in (5, -5) for y in (15, -15)),
+)
 
 
 def plot_critical_difference(
@@ -216,21 +210,28 @@ def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], fr
     """Name beside each point, inside the axes, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
-    corners = [(b[0], a[1]) for a, b in pairwise(points[front])]
-    turns = [point for both in zip(points[front], [*corners, points[front[-1]]], strict=True) for point in both]
+    dpi = ax.figure.canvas.figure.dpi
+    bends = [(b[0], a[1]) for a, b in pairwise(points[front])]
+    turns = [point for both in zip(points[front], [*bends, points[front[-1]]], strict=True) for point in both]
     bbox = optional("matplotlib.transforms").Bbox
     spans = [*((point, point) for point in points), *pairwise(turns)]
     taken = [bbox([np.minimum(a, b) - 3, np.maximum(a, b) + 3]) for a, b in spans]
     annotations = [
         # Without a say in the layout: a name that moved the axes would move the points that others stand beside.
-        ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize="small", in_layout=False)
+        ax.annotate(name, place, (0, 0), textcoords="offset points", va="bottom", fontsize="small", in_layout=False)
         for place, name in zip(zip(x, y, strict=True), names, strict=True)
     ]
     for k in dict.fromkeys([*front[::-1], *range(len(names))]):  # the best has the first choice
         _break_lines(annotations[k], ax.bbox.width)
-        boxes = [_placed(annotations[k], side, ax.bbox) for side in _SIDES]
+        size = annotations[k].get_window_extent().size
+        moves = [np.multiply(offset, dpi / 72) - np.multiply(share, size) for offset, share in _SIDES]
+        corners = [
+            np.clip(points[k] + move, ax.bbox.min, np.maximum(ax.bbox.max - size, ax.bbox.min)) for move in moves
+        ]
+        boxes = [bbox([corner, corner + size]) for corner in corners]
         best = int(np.argmin([sum(_shared_area(box, other) for other in taken) for box in boxes]))
-        taken.append(_placed(annotations[k], _SIDES[best], ax.bbox))
+        annotations[k].set_position((corners[best] - points[k]) * 72 / dpi)
+        taken.append(boxes[best])
 
 
 def _break_lines(annotation: "Annotation", room: float) -> None:
@@ -240,18 +241,6 @@ def _break_lines(annotation: "Annotation", room: float) -> None:
     while n_letters > 1 and (width := annotation.get_window_extent().width) > room:
         n_letters = max(1, min(n_letters - 1, int(n_letters * room / width)))
         annotation.set_text(fill(name, n_letters))
-
-
-def _placed(annotation: "Annotation", side: tuple, room: Any) -> Any:
-    """Box in pixels of an annotation moved to a side of its point, and from there into the room."""
-    offset, horizontal, vertical = side
-    annotation.set(position=offset, ha=horizontal, va=vertical)
-    box = annotation.get_window_extent()
-    shift = np.clip(0, room.min - box.min, np.maximum(room.max - box.max, room.min - box.min))
-    if not shift.any():
-        return box
-    annotation.set_position(np.add(offset, shift * 72 / annotation.get_figure(root=True).dpi))
-    return annotation.get_window_extent()
 
 
 def _shared_area(a: Any, b: Any) -> float:

@@ -164,7 +164,8 @@ def test_names_stay_inside(size, n_words):
 def test_the_best_method_has_the_first_choice_of_sides():
     quality = [*np.linspace(0.8195, 0.8199, 6), 0.82, 0.8]
     ax = plot_quality_against_time([1.0] * 7 + [100.0], quality, [f"Relational neighbours {k}" for k in range(8)])
-    assert ax.texts[6].get_position() == (6, 0), "the best to read, to the right of its point"
+    (left, bottom), middle = ax.texts[6].get_position(), ax.texts[6].get_window_extent().height * 36 / ax.figure.dpi
+    assert (left, bottom) == pytest.approx((6, -middle)), "the best to read, to the right of its point"
 
 
 def test_time_says_what_does_not_fit():

@@ -46,7 +46,11 @@ def short(method: str, task: str) -> str:
 
 def quality_against_time(lines: tuple[Line, ...], task: str, criterion: Criterion, column: int, name: str) -> Picture:
     """Mean criterion of each method of a data set against its median time of a fit."""
-    scored = [(short(line.method, task), line.seconds, entry) for line in lines if (entry := line.entries[column])]
+    scored = [
+        (", ".join(short(method, task) for method in line.methods), line.seconds, entry)
+        for line in lines
+        if (entry := line.entries[column])
+    ]
     names = [method for method, *_ in scored]
     times = np.maximum([seconds or 0.0 for _, seconds, _ in scored], 1e-6)
     quality = np.array([entry.mean for *_, entry in scored])
