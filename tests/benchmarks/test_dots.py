@@ -38,6 +38,12 @@ def test_extreme_losses_are_on_the_scale_of_ratios(percents):
     assert all(0 <= place <= 100 for place in [*places, *(dot.place for dot in drawn.dots)])
 
 
+def test_half_and_double_are_as_far_from_the_line():
+    half, reference, double = forest(ranking(double=[100] * 3, half=[-50] * 3)).dots
+    assert double.place - reference.place == pytest.approx(reference.place - half.place, abs=0.02)
+    assert double.place > half.place
+
+
 def test_few_rows_have_no_whiskers_and_no_ratios_no_plot():
     few = forest(ranking(other=[5, 6]))
     assert [dot.low for dot in few.dots] == [None, None]

@@ -85,7 +85,7 @@ def _lead(best: Row, second: Row, criterion: Criterion, is_paired: bool) -> str:
     gains = criterion.sign * (best.values[criterion.title] - second.values[criterion.title])
     if len(gains) == 1:
         return f"{sentence}, on one fold"
-    return f"{sentence} (standard deviation {gains.std():.4f} over {len(gains)} folds, on {(gains > 0).sum()} ahead)"
+    return f"{sentence} (standard deviation {gains.std():.4f} over {len(gains)} folds, ahead on {(gains > 0).sum()})"
 
 
 def _against_paper(result: Result, records: list[Record]) -> str | None:

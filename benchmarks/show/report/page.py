@@ -189,16 +189,23 @@ def _ranks(ranking: Ranking, name: str) -> Ranks:
     )
     found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
     words = {method: _against(of, len(ranking.ranks)) for method, of in found.iterrows()}
+    told = [place for place in range(len(columns)) if any(of[place][0] is not None for of in words.values())]
     words[reference] = ((None, "–"),) * len(columns)
     spans = ranking.intervals
     rows = [
-        Ranked(method, rank, span(spans.loc[method], ".2f"), tuple(ranking.ranks[method]), words[method])
+        Ranked(
+            method,
+            rank,
+            span(spans.loc[method], ".2f"),
+            tuple(ranking.ranks[method]),
+            tuple(words[method][place] for place in told),
+        )
         for method, rank in ranking.average.items()
     ]
     picture = critical_difference(ranking, name)
     return Ranks(
         tuple(ranking.ranks.index),
-        columns,
+        tuple(columns[place] for place in told),
         tuple(rows),
         ranking.friedman,
         tuple(notes(ranking)),

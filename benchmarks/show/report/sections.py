@@ -89,6 +89,11 @@ class Section(NamedTuple):
     n_folds: int
 
     @property
+    def has_times(self) -> bool:
+        """Whether any fold has scores, and so the time of a fit."""
+        return any(line.seconds is not None for line in self.lines)
+
+    @property
     def has_usage(self) -> bool:
         """Whether more than times of fits was recorded of any method."""
         return any(line.usage for line in self.lines)
@@ -180,13 +185,14 @@ def _line(rows: list[Row], criteria: list[tuple[Criterion, ...]], best: dict[str
     """Row of both tables, ranked and further criteria, of methods with the same scores."""
     fastest = min(rows, key=lambda row: row.seconds) if len(rows) > 1 else rows[0]
     of_paper = next((paper[row.method] for row in rows if row.method in paper), {})
-    entries = [
+    ranked, others = (
         tuple(_entry(fastest.values.get(title), best[title], of_paper.get(title)) for title, *_ in of_table)
         for of_table in criteria
-    ]
+    )
     return Line(
         tuple(row.method for row in rows),
-        *entries,
+        ranked,
+        others,
         fastest.seconds if fastest.means else None,
         len(fastest.folds) - len(fastest.errors),
         fastest.too_slow,
@@ -198,7 +204,7 @@ def _entry(values: np.ndarray | None, best: float, paper: float | None) -> Entry
     if values is None or not len(values):
         return None
     sd = float(values.std()) if len(values) > 1 else None
-    return Entry(float(values.mean()), sd, values.mean() == best, paper)
+    return Entry(float(values.mean()), sd, bool(values.mean() == best), paper)
 
 
 def _protocol(records: list[Record]) -> str:
@@ -223,9 +229,7 @@ def _protocol(records: list[Record]) -> str:
 
 def _plot(criterion: Criterion, column: int, lines: tuple[Line, ...], baseline: str) -> Plot:
     entries = [(line, entry) for line in lines if (entry := line.entries[column])]
-    measured = [
-        Measured(line.method, entry.mean, *_whisker(entry), entry.paper, bool(entry.best)) for line, entry in entries
-    ]
+    measured = [Measured(line.method, entry.mean, *_whisker(entry), entry.paper, entry.best) for line, entry in entries]
     means = [entry.mean for line, entry in entries if baseline in line.methods]
     return by_criterion(measured, criterion.sign, means[0] if means and len(entries) > 1 else None)
 
