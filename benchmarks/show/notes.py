@@ -19,7 +19,7 @@ def effect(of: pd.Series, n_rows: int) -> str:
     """Percent by which losses are above others, with the interval, and the number of rows where it is not all."""
     if not of.n_ratios:
         return "–"
-    words = f"{of.percent:+.1f}{span((of.low, of.high), '+.1f')}"
+    words = f"{of.percent:+z.1f}{span((of.low, of.high), '+z.1f')}"
     return words if of.n_ratios == n_rows else f"{words}\nin {of.n_ratios:g} of {n_rows}"
 
 

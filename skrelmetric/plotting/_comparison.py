@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -210,28 +210,25 @@ def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], fr
     """Name beside each point, inside the axes, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
-    dpi = ax.figure.canvas.figure.dpi
+    pixels = ax.figure.canvas.figure.dpi / 72
     bends = [(b[0], a[1]) for a, b in pairwise(points[front])]
     turns = [point for both in zip(points[front], [*bends, points[front[-1]]], strict=True) for point in both]
-    bbox = optional("matplotlib.transforms").Bbox
     spans = [*((point, point) for point in points), *pairwise(turns)]
-    taken = [bbox([np.minimum(a, b) - 3, np.maximum(a, b) + 3]) for a, b in spans]
+    taken = [(np.minimum(a, b) - 3, np.maximum(a, b) + 3) for a, b in spans]
     annotations = [
         # Without a say in the layout: a name that moved the axes would move the points that others stand beside.
         ax.annotate(name, place, (0, 0), textcoords="offset points", va="bottom", fontsize="small", in_layout=False)
         for place, name in zip(zip(x, y, strict=True), names, strict=True)
     ]
+    offsets, shares = (np.array(of_sides, dtype=float) for of_sides in zip(*_SIDES, strict=True))
     for k in dict.fromkeys([*front[::-1], *range(len(names))]):  # the best has the first choice
         _break_lines(annotations[k], ax.bbox.width)
         size = annotations[k].get_window_extent().size
-        moves = [np.multiply(offset, dpi / 72) - np.multiply(share, size) for offset, share in _SIDES]
-        corners = [
-            np.clip(points[k] + move, ax.bbox.min, np.maximum(ax.bbox.max - size, ax.bbox.min)) for move in moves
-        ]
-        boxes = [bbox([corner, corner + size]) for corner in corners]
-        best = int(np.argmin([sum(_shared_area(box, other) for other in taken) for box in boxes]))
-        annotations[k].set_position((corners[best] - points[k]) * 72 / dpi)
-        taken.append(boxes[best])
+        corners = points[k] + pixels * offsets - shares * size  # (n_sides, 2)
+        corners = np.clip(corners, ax.bbox.min, np.maximum(ax.bbox.max - size, ax.bbox.min))
+        corner = corners[_covered(corners, size, np.array(taken)).argmin()]
+        annotations[k].set_position((corner - points[k]) / pixels)
+        taken.append((corner, corner + size))
 
 
 def _break_lines(annotation: "Annotation", room: float) -> None:
@@ -243,6 +240,8 @@ def _break_lines(annotation: "Annotation", room: float) -> None:
         annotation.set_text(fill(name, n_letters))
 
 
-def _shared_area(a: Any, b: Any) -> float:
-    width, height = np.minimum(a.max, b.max) - np.maximum(a.min, b.min)
-    return max(width, 0.0) * max(height, 0.0)
+def _covered(corners: np.ndarray, size: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Area that a name of a size would share with boxes (n_boxes, 2 ends, 2), for each lower left corner (n, 2)."""
+    low = np.maximum(corners[:, None], taken[:, 0])
+    high = np.minimum(corners[:, None] + size, taken[:, 1])
+    return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)

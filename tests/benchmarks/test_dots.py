@@ -29,12 +29,15 @@ def test_losses_are_sorted_about_the_line_of_the_reference():
     assert (drawn.reference, "+0") in drawn.ticks
 
 
-@pytest.mark.parametrize("percents", [[900, 1100, 1000, 950, 990], [-99.9, -99.8, -99.95, -99.9, -99.9], [1e6] * 5])
+@pytest.mark.parametrize(
+    "percents", [[900, 1100, 1000, 950, 990], [-99.9, -99.8, -99.95, -99.9, -99.9], [1e6] * 5, [-40, 150, 60, 90, 180]]
+)
 def test_extreme_losses_are_on_the_scale_of_ratios(percents):
     drawn = forest(ranking(extreme=percents, other=[5, 6, 4, 5, 6]))
     places = [place for place, _ in drawn.ticks]
     assert places == sorted(places)
-    assert 3 <= len(places) <= 9
+    assert 2 <= len(places) <= 8
+    assert min(np.diff(places)) >= 14, "numbers have room on a phone"
     assert all(0 <= place <= 100 for place in [*places, *(dot.place for dot in drawn.dots)])
 
 
@@ -42,6 +45,10 @@ def test_half_and_double_are_as_far_from_the_line():
     half, reference, double = forest(ranking(double=[100] * 3, half=[-50] * 3)).dots
     assert double.place - reference.place == pytest.approx(reference.place - half.place, abs=0.02)
     assert double.place > half.place
+
+
+def test_less_than_nothing_is_nothing():
+    assert {dot.words for dot in forest(ranking(other=[-0.01, -0.02])).dots} == {"+0.0"}
 
 
 def test_few_rows_have_no_whiskers_and_no_ratios_no_plot():

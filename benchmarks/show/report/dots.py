@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmarks.show.ranking import Ranking
 
 _WIDE = 3.0
+_ROOM = 14
 
 
 class Measured(NamedTuple):
@@ -74,7 +75,18 @@ def forest(ranking: Ranking) -> Plot | None:
     ends = [end for each in measured for end in each.ends]
     ordered = sorted(measured, key=lambda each: each.value)
     ordered[0] = ordered[0]._replace(best=True)
-    return _placed(ordered, _percents(min(ends), max(ends)), lambda percent: math.log1p(percent / 100), "{:+.1f}", 0.0)
+    numbers = _percents(min(ends), max(ends))
+    plot = _placed(ordered, numbers, lambda percent: math.log1p(percent / 100), "{:+z.1f}", 0.0)
+    return plot._replace(ticks=_apart(plot.ticks, plot.reference or 0.0))
+
+
+def _apart(ticks: Iterable[tuple[float, str]], first: float) -> tuple[tuple[float, str], ...]:
+    """Ticks whose numbers have room, among them the one at the place that comes first."""
+    kept: list[tuple[float, str]] = []
+    for tick in sorted(ticks, key=lambda tick: abs(tick[0] - first)):
+        if all(abs(tick[0] - other) >= _ROOM for other, _ in kept):
+            kept.append(tick)
+    return tuple(sorted(kept))
 
 
 def _percents(low: float, high: float) -> dict[float, str]:

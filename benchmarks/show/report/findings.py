@@ -50,9 +50,9 @@ def _of_effect(ranking: Ranking) -> str:
     of = ranking.against(reference).loc[method]
     if not of.n_ratios:
         return ""
-    interval = f" ({of.low:+.1f} to {of.high:+.1f})" * bool(np.isfinite(of.low))
+    interval = f" ({of.low:+z.1f} to {of.high:+z.1f})" * bool(np.isfinite(of.low))
     return (
-        f" The losses of {method} are {of.percent:+.1f}{interval} percent against those of {reference}: better on "
+        f" The losses of {method} are {of.percent:+z.1f}{interval} percent against those of {reference}: better on "
         f"{of.won:g} and worse on {of.lost:g} of {len(ranking.ranks)}."
     )
 
@@ -101,7 +101,7 @@ def _against_paper(result: Result, records: list[Record]) -> str | None:
         return f"the lowest losses here are {where} than the lowest of the HRAML paper."
     percent = 100 * np.expm1(np.mean([np.log(here / there) for here, there in pairs]))
     return (
-        f"the lowest losses here are {percent:+.1f} percent against the lowest of the HRAML paper (geometric mean), "
+        f"the lowest losses here are {percent:+z.1f} percent against the lowest of the HRAML paper (geometric mean), "
         f"{where}."
     )
 
