@@ -19,7 +19,7 @@ def effect(of: pd.Series, n_rows: int) -> str:
     """Percent by which losses are above others, with the interval, and the number of rows where it is not all."""
     if not of.n_ratios:
         return "–"
-    words = f"{of.percent:+.1f}{span((of.low, of.high), '+.1f')}"
+    words = f"{of.percent:+z.1f}{span((of.low, of.high), '+z.1f')}"
     return words if of.n_ratios == n_rows else f"{words}\nin {of.n_ratios:g} of {n_rows}"
 
 
@@ -55,5 +55,13 @@ def notes(ranking: Ranking) -> list[str]:
         where = "; ".join(f"{method} on {some(names)}" for method, names in ranking.too_slow.items())
         said.append(f"Too slow, so last, lost and without a ratio: {where}.")
     if ranking.left_out:
-        said.append(f"Left out: {'; '.join(f'{method} ({where})' for method, where in ranking.left_out.items())}.")
+        said.append(f"Left out: {_by_reason(ranking.left_out)}.")
     return said
+
+
+def _by_reason(left_out: dict[str, str]) -> str:
+    """Methods that were left out, those together that were for the same reason."""
+    methods: dict[str, list[str]] = {}
+    for method, where in left_out.items():
+        methods.setdefault(where, []).append(method)
+    return "; ".join(f"{', '.join(names)} ({where})" for where, names in methods.items())

@@ -45,7 +45,7 @@ class Row(NamedTuple):
     method : str
         Its name.
     values : dict of str to ndarray
-        Values of each criterion by its title, one for each fold that it came through.
+        Values of each criterion by its title, one for each fold that it came through, in their order.
     seconds : float
         Median time of a fit, without the search.
     errors : tuple of str
@@ -155,6 +155,7 @@ def _in_order(task: str, methods: Iterable[str]) -> list[str]:
 
 
 def _row(method: str, records: list[Record], task: str) -> Row:
+    records = sorted(records, key=lambda record: (record.get("repeat", 0), record.get("fold", 0)))
     scored = [record for record in records if "scores" in record]
     values = {
         criterion.title: np.array([record["scores"][criterion.title] for record in scored])

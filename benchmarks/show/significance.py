@@ -37,6 +37,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
+    return _bootstrapped(tuple(values))
+
+
+@cache  # for the tables and again for the report
+def _bootstrapped(values: tuple[float, ...]) -> tuple[float, float]:
     generator = np.random.default_rng(_SEED)
     found = bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="BCa", random_state=generator)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

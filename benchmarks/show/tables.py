@@ -97,10 +97,11 @@ def cost_tables(records: Iterable[Record]) -> list[Table]:
     by_task: dict[str, list[Result]] = {}
     for result in results(records):
         by_task.setdefault(result.task, []).append(result)
-    return [_cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+    return [cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
 
 
-def _cost_table(task: str, of_task: list[Result]) -> Table:
+def cost_table(task: str, of_task: list[Result]) -> Table:
+    """Time and memory of a fold of each method, over the data sets of a task; without columns that nothing is in."""
     by_method: dict[str, list[Row]] = {}
     for row in (row for result in of_task for row in result.rows if row.means):
         by_method.setdefault(row.method, []).append(row)
@@ -113,7 +114,12 @@ def _cost_table(task: str, of_task: list[Result]) -> Table:
         cells += [_known(np.nanmedian, scoring, ",.2f"), _known(np.nanmax, memory, ",.0f"), str(len(of_method))]
         rows.append(tuple(map(Cell, cells)))
     columns = ("", "Fit, s\nmedian", "Fit, s\nlongest", "Score, s\nmedian", "Memory,\nMiB, most", "Data\nsets")
-    return Table(f"{task}: what a fold takes, over {len(of_task)} data sets", columns, tuple(rows))
+    filled = [place for place in range(len(columns)) if any(row[place].text for row in rows)]
+    return Table(
+        f"{task}: what a fold takes, over {len(of_task)} data sets",
+        tuple(columns[place] for place in filled),
+        tuple(tuple(row[place] for place in filled) for row in rows),
+    )
 
 
 def _known(statistic: Callable, values: np.ndarray, form: str) -> str:

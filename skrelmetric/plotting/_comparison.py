@@ -1,7 +1,8 @@
 """Pictures of methods against one another, over data sets and over time."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from textwrap import fill
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,17 +20,17 @@ __all__ = ["plot_critical_difference", "plot_quality_against_time"]
 
 _TESTS = ("nemenyi", "wilcoxon-holm")
 
-# Offset of a name from its point, and where in the name that is; the first is the best to read.
-_SIDES = [
-    ((6, 0), "left", "center"),
-    ((-6, 0), "right", "center"),
-    ((0, 6), "center", "bottom"),
-    ((0, -6), "center", "top"),
-    ((5, 5), "left", "bottom"),
-    ((5, -5), "left", "top"),
-    ((-5, 5), "right", "bottom"),
-    ((-5, -5), "right", "top"),
-]
+# Offset of a name from its point, and what of its width and height is to the left of there and below; the first is the
+# best to read.
+_SIDES = (
+    ((6, 0), (0, 0.5)),
+    ((-6, 0), (1, 0.5)),
+    ((0, 6), (0.5, 0)),
+    ((0, -6), (0.5, 1)),
+    *(((x, y), (x < 0, y < 0)) for x in (5, -5) for y in (5, -5)),
+    *(((0, y), (0.5, y < 0)) for y in (15, -15)),
+    *(((x, y), (x < 0, y < 0)) for x in (5, -5) for y in (15, -15)),
+)
 
 
 def plot_critical_difference(
@@ -206,30 +207,41 @@ def _front(times: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
-    """Name beside each point, on the side where it covers least of what is there already."""
+    """Name beside each point, inside the axes, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
-    corners = [(b[0], a[1]) for a, b in pairwise(points[front])]
-    turns = [point for both in zip(points[front], [*corners, points[front[-1]]], strict=True) for point in both]
-    bbox = optional("matplotlib.transforms").Bbox
+    pixels = ax.figure.canvas.figure.dpi / 72
+    bends = [(b[0], a[1]) for a, b in pairwise(points[front])]
+    turns = [point for both in zip(points[front], [*bends, points[front[-1]]], strict=True) for point in both]
     spans = [*((point, point) for point in points), *pairwise(turns)]
-    taken = [bbox([np.minimum(a, b) - 3, np.maximum(a, b) + 3]) for a, b in spans]
-    for place, name in zip(zip(x, y, strict=True), names, strict=True):
-        annotation = ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize="small")
-        boxes = [_placed(annotation, side) for side in _SIDES]
-        outside = [box.width * box.height - _shared_area(box, ax.bbox) for box in boxes]
-        covered = [sum(_shared_area(box, other) for other in taken) for box in boxes]
-        best = int(np.argmin(np.add(covered, outside)))
-        taken.append(_placed(annotation, _SIDES[best]))
+    taken = [(np.minimum(a, b) - 3, np.maximum(a, b) + 3) for a, b in spans]
+    annotations = [
+        # Without a say in the layout: a name that moved the axes would move the points that others stand beside.
+        ax.annotate(name, place, (0, 0), textcoords="offset points", va="bottom", fontsize="small", in_layout=False)
+        for place, name in zip(zip(x, y, strict=True), names, strict=True)
+    ]
+    offsets, shares = (np.array(of_sides, dtype=float) for of_sides in zip(*_SIDES, strict=True))
+    for k in dict.fromkeys([*front[::-1], *range(len(names))]):  # the best has the first choice
+        _break_lines(annotations[k], ax.bbox.width)
+        size = annotations[k].get_window_extent().size
+        corners = points[k] + pixels * offsets - shares * size  # (n_sides, 2)
+        corners = np.clip(corners, ax.bbox.min, np.maximum(ax.bbox.max - size, ax.bbox.min))
+        corner = corners[_covered(corners, size, np.array(taken)).argmin()]
+        annotations[k].set_position((corner - points[k]) / pixels)
+        taken.append((corner, corner + size))
 
 
-def _placed(annotation: "Annotation", side: tuple) -> Any:
-    """Box in pixels of an annotation moved to a side of its point."""
-    offset, horizontal, vertical = side
-    annotation.set(position=offset, ha=horizontal, va=vertical)
-    return annotation.get_window_extent()
+def _break_lines(annotation: "Annotation", room: float) -> None:
+    """Break a name that is wider than the room for it, in pixels, into lines."""
+    name = annotation.get_text()
+    n_letters = len(name)
+    while n_letters > 1 and (width := annotation.get_window_extent().width) > room:
+        n_letters = max(1, min(n_letters - 1, int(n_letters * room / width)))
+        annotation.set_text(fill(name, n_letters))
 
 
-def _shared_area(a: Any, b: Any) -> float:
-    width, height = np.minimum(a.max, b.max) - np.maximum(a.min, b.min)
-    return max(width, 0.0) * max(height, 0.0)
+def _covered(corners: np.ndarray, size: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Area that a name of a size would share with boxes (n_boxes, 2 ends, 2), for each lower left corner (n, 2)."""
+    low = np.maximum(corners[:, None], taken[:, 0])
+    high = np.minimum(corners[:, None] + size, taken[:, 1])
+    return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)

@@ -19,7 +19,7 @@ from benchmarks.data.sources import DATASETS
 from benchmarks.show import published
 from benchmarks.show.report import page as page_module
 from benchmarks.show.report import svg as svg_module
-from benchmarks.show.report.appendix import searches
+from benchmarks.show.report.appendix import caught, searches
 from benchmarks.show.report.page import render, write_report
 from benchmarks.show.report.sections import usable
 from skrelmetric.plotting import plot_embedding
@@ -183,7 +183,7 @@ def test_numbers_are_those_of_the_records(records, page, dataset):
     if dataset == "yeast":
         (failing,) = [row for row in rows if "NCA" in row.words]
         rows.remove(failing)
-        assert [cell.words for cell in failing.all("td")] == ["failed"] * 5 + ["", "1 of 1"]
+        assert [cell.words for cell in failing.all("td")] == ["failed"] * 5 + ["", "0 of 2"]
     assert [next(row.all("th")).words for row in rows] == METHODS
     for row, method in zip(rows, METHODS, strict=True):
         of_method = [r for r in records if r["dataset"] == dataset and r["method"] == method]
@@ -227,8 +227,6 @@ def test_what_others_wrote_stays_text(text, page):
     assert f"ValueError: {MARKUP}" in failure.text
     assert any(MARKUP in li.text for li in page.all("li") if "UserWarning" in li.text)
     assert COMMAND in [code.text for code in page.all("code")]
-    link = next(a for a in table_of(page, "yeast").all("a"))
-    assert (link.words, link["href"]) == ("1 of 1", f"#{failure['id']}")
 
 
 def test_names_of_methods_are_no_markup_in_pictures(plain):
@@ -296,7 +294,10 @@ def test_what_is_around_the_numbers(page):
     assert facts["Seeds"] == "0, 1"
     assert facts["numpy"].endswith(", 2.0"), "records made by several versions say so"
     ranks = table_of(page, "Ranks: multilabel")
-    assert [th.words for th in next(ranks.all("thead")).all("th")][7:] == ["emotions", "yeast"]
+    each = table_of(page, "Ranks on each data set: multilabel")
+    assert [th.words for th in next(each.all("thead")).all("th")][1:] == ["emotions", "yeast"]
+    rows = [[float(td.words) for td in row.all("td")] for row in next(each.all("tbody")).all("tr")]
+    assert [sorted(column) for column in zip(*rows, strict=True)] == [[1, 2, 3]] * 2
     (best, other) = (list(row.all("td"))[1:6] for row in list(next(ranks.all("tbody")).all("tr"))[:2])
     assert [td.words for td in best] == ["–"] * 5
     assert re.fullmatch(r"[+-]\d+\.\d", other[0].words)
@@ -321,7 +322,6 @@ def test_search_counts_what_was_chosen():
     [
         ([], "no record was given"),
         ([{"method": "MLkNN"}, record("a", "m", 0, 0.0, task="unheard of")], "2 records of another format"),
-        ([record("mine.csv", "MLkNN", 0, 0.0)], "mine.csv is a file of one's own"),
         (
             [failed(record("emotions", m, 0, 0.0), "ValueError: no") for m in METHODS],
             "every fold of every method failed",
@@ -358,12 +358,165 @@ def test_metrics_are_ranked_over_all_targets(plain):
     assert "has the best average rank, 1.25 among 2 methods over 2 data sets" in root.words
 
 
-def test_retrieval_has_tables_without_trainings():
-    scores = {criterion.title: 0.5 for criterion in TASKS["retrieval"].criteria}
-    given = [record("omniglot", m, 0, 0.0, task="retrieval", scores=scores) for m in ("Raw pixels", "TSH")]
+def empty_columns(table):
+    (head,), (body,) = table.all("thead"), table.all("tbody")
+    rows = [list(row.all("td")) for row in body.all("tr")]
+    titles = [th.words for th in head.all("th")][1:]
+    return [
+        title for title, column in zip(titles, zip(*rows, strict=True), strict=True) if not any(c.words for c in column)
+    ]
+
+
+@pytest.mark.parametrize(("task", "dataset"), [("retrieval", "omniglot"), ("multilabel", "mine.csv")])
+def test_what_has_no_pictures_has_no_section_of_them(task, dataset):
+    titles = [criterion.title for criterion in TASKS[task].criteria if criterion.ranked]
+    methods = list(TASKS[task].methods)[:2]
+    given = [
+        record(dataset, m, 0, 0.1 * k, task=task, scores=dict.fromkeys(titles, 0.1 * k)) for k, m in enumerate(methods)
+    ]
     root = parsed(render(given, ""))
-    assert table_of(root, "omniglot")
-    assert "Trainings on images take too long" in root.words
+    assert table_of(root, dataset)
+    assert "Before and after" not in root.words
+    assert "pictures" not in root.words
+    assert empty_columns(table_of(root, dataset)) == []
+
+
+def test_what_was_too_slow_did_not_fail(plain):
+    slow = failed(record("a", METHODS[1], 1, 0.0), "stopped after 600 s") | {"too_slow": True, "timeout": 600.0}
+    given = [record("a", METHODS[0], 0, 0.1), record("a", METHODS[0], 1, 0.1), record("a", METHODS[1], 0, 0.1), slow]
+    given += [record("b", METHODS[0], 0, 0.1), slow | {"dataset": "b", "repeat": 0}]
+    root = parsed(render(given, ""))
+    (body,) = table_of(root, "b").all("tbody")
+    assert [td.words for td in list(body.all("tr"))[1].all("td")] == ["too slow"] * 5 + ["", "0 of 1"]
+    (body,) = table_of(root, "a").all("tbody")
+    assert [td.words for td in list(body.all("tr"))[1].all("td")][-1] == "1 of 2"
+    assert "6 fits, of which 2 were too slow." in root.words
+    assert empty_columns(table_of(root, "a")) == []
+    assert "Too slow: PCA + MLkNN (stopped after 600 s, 1 fit)." in root.words
+    assert not [e for e in root.all() if e["class"] in ("failures", "failed")]
+
+
+def test_columns_of_what_nobody_has_are_left_out(plain):
+    titles = {criterion.title for criterion in TASKS["regression"].criteria}
+    bad = dict.fromkeys(titles, -3.0)  # losses below 0 have no ratios
+    methods = list(TASKS["regression"].methods)[:3]
+    given = [record(d, m, k, 0.0, task="regression", scores=bad) for d in "ab" for m in methods for k in range(2)]
+    given += [failed(record("c", m, 0, 0.0, task="regression"), "no") for m in methods]
+    root = parsed(render([each | {"grid": {"k": [1, 2]}, "chosen": {"k": 1}} for each in given[:12]], ""))
+    ranks = table_of(root, "Ranks: regression")
+    assert "Loss against" not in next(ranks.all("thead")).words
+    assert all(any(td.words != "–" for td in column) for column in zip(*cells_of(ranks), strict=True))
+    assert "Search, s" not in root.words.replace("\xa0", " ")
+    assert "Fit, s" not in next(table_of(parsed(render(given, "")), "c").all("thead")).words
+
+
+def cells_of(table):
+    return [list(row.all("td")) for row in next(table.all("tbody")).all("tr")]
+
+
+def test_further_criteria_have_a_table_of_their_own(plain):
+    given = [record("a", m, 0, 0.1 * k) for k, m in enumerate(METHODS)]
+    for k, each in enumerate(given):
+        each["scores"] |= {"Micro F1 ↑": 0.3 + 0.1 * k, "P@1 ↑": 0.5}
+    root = parsed(render(given, ""))
+    table = table_of(root, "a, further criteria")
+    (head,), (body,) = table.all("thead"), table.all("tbody")
+    assert [button["data-first"] for button in head.all("button")] == ["ascending", "descending", "descending"]
+    assert [[td.words.split()[0] for td in row.all("td")] for row in body.all("tr")] == [
+        ["0.3000", "0.5000"],
+        ["0.4000", "0.5000"],
+        ["0.5000", "0.5000"],
+    ]
+    assert "Micro" not in next(table_of(root, "a").all("thead")).words
+    del given[0]["scores"]["Micro F1 ↑"], given[0]["scores"]["P@1 ↑"]
+    assert "further criteria" not in parsed(render(given, "")).words
+
+
+def names_of(page, table):
+    return [th.words for th in next(table_of(page, table).all("tbody")).all("th")]
+
+
+def test_methods_with_the_same_scores_share_a_row(plain):
+    given = [record(d, m, fold, 0.01 * fold) for d in ("a", "b") for fold in range(2) for m in METHODS]
+    given[0], given[1] = given[1], given[0]
+    given[2]["fit_seconds"] = 0.001
+    given[-1]["scores"] = given[-1]["scores"] | {TITLES[0]: 0.9}
+    root = parsed(render(given, ""))
+    assert names_of(root, "a") == [", ".join(METHODS)]
+    assert [e.words for e in next(table_of(root, "a").all("tbody")).all("td")][5] == "0.06"
+    assert names_of(root, "b") == [", ".join(METHODS[:2]), METHODS[2]]
+    assert sorted(names_of(root, "Ranks: multilabel")) == sorted(METHODS)
+    assert root.words.count("Methods with the same scores on every fold share a row") == 2
+    plots = [e for e in root.all("div", class_="plot") if "on b," in e["aria-label"]]
+    assert all(e["style"] for plot in plots for e in plot.all("span", class_="reference"))
+    assert len([e for plot in plots for e in plot.all("span", class_="reference")]) == 2 * 5
+
+
+def test_warnings_that_differ_in_numbers_are_one():
+    def warned(method, dataset, text):
+        return {"method": method, "dataset": dataset, "warnings": [text]}
+
+    told = [
+        warned("A", name, f"not done after {n} of 100 steps of float64, 1e-{n}") for name, n in (("a", 3), ("b", 77))
+    ]
+    told += [warned("B", "a", "not done after 3 of 100 steps of float64, 1e-3"), warned("B", "a", "other")]
+    assert caught(told) == [
+        ("not done after … of 100 steps of float64, …", ["A on a, b", "B on a"], 3),
+        ("other", ["B on a"], 1),
+    ]
+
+
+def test_a_single_data_set_has_a_finding_with_its_spread(plain):
+    precisions = {"MLkNN": (0.70, 0.72), "PCA + MLkNN": (0.75, 0.71), "NCA + MLkNN": (0.1, 0.1)}
+    given = [
+        record("mine.csv", method, fold, 0.0, scores=dict.fromkeys(TITLES, 0.5) | {"Average precision ↑": value})
+        for method, values in precisions.items()
+        for fold, value in enumerate(values)
+    ]
+    given[:2] = given[1::-1]  # folds may end in any order
+    given.append(record("mine.csv", "HRAML + MLkNN", 0, 0.0, scores=dict.fromkeys(TITLES, 0.9)))  # on one fold alone
+    assert (
+        "PCA + MLkNN has the best average precision of 3 methods, 0.7300, by 0.0200 before MLkNN "
+        "(standard deviation 0.0300 over 2 folds, ahead on 1)."
+    ) in parsed(render(given, "")).words
+    alone = [each for each in given if each["repeat"] == 0]
+    assert "0.9000, by 0.1500 before PCA + MLkNN, on one fold." in parsed(render(alone, "")).words
+
+
+@pytest.fixture(scope="module")
+def many_text():
+    """Page on more data sets than can be read at once, with long names, without the pictures that take fits."""
+    names = [*METHODS, *(f"Metric number {k} with a long name & relational neighbours" for k in range(9))]
+    given = [
+        record(f"data_set_{'x' * 30}{d}", m, fold, 0.01 * k + 0.003 * ((d * k) % 7 + fold))
+        for d in range(8)
+        for k, m in enumerate(names)
+        for fold in range(2)
+    ]
+    for each in given:
+        each["fit_seconds"] = 10.0 ** (5 * each["scores"][TITLES[0]] - 2)
+    return render(given, COMMAND)
+
+
+def test_many_data_sets_are_folded_behind_the_summary(many_text):
+    root = parsed(many_text)
+    folded = [e for e in root.all("details") if e["class"] == "data"]
+    assert len(folded) == 8
+    assert all("open" not in e.attributes for e in folded)
+    for each in folded:
+        summary = next(each.all("summary"))
+        assert next(summary.all("h3"))["id"].startswith("data-0-")
+        assert re.search(r"Average precision 0\.\d{4}: ", summary.words)
+    headings = [h.words for h in root.all("h3")]
+    assert headings[:2] == ["Ranking", "Costs"]
+    assert sum("against time" in svg["aria-label"] for svg in root.all("svg")) == 6
+    assert empty_columns(table_of(root, "multilabel: what a fold takes, over 8 data sets")) == []
+    assert "Memory" not in next(root.all("main")).words
+    (forest,) = (e for e in root.all("figure") if e["class"] == "forest")
+    dots = [float(e.words) for e in forest.all("span", class_="value") if e.words]
+    assert dots == sorted(dots)
+    assert len(dots) == 12
+    assert "criteria" not in next(root.all("dl", class_="findings")).words
 
 
 def test_page_is_written_whole_or_not_at_all(tmp_path, plain, monkeypatch):
@@ -539,6 +692,49 @@ def test_scheme_without_storage(shown):
         assert shown.get_log("browser") == []
     finally:
         shown.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", hook)
+
+
+OUTSIDE = """
+for (const folded of document.querySelectorAll("details")) folded.open = true;
+const outside = [];
+for (const svg of document.querySelectorAll("svg")) {
+  const box = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll("text")) {
+    const r = text.getBoundingClientRect();
+    const over = Math.max(box.left - r.left, r.right - box.right, box.top - r.top, r.bottom - box.bottom);
+    if (over > 0.5) outside.push([text.textContent, over]);
+  }
+}
+return [document.querySelectorAll("svg text").length, outside,
+        innerWidth, document.documentElement.scrollWidth];
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_is_cut(shown, many_text, tmp_path, width):
+    path = tmp_path / "many.html"
+    path.write_text(many_text, encoding="utf-8")
+    device(shown, width)
+    shown.get(path.as_uri())
+    n_texts, outside, inner, scrolled = shown.execute_script(OUTSIDE)
+    assert n_texts > 100
+    assert outside == []
+    assert inner == width
+    assert scrolled <= width
+
+
+def test_a_link_opens_what_is_folded(shown, many_text, tmp_path):
+    path = tmp_path / "many.html"
+    path.write_text(many_text, encoding="utf-8")
+    shown.get(f"{path.as_uri()}#data-0-3")
+    opened = "return [...document.querySelectorAll('details.data')].map(folded => folded.open)"
+    assert shown.execute_script(opened) == [k == 3 for k in range(8)]
+    shown.execute_script("location.hash = '#data-0-5'")
+    time.sleep(0.3)
+    assert shown.execute_script(opened) == [k in (3, 5) for k in range(8)]
+    shown.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert shown.execute_script(opened) == [True] * 8
+    assert shown.get_log("browser") == []
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])

@@ -133,6 +133,41 @@ def test_names_do_not_cover_points_or_one_another():
     assert not any(name.contains(*point) for name in names for point in points)
 
 
+def drawn_texts(ax):
+    """Names, labels of the axes, and those of ticks within their limits."""
+    texts = [*ax.texts, ax.xaxis.label, ax.yaxis.label]
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = axis.get_view_interval()
+        ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+        texts += [label for place, label in ticks if low <= place <= high]
+    return texts
+
+
+@pytest.mark.parametrize("size", [(8.5, 4), (3.4, 3)])
+@pytest.mark.parametrize("n_words", [1, 4, 30])
+def test_names_stay_inside(size, n_words):
+    times = [1e-6, 1e-6, 0.3, 0.31, 1e5, 1e5]
+    quality = [0.0, 1.0, 0.49, 0.5, 0.0, 1.0]
+    names = [" ".join([f"{k}. neighbours"] * n_words) for k in range(6)]
+    ax = plt.figure(figsize=size, layout="constrained").subplots()
+    plot_quality_against_time(times, quality, names, ax=ax)
+    ax.set(xlabel="median seconds of a fit", ylabel="Average precision")
+    ax.figure.draw_without_rendering()
+    everything = ax.figure.bbox
+    for text in drawn_texts(ax):
+        box = text.get_window_extent()
+        assert everything.contains(*box.min), text.get_text()
+        assert everything.contains(*box.max), text.get_text()
+    assert [text.get_text().replace("\n", " ") for text in ax.texts] == names
+
+
+def test_the_best_method_has_the_first_choice_of_sides():
+    quality = [*np.linspace(0.8195, 0.8199, 6), 0.82, 0.8]
+    ax = plot_quality_against_time([1.0] * 7 + [100.0], quality, [f"Relational neighbours {k}" for k in range(8)])
+    (left, bottom), middle = ax.texts[6].get_position(), ax.texts[6].get_window_extent().height * 36 / ax.figure.dpi
+    assert (left, bottom) == pytest.approx((6, -middle)), "the best to read, to the right of its point"
+
+
 def test_time_says_what_does_not_fit():
     with pytest.raises(ValueError, match="names holds 1, but there are 2 methods"):
         plot_quality_against_time([1, 2], [1, 2], ["a"])

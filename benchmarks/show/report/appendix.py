@@ -1,5 +1,6 @@
 """Circumstances of a comparison: searches, warnings and versions."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,6 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.compare.records import Record
+from benchmarks.show.ranking import some
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
+_DOTS = "…"
 
 
 class Search(NamedTuple):
@@ -43,13 +48,32 @@ def _search(task: str, method: str, records: list[Record]) -> Search:
 
 
 def caught(records: Iterable[Record]) -> list[tuple[str, list[str], int]]:
-    """Warnings, with the methods that gave them and the number of folds, the most frequent first."""
-    of_warning: dict[str, list[str]] = defaultdict(list)
+    """Warnings, with the methods that gave them and where, and the number of folds, the most frequent first.
+
+    Those that are the same but for numbers are one, with dots in place of numbers that differ.
+    """
+    found: dict[str, dict[str, Counter[tuple[str, str]]]] = defaultdict(lambda: defaultdict(Counter))
     for record in records:
         for warning in record.get("warnings") or ():
-            of_warning[str(warning)].append(f"{record['method']} on {record['dataset']}")
-    rows = [(warning, sorted(set(where)), len(where)) for warning, where in of_warning.items()]
+            kind = _NUMBER.sub(_DOTS, str(warning))
+            found[kind][str(warning)][record["method"], record["dataset"]] += 1
+    rows = [(_common(list(of_kind)), *_places(sum(of_kind.values(), Counter()))) for of_kind in found.values()]
     return sorted(rows, key=lambda row: -row[2])
+
+
+def _common(texts: list[str]) -> str:
+    """Text of several that differ in numbers alone, with dots for those."""
+    numbers = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    same = iter([of_place[0] if len(set(of_place)) == 1 else _DOTS for of_place in numbers])
+    return _NUMBER.sub(lambda _: next(same), texts[0])
+
+
+def _places(counts: Counter[tuple[str, str]]) -> tuple[list[str], int]:
+    """Methods, each with its data sets, and the number of folds of all."""
+    by_method: dict[str, list[str]] = defaultdict(list)
+    for method, dataset in sorted(counts):
+        by_method[method].append(dataset)
+    return [f"{method} on {some(names)}" for method, names in by_method.items()], counts.total()
 
 
 def versions(records: Iterable[Record]) -> list[tuple[str, str]]:

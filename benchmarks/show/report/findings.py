@@ -1,16 +1,15 @@
 """Findings of a comparison in sentences."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
 from benchmarks.compare.records import Record
-from benchmarks.compare.tasks import TASKS
+from benchmarks.compare.tasks import TASKS, Criterion
 from benchmarks.show import published
 from benchmarks.show.ranking import Ranking
-from benchmarks.show.report.sections import PAPER_FOLDS
-from benchmarks.show.results import Result
+from benchmarks.show.report.sections import PAPER_FOLDS, headline
+from benchmarks.show.results import Result, Row
 
 
 def findings(compared: Iterable[Result], rankings: Iterable[Ranking], records: list[Record]) -> list[tuple[str, str]]:
@@ -51,26 +50,42 @@ def _of_effect(ranking: Ranking) -> str:
     of = ranking.against(reference).loc[method]
     if not of.n_ratios:
         return ""
-    interval = f" ({of.low:+.1f} to {of.high:+.1f})" * bool(np.isfinite(of.low))
+    interval = f" ({of.low:+z.1f} to {of.high:+z.1f})" * bool(np.isfinite(of.low))
     return (
-        f" The losses of {method} are {of.percent:+.1f}{interval} percent against those of {reference}: better on "
+        f" The losses of {method} are {of.percent:+z.1f}{interval} percent against those of {reference}: better on "
         f"{of.won:g} and worse on {of.lost:g} of {len(ranking.ranks)}."
     )
 
 
 def _of_result(result: Result) -> str:
-    best = {criterion.title: result.best(criterion) for criterion in result.criteria}
-    wins = Counter(
-        {row.method: sum(row.means[title] == best[title] for title in best) for row in result.rows if row.means}
-    )
-    if not wins:
-        return "every fold of every method failed."
-    if len(wins) == 1:
-        return f"only {next(iter(wins))} has scores, with nothing to compare them with."
-    most = max(wins.values())
-    winners = " and ".join(method for method, n in wins.items() if n == most)
-    have = "is" if list(wins.values()).count(most) == 1 else "are each"
-    return f"{winners} {have} best of {len(wins)} methods by {most} of {len(best)} criteria."
+    """Best method by the criterion that stands for all, against the second, over the folds that both have."""
+    scored = [row for row in result.rows if row.means]
+    if not scored:
+        slow = result.rows and all(row.too_slow for row in result.rows)
+        return "every method was too slow." if slow else "every fold of every method failed."
+    if len(scored) == 1:
+        return f"only {scored[0].method} has scores, with nothing to compare them with."
+    criterion = result.criteria[headline(result.task)]
+    whole = [row for row in scored if result.is_complete(row)]
+    compared = whole if len(whole) > 1 else scored  # means over other folds are no fair comparison
+    best, second = sorted(compared, key=lambda row: -criterion.sign * row.means[criterion.title])[:2]
+    what = criterion.title.rpartition(" ")[0]
+    sentence = f"{best.method} has the best {what[:1].lower()}{what[1:]} of {len(compared)} methods, "
+    return sentence + f"{best.means[criterion.title]:.4f}{_lead(best, second, criterion, compared is whole)}."
+
+
+def _lead(best: Row, second: Row, criterion: Criterion, is_paired: bool) -> str:
+    """Difference to the second, and its spread over folds."""
+    gap = abs(best.means[criterion.title] - second.means[criterion.title])
+    if not gap:
+        return f", and so has {second.method}"
+    sentence = f", by {gap:.4f} before {second.method}"
+    if not is_paired:
+        return sentence
+    gains = criterion.sign * (best.values[criterion.title] - second.values[criterion.title])
+    if len(gains) == 1:
+        return f"{sentence}, on one fold"
+    return f"{sentence} (standard deviation {gains.std():.4f} over {len(gains)} folds, ahead on {(gains > 0).sum()})"
 
 
 def _against_paper(result: Result, records: list[Record]) -> str | None:
@@ -79,6 +94,18 @@ def _against_paper(result: Result, records: list[Record]) -> str | None:
     folds = {record.get("folds") for record in records if record["dataset"] == result.dataset}
     if not figures or folds != {PAPER_FOLDS.get(result.task)} or not any(row.means for row in result.rows):
         return None
-    gains = [c.sign * (result.best(c) - figures[c.title]) for c in result.criteria if c.title in figures]
-    better = sum(gain > 0 for gain in gains)
-    return f"the best here is better than the best of the HRAML paper by {better} of {len(gains)} criteria."
+    pairs = [(_loss(result.best(c), c), _loss(figures[c.title], c)) for c in result.criteria if c.title in figures]
+    better = sum(here < there for here, there in pairs)
+    where = f"lower by {better} of {len(pairs)} criteria"
+    if any(here <= 0 or there <= 0 for here, there in pairs):
+        return f"the lowest losses here are {where} than the lowest of the HRAML paper."
+    percent = 100 * np.expm1(np.mean([np.log(here / there) for here, there in pairs]))
+    return (
+        f"the lowest losses here are {percent:+z.1f} percent against the lowest of the HRAML paper (geometric mean), "
+        f"{where}."
+    )
+
+
+def _loss(value: float, criterion: Criterion) -> float:
+    """Value of a criterion as a loss: of a score what it lacks of 1."""
+    return 1 - value if criterion.sign > 0 else value

@@ -39,7 +39,21 @@
     document.getElementById("sorted").textContent = `${table.dataset.name} sorted by ${what}, ${direction}`;
   }
 
+  // A link into a section that is folded opens it, and paper has no folds.
+  function unfold() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let around = target?.closest("details"); around; around = around.parentElement.closest("details")) {
+      around.open = true;
+    }
+    target?.scrollIntoView();
+  }
+  addEventListener("hashchange", unfold);
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("main details")) folded.open = true;
+  });
+
   document.addEventListener("DOMContentLoaded", () => {
+    if (location.hash) unfold();
     for (const button of document.querySelectorAll("th button")) {
       button.disabled = false;
       button.addEventListener("click", () => sort(button.closest("th")));

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,12 +15,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks.compare.records import Record
+from benchmarks.compare.records import Record, is_failure
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
+from benchmarks.show.formats import Table
 from benchmarks.show.notes import effect, notes, probabilities, span
 from benchmarks.show.ranking import Ranking, rankings
 from benchmarks.show.report import appendix, findings
+from benchmarks.show.report.dots import Plot, forest
 from benchmarks.show.report.pictures import (
     Picture,
     TooLargeError,
@@ -29,8 +32,13 @@ from benchmarks.show.report.pictures import (
 )
 from benchmarks.show.report.sections import Section, section, usable
 from benchmarks.show.results import USAGE, Result, results
+from benchmarks.show.tables import cost_table
 
 _FOLDER = Path(__file__).parent
+
+
+_MOST_OPEN = 6
+"""Data sets of a task up to which their sections are open from the beginning; more have no chart of times each."""
 
 
 class Ranked(NamedTuple):
@@ -52,17 +60,25 @@ class Ranks(NamedTuple):
     friedman: float
     notes: tuple[str, ...]
     picture: Picture
+    reference: str
+    forest: Plot | None
 
 
 class Chapter(NamedTuple):
-    """Task: its data sets, each with a picture or none, and what holds across them."""
+    """Task: what holds across its data sets, then each of them, with a picture or none."""
 
     task: str
-    sections: tuple[tuple[Section, Picture | None], ...]
     ranks: Ranks | None
+    costs: Table | None
+    sections: tuple[tuple[Section, Picture | None], ...]
     illustrated: str
     illustrations: tuple[Picture, ...]
-    why_not: str
+    trouble: str
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether sections of data sets are closed until they are asked for."""
+        return len(self.sections) > _MOST_OPEN
 
 
 def write_report(records: Iterable[Record], path: Path, command: str) -> None:
@@ -109,7 +125,7 @@ def render(records: Iterable[Record], command: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"seconds": _seconds, "sentence": _sentence}
+    environment.filters |= {"seconds": _seconds, "sentence": _sentence, "sortable": _sortable}
     return environment.get_template("page.html").render(
         chapters=[_chapter(k, task, compared, ranked, records) for k, task in enumerate(_tasks(compared))],
         overall=[(each.task, _ranks(each, f"overall-{k}")) for k, each in enumerate(ranked) if each.task not in TASKS],
@@ -117,7 +133,8 @@ def render(records: Iterable[Record], command: str) -> str:
         methods=list(dict.fromkeys(row.method for table in compared for row in table.rows)),
         n_datasets=len(compared),
         n_records=len(records),
-        n_failed=sum("scores" not in record for record in records),
+        n_failed=sum(map(is_failure, records)),
+        n_slow=sum(record.get("too_slow", False) for record in records),
         n_unusable=len(given) - len(records),
         searches=appendix.searches(records),
         caught=appendix.caught(records),
@@ -139,12 +156,17 @@ def _tasks(compared: Iterable[Result]) -> list[str]:
 
 
 def _chapter(number: int, task: str, compared: list[Result], ranked: list[Ranking], records: list[Record]) -> Chapter:
-    sections = [section(table, records) for table in compared if table.task == task]
-    pictures = [_of_time(section, f"time-{number}-{k}") for k, section in enumerate(sections)]
+    of_task = [table for table in compared if table.task == task]
+    sections = [section(table, records) for table in of_task]
+    pictures = [
+        _of_time(section, f"time-{number}-{k}") if k < _MOST_OPEN else None for k, section in enumerate(sections)
+    ]
+    has_costs = len(of_task) > 1 and any(row.means for table in of_task for row in table.rows)
     return Chapter(
         task,
-        tuple(zip(sections, pictures, strict=True)),
         next((_ranks(each, f"ranks-{number}") for each in ranked if each.task == task), None),
+        cost_table(task, of_task) if has_costs else None,
+        tuple(zip(sections, pictures, strict=True)),
         *_illustrated([section.name for section in sections], task, records, f"samples-{number}"),
     )
 
@@ -167,14 +189,30 @@ def _ranks(ranking: Ranking, name: str) -> Ranks:
     )
     found = ranking.against(reference).assign(nemenyi=ranking.nemenyi[reference])
     words = {method: _against(of, len(ranking.ranks)) for method, of in found.iterrows()}
+    told = [place for place in range(len(columns)) if any(of[place][0] is not None for of in words.values())]
     words[reference] = ((None, "–"),) * len(columns)
     spans = ranking.intervals
     rows = [
-        Ranked(method, rank, span(spans.loc[method], ".2f"), tuple(ranking.ranks[method]), words[method])
+        Ranked(
+            method,
+            rank,
+            span(spans.loc[method], ".2f"),
+            tuple(ranking.ranks[method]),
+            tuple(words[method][place] for place in told),
+        )
         for method, rank in ranking.average.items()
     ]
     picture = critical_difference(ranking, name)
-    return Ranks(tuple(ranking.ranks.index), columns, tuple(rows), ranking.friedman, tuple(notes(ranking)), picture)
+    return Ranks(
+        tuple(ranking.ranks.index),
+        tuple(columns[place] for place in told),
+        tuple(rows),
+        ranking.friedman,
+        tuple(notes(ranking)),
+        picture,
+        reference,
+        forest(ranking),
+    )
 
 
 def _against(of: pd.Series, n_rows: int) -> tuple[tuple[float | None, str], ...]:
@@ -188,22 +226,28 @@ def _against(of: pd.Series, n_rows: int) -> tuple[tuple[float | None, str], ...]
 
 
 def _illustrated(names: list[str], task: str, records: list[Record], name: str) -> tuple[str, tuple[Picture, ...], str]:
-    """Name of the first data set that pictures can be made of, these pictures, and else why there are none."""
-    if task == "retrieval":
-        return "", (), "Trainings on images take too long for pictures in passing."
-    why_not = ""
-    for dataset in names:
+    """Name of the first data set that pictures can be made of, these pictures, and else what kept them from it.
+
+    Images, whose trainings take too long, files of one's own, which records do not hold, and large data have none.
+    """
+    trouble = ""
+    for dataset in names if task != "retrieval" else []:
         if dataset not in DATASETS:
-            why_not = why_not or f"{dataset} is a file of one's own, which records do not hold."
             continue
         first = min((r for r in records if r["dataset"] == dataset), key=lambda r: r.get("seed", 0))
         try:
             return dataset, tuple(illustrations(DATASETS[dataset], first, name)), ""
-        except TooLargeError as error:
-            why_not = f"{error}."
+        except TooLargeError:
+            continue
         except Exception as error:  # whatever keeps pictures from being drawn, the tables are worth a page
-            why_not = why_not or f"{dataset} could not be drawn: {error}"
-    return "", (), why_not
+            trouble = trouble or f"{dataset} could not be drawn: {error}"
+    return "", (), trouble
+
+
+def _sortable(words: str) -> str:
+    """Number to sort by of words that are one, and else the words."""
+    number = words.replace(",", "")
+    return number if re.fullmatch(r"[+-]?\d+(\.\d+)?", number) else words
 
 
 def _seconds(seconds: float | None) -> str:

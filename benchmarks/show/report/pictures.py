@@ -46,7 +46,11 @@ def short(method: str, task: str) -> str:
 
 def quality_against_time(lines: tuple[Line, ...], task: str, criterion: Criterion, column: int, name: str) -> Picture:
     """Mean criterion of each method of a data set against its median time of a fit."""
-    scored = [(short(line.method, task), line.seconds, entry) for line in lines if (entry := line.entries[column])]
+    scored = [
+        (", ".join(short(method, task) for method in line.methods), line.seconds, entry)
+        for line in lines
+        if (entry := line.entries[column])
+    ]
     names = [method for method, *_ in scored]
     times = np.maximum([seconds or 0.0 for _, seconds, _ in scored], 1e-6)
     quality = np.array([entry.mean for *_, entry in scored])
@@ -75,7 +79,8 @@ def critical_difference(ranking: Ranking, name: str) -> Picture:
         "Nemenyi's test does not tell apart at level 0.05."
     )
     with style(name):
-        ax = Figure(figsize=(7.2, 1.2 + 0.19 * ranks.shape[1]), layout="constrained").subplots()
+        # Without a layout, which would take the room for names from the axis: the picture grows by them instead.
+        ax = Figure(figsize=(6.5, 1.2 + 0.19 * ranks.shape[1])).subplots()
         plot_critical_difference(ranks, higher_is_better=False, ax=ax)
         ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         return _picture(ax, "Average ranks", caption, name, wide=True)
