@@ -142,6 +142,19 @@ def test_a_forest_is_a_member_if_asked_for(label_sets, distributions):
         assert np.isfinite(list(model.losses_.values())).all()
 
 
+def test_a_forest_takes_one_column(label_sets, rng):
+    X, Y = label_sets
+    numbers = X[:, 0] + rng.standard_normal(len(X))
+    for kind, y, shape in (
+        (RelationalNeighborsRegressor, numbers, (len(X),)),
+        (RelationalNeighborsRegressor, numbers[:, None], (len(X), 1)),
+        (RelationalNeighborsClassifier, Y[:, :1], (len(X), 1)),
+    ):
+        model = kind(forest=True, cv=2, random_state=0).fit(X, y)
+        assert model.predict(X).shape == shape
+        assert np.isfinite(list(model.losses_.values())).all()
+
+
 def test_thresholds_are_chosen_on_held_out_samples(label_sets):
     X, Y = label_sets
     splits = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]

@@ -172,10 +172,11 @@ class Recipe(NamedTuple):
         }
         members = Members(scaler, metrics, self._predictors(len(Y), sample_weight), self.kind)
         inputs = members.inputs(X)
-        for source, predictor in members.predictors.values():
+        for name, (source, predictor) in members.predictors.items():
+            targets = Y[:, 0] if name == "forest" and Y.shape[1] == 1 else Y  # it would warn of a column
             weights = {} if sample_weight is None else {"sample_weight": sample_weight}
             with np.errstate(divide="ignore", invalid="ignore"):  # ridge regression leaves out the only one that counts
-                predictor.fit(inputs[source], Y, **weights)
+                predictor.fit(inputs[source], targets, **weights)
         return members
 
     def _predictors(self, n_samples: int, sample_weight: np.ndarray | None) -> dict[str, tuple[str, Any]]:

@@ -151,7 +151,6 @@ def test_softmax_regression_has_the_least_divergence(rng):
 
 @pytest.mark.filterwarnings("ignore:n_components > n_samples")  # of Nystroem
 @pytest.mark.filterwarnings("ignore:Only one sample available")  # of LDA
-@pytest.mark.filterwarnings("ignore:A column-vector y was passed")  # by the relational neighbours to their forest
 @pytest.mark.parametrize("name", TASKS["regression"].methods)
 def test_every_method_of_numbers_fits_one_and_several(name, rng):
     X = rng.normal(size=(80, 4))
