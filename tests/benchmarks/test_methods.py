@@ -41,7 +41,7 @@ def test_classes_of_numbers_are_clusters(rng):
 
 
 def test_every_data_set_has_a_task():
-    assert {source.task for source in DATASETS.values()} <= set(TASKS)
+    assert {source.task for source in DATASETS.values()} == set(TASKS)
 
 
 def test_relative_error_by_hand(rng):
