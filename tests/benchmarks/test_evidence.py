@@ -11,7 +11,7 @@ from benchmarks.compare.records import is_outcome, read
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
 from benchmarks.show.formats import exported
-from benchmarks.show.tables import headline_tables, summary_tables
+from benchmarks.show.tables import comparison_tables, headline_tables, summary_tables
 
 HERE = Path(benchmarks.__file__).parent
 RECORDS = HERE / "evidence/full.jsonl.xz"
@@ -19,26 +19,44 @@ README = HERE.parent / "README.md"
 MARK = "<!-- tables -->\n\n"
 
 
-@pytest.fixture(scope="module")
-def records():
-    """Records of the profile, as the command line shows them."""
-    full = PROFILES["full"]
+FULL = PROFILES["full"]
+
+
+def kept(names, keep_groups=True):
+    """Kept records of some data sets of the profile, as the command line shows them."""
     planned = [
         cell
-        for source in (DATASETS[name] for name in full.datasets)
-        for cell in cells(source, full.methods(TASKS[source.task]), full.settings(source))
+        for source in (DATASETS[name] for name in names)
+        for cell in cells(
+            source, FULL.methods(TASKS[source.task]), FULL.settings(source)._replace(keep_groups=keep_groups)
+        )
     ]
     return shown(planned, list(filter(is_outcome, read(RECORDS))))
 
 
+@pytest.fixture(scope="module")
+def records():
+    """Records of the whole profile."""
+    return kept(FULL.datasets)
+
+
 def test_records_are_kept_small_and_of_every_data_set(records):
     assert RECORDS.stat().st_size < 3_000_000
-    assert {record["dataset"] for record in records} == set(PROFILES["full"].datasets)
+    assert {record["dataset"] for record in records} == set(FULL.datasets)
+
+
+def text(tables):
+    return "\n\n".join(exported(table, "markdown") for table in tables) + "\n"
 
 
 def test_results_are_those_of_the_records(records):
-    tables = "\n\n".join(exported(table, "markdown") for table in summary_tables(records))
-    assert (HERE / "RESULTS.md").read_text(encoding="utf-8").partition(MARK)[2] == tables + "\n"
+    _, summary, faces, bibtex = (HERE / "RESULTS.md").read_text(encoding="utf-8").split(MARK)
+    assert summary.startswith(text(summary_tables(records)))
+    photographs = ["SBU_3DFE", "FG-Net"]
+    together = comparison_tables([record for record in records if record["dataset"] in photographs])
+    parted = comparison_tables(kept(photographs, keep_groups=False))
+    assert faces.startswith(text(table for pair in zip(together, parted, strict=True) for table in pair))
+    assert bibtex == text(comparison_tables(record for record in records if record["dataset"] == "bibtex"))
 
 
 def test_the_table_of_the_readme_is_that_of_the_records(records):
