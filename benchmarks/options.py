@@ -224,7 +224,8 @@ def _parser() -> ArgumentParser:
         "--timeout",
         type=_positive,
         metavar="SECONDS",
-        help="give up a fold of a method after this time, as soon as it leaves compiled code",
+        help="give up a fold of a method after this time, or with --jobs 1 as soon as it then leaves compiled code; it "
+        "is too slow, which counts as last, and its other folds are not tried (default: as the profile has it)",
     )
     how.add_argument(
         "--most-samples",

@@ -164,11 +164,14 @@ def _ranking_table(ranking: Ranking) -> Table:
 
 def headline_tables(records: Iterable[Record]) -> list[Table]:
     """Table of the methods that are ranked for every task, if there are several tasks, with their average ranks."""
-    ranked = {ranking.task: ranking for ranking in rankings(records) if ranking.task in TASKS}
+    ranked = {ranking.task: ranking for ranking in rankings(records)}
     if len(ranked) < 2:
         return []
     everywhere = set.intersection(*(set(each.ranks) for each in ranked.values()))
-    mean = {method: np.mean([each.average[method] for each in ranked.values()]) for method in everywhere}
+    mean = {
+        method: np.mean([each.average[method] for task, each in ranked.items() if task in TASKS])
+        for method in everywhere
+    }
     found = {task: each.against(each.reference) for task, each in ranked.items()}
     rows = []
     for method in sorted(everywhere, key=lambda method: (mean[method], method)):
@@ -180,7 +183,7 @@ def headline_tables(records: Iterable[Record]) -> list[Table]:
             style = "bold" if method == each.average.index[0] else ""
             cells.append(Cell(rank if of is None else f"{rank}{percent}, p = {of.holm:.2g}", style))
         rows.append(tuple(cells))
-    columns = ("", *(f"{task}, {len(each.ranks)}\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
+    columns = ("", *(f"{task}, {len(each.ranks)},\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
     references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
     caption = (
         f"Average rank over so many data sets, families counted once; loss against {references}; and p of Wilcoxon's "

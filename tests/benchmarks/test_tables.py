@@ -106,11 +106,12 @@ def test_headline_has_what_is_ranked_everywhere():
         for method, loss in (losses | {"MLkNN": 0.3} if task == "multilabel" else losses).items()
     ]
     (table,) = headline_tables(records)
-    assert table.columns == ("", "multilabel, 3\nof 4 methods", "regression, 3\nof 3 methods")
+    columns = ("multilabel, 3,\nof 4 methods", "regression, 3,\nof 3 methods", "all targets, 6,\nof 3 methods")
+    assert table.columns == ("", *columns)
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["RandomForest", "1.0, -50 %, p = 0.75", "1.0, -50 %, p = 0.5"],
-        ["Relational neighbours", "2.0", "2.0"],
-        ["Ridge", "3.0, +100 %, p = 0.75", "3.0, +100 %, p = 0.5"],
+        ["RandomForest", "1.0, -50 %, p = 0.75", "1.0, -50 %, p = 0.5", "1.0, -50 %, p = 0.062"],
+        ["Relational neighbours", "2.0", "2.0", "2.0"],
+        ["Ridge", "3.0, +100 %, p = 0.75", "3.0, +100 %, p = 0.5", "3.0, +100 %, p = 0.062"],
     ]
-    assert [cell.style for cell in table.rows[0]] == ["", "bold", "bold"]
+    assert [cell.style for cell in table.rows[0]] == ["", "bold", "bold", "bold"]
     assert headline_tables(records[:12]) == []
