@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import benchmarks
@@ -11,6 +12,8 @@ from benchmarks.compare.records import is_outcome, read
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import DATASETS
 from benchmarks.show.formats import exported
+from benchmarks.show.ranking import REFERENCE, rankings
+from benchmarks.show.results import results
 from benchmarks.show.tables import comparison_tables, headline_tables, summary_tables
 
 HERE = Path(benchmarks.__file__).parent
@@ -63,3 +66,36 @@ def test_the_table_of_the_readme_is_that_of_the_records(records):
     (headline,) = headline_tables(records)
     table = exported(headline, "markdown").split("\n\n")[1]
     assert table in README.read_text(encoding="utf-8")
+
+
+def test_claims_of_the_readme(records):
+    ranked = {ranking.task: ranking for ranking in rankings(records)}
+    for task in ("multilabel", "label distribution", "regression", "all targets"):
+        assert ranked[task].average.index[0] == REFERENCE
+    for task in ("multilabel", "all targets"):
+        others = ranked[task].against(REFERENCE)
+        assert (others["holm"] < 0.05).all()
+        assert (others["percent"] > 0).all()
+    for task in ("label distribution", "regression"):
+        assert len(ranked[task].ranks) == 6
+    numbers = ranked["regression"].against(REFERENCE)
+    assert numbers.loc[["Kernel ridge", "CatBoost"], "percent"].abs().max() < 2
+    classes = ranked["classification"]
+    assert classes.average.index[0] == "HRAML + soft neighbours"
+    assert (classes.against("HRAML + soft neighbours")["holm"] > 0.05).all()
+    by_criterion = ranked["multilabel"].by_criterion
+    for method in ("Logistic regression", "Classifier chain"):
+        assert by_criterion.loc[method, "Macro F1 ↑"] < by_criterion.loc[REFERENCE, "Macro F1 ↑"]
+    assert by_criterion["Samples F1 ↑"].idxmin() == "HRAML + MLkNN"
+    assert set(ranked["multilabel"].too_slow["CatBoost"]) == {"Langlog", "Corel5k", "bibtex"}
+
+
+def test_times_of_the_readme(records):
+    results_of = [result for result in results(records) if result.task == "multilabel"]
+
+    def median(method):
+        return np.median([row.seconds for result in results_of for row in result.rows if row.method == method])
+
+    assert 1.5 < median(REFERENCE) / median("ExtraTrees") < 2.5
+    slow = [row.seconds for result in results_of for row in result.rows if row.method == "CatBoost" and row.means]
+    assert median(REFERENCE) < np.median(slow) / 2
