@@ -7,7 +7,7 @@ from scipy.stats import rankdata, wilcoxon
 from benchmarks.compare.tasks import TASKS, Criterion
 from benchmarks.data.sources import FAMILIES
 from benchmarks.show.ranking import REFERENCE, rankings
-from benchmarks.show.tables import comparison_tables, criterion_tables, ranking_tables
+from benchmarks.show.tables import comparison_tables, criterion_tables, ranking_tables, summary_tables
 
 CRITERIA = [criterion for criterion in TASKS["multilabel"].criteria if criterion.ranked]
 METHODS = ["MLkNN", "PCA + MLkNN", "LDA + MLkNN", "RBF-SVM"]
@@ -323,3 +323,18 @@ def test_ranks_by_further_criteria(rng):
     assert "PSP@5 ↑" not in rankings(records)[0].by_criterion
     few = [each | {"scores": {c.title: each["scores"][c.title] for c in CRITERIA}} for each in records]
     assert criterion_tables(few) == []
+
+
+def test_a_task_that_all_methods_are_left_out_of_has_no_ranking(rng):
+    titles = [criterion.title for criterion in TASKS["label distribution"].criteria]
+    broken_off = made_up(rng, 2)[0] + [
+        record(dataset, method, 0, rng.random(5))
+        | {"task": "label distribution", "scores": dict(zip(titles, rng.random(6), strict=True))}
+        for dataset, method in (("Movie", "ExtraTrees"), ("Natural_Scene", "Ridge"))
+    ]
+    assert [ranking.task for ranking in rankings(broken_off)] == ["multilabel"]
+    assert all(table.rows for table in summary_tables(broken_off))
+    failed = [{"error": "it broke"} | each for each in made_up(rng, 2)[0]]
+    for each in failed:
+        del each["scores"]
+    assert summary_tables(failed) == []
