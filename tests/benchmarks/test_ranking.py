@@ -236,7 +236,10 @@ def test_other_failures_leave_out_what_was_also_too_slow(rng):
 
 
 def test_log_ratios_by_hand():
-    both = {"a": ([0.2, 0.2, 0.2, 2.0, 0.9], [0.1, 0.4, 0.2, 1.0, 0.8]), "b": ([0.0] * 4 + [1.0], [0.01] * 4 + [0.99])}
+    both = {
+        "a": ([0.2, 0.2, 0.2, 2.0, 0.9], [0.1, 0.4, 0.2, 1.0, 0.8]),
+        "b": ([0.0] * 4 + [1.0], [0.5, *[0.01] * 3, 0.99]),
+    }
     records = [
         record(name, method, 0, values[k]) | {"n_test": 25}
         for name, values in both.items()
@@ -245,7 +248,8 @@ def test_log_ratios_by_hand():
     (ranking,) = rankings(records)
     found = ranking.against(REFERENCE).loc["MLkNN"]
     in_a = (np.log(1 / 2) + np.log(2) + 0 + np.log(1 / 2) + np.log(2)) / 5
-    in_b = np.log(0.01 / (1 / (2 * 25)))  # no loss at all counts as half of one sample
+    half_a_sample = 1 / (2 * 25)  # what no loss at all counts as, but where another method loses less than one sample
+    in_b = (np.log(0.5 / half_a_sample) + 4 * np.log(2)) / 5
     assert ranking.differences("MLkNN", REFERENCE).tolist() == pytest.approx([in_a, in_b])
     assert found["percent"] == pytest.approx(100 * (np.exp((in_a + in_b) / 2) - 1))
     assert np.isnan(found["low"])
