@@ -75,12 +75,14 @@ def _compare(options: Namespace, console: Console) -> int:
     records, missing = done(comparison, held, options.any_version)
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
+    were_slow = {(record["dataset"], record["method"]) for record in records if record.get("too_slow")}
+    slow = [cell for cell in missing if (cell.source.name, cell.method) in were_slow]
     n_found, interrupted = len(records), False
     circumstances: Record = {"jobs": options.jobs, "alone": options.alone}
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
-            new = run(missing, options.jobs, options.backend, options.scheduler, options.alone)
+            new = run(missing, options.jobs, options.backend, options.scheduler, options.alone, slow=slow)
             for record in keep((record | circumstances for record in new), options.out):
                 records.append(record)
                 progress.advance(bar)
