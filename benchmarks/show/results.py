@@ -126,8 +126,10 @@ class Result(NamedTuple):
         return not row.errors and row.folds == self.folds
 
     def best(self, criterion: Criterion) -> float:
-        """Best mean of a column, NaN where there is none."""
-        means = [row.means[criterion.title] for row in self.rows if row.means]
+        """Best mean of a column, NaN where there is none; that of all folds where any method came through all."""
+        scored = [row for row in self.rows if row.means]
+        complete = [row for row in scored if self.is_complete(row)]
+        means = [row.means[criterion.title] for row in complete or scored]
         return max(means, key=lambda mean: criterion.sign * mean, default=float("nan"))
 
 

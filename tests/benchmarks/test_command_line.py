@@ -100,6 +100,7 @@ def test_tables_as_text_are_alone_in_the_output(tmp_path, capsys, form, line):
         (["--n-samples", "100"], "--n-samples needs --profile scale or --profile accelerator"),
         (["--profile", "speed", "--repeats", "2"], "--repeats needs --profile scale or --profile accelerator or a"),
         (["--profile", "accelerator", "--n-samples", "1"], "'1' is not a whole number from 2 on"),
+        (["--seed", "4294967296"], "'4294967296' is not a whole number from 0 to 2147483647"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
