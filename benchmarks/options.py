@@ -195,8 +195,8 @@ def _parser() -> ArgumentParser:
         nargs="+",
         metavar="LABEL",
         help="target columns of --data: their names, or one number, N for the last N and -N for the first N columns; "
-        "one of classes or of numbers, or several of labels (0 and 1, FALSE and TRUE, or no and yes), distributions or "
-        "numbers; a .mat file needs none",
+        "one of classes (names or whole numbers) or of numbers with fractions, or several of labels (0 and 1, FALSE "
+        "and TRUE, or no and yes), distributions or numbers; a .mat file needs none",
     )
     what.add_argument(
         "--methods",

@@ -187,8 +187,8 @@ def headline_tables(records: Iterable[Record]) -> list[Table]:
     columns = ("", *(f"{task}, {len(each.ranks)},\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
     references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
     caption = (
-        f"Average rank over so many data sets, families counted once; loss against {references}; and p of Wilcoxon's "
-        "test, corrected by Holm for all methods of the task."
+        f"Average rank over so many data sets, families counted once; loss against {references}, where neither was too "
+        "slow; and p of Wilcoxon's test, corrected by Holm for all methods of the task."
     )
     return [Table("Methods for every kind of target", columns, tuple(rows), caption)]
 

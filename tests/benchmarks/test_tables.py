@@ -92,6 +92,9 @@ def test_published_precision_stands_below():
     assert {len(row) for row in rows.values()} == {len(further.columns) - 1}
     *_, further = comparison_tables(records(folds=3))
     assert [row[0].text for row in further.rows] == ["MLkNN"], "other folds are another task"
+    for n_test, n_rows in ((100, 1), (99, 9)):
+        *_, further = comparison_tables(records(folds=OFFICIAL, most_samples=100, n_train=90, n_test=n_test))
+        assert len(further.rows) == n_rows, "samples were drawn where there are as many as may be"
 
 
 def test_headline_has_what_is_ranked_everywhere():
