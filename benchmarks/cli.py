@@ -173,7 +173,7 @@ def _show(records: list[Record], options: Namespace, console: Console) -> None:
         if options.table:
             print(exported(table, options.table), end="\n\n")
         else:
-            console.print(in_terminal(table))
+            console.print(in_terminal(table, console.width), crop=False)
     for error in sorted({f"{record['method']}: {record['error']}" for record in filter(is_failure, records)}):
         _complain(console, f"Failed: {error}")
     slow = sorted({f"{record['method']} on {record['dataset']}" for record in records if record.get("too_slow")})
