@@ -112,7 +112,8 @@ def _planned(options: Namespace, console: Console) -> list[Cell]:
     for source in _sources(options):
         if source.path:
             targets = ", ".join(source.targets[:8]) + ", ..." * (len(source.targets) > 8)
-            console.print(f"{source.name}: {source.task}, with {len(source.targets)} target columns: {targets}")
+            columns = "1 target column" if len(source.targets) == 1 else f"{len(source.targets)} target columns"
+            console.print(f"{source.name}: {source.task}, with {columns}: {targets}")
         try:
             settings = _settings(source, options)
             of_data_set = cells(source, _methods(source, options), settings)

@@ -343,7 +343,7 @@ def test_targets_are_told(tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("a.csv", "b.csv", "a.csv")]
     assert main(["--data", *paths, *arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("a.csv: classification, with 1 target columns: y") == 1
+    assert printed.count("a.csv: classification, with 1 target column: y") == 1
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 4
 
 
