@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 if a cell failed or a device computes otherwise than the CPU, 2 if nothing could be run,
-        130 if interrupted.
+        Exit status: 0, 1 if a cell failed or a device computes otherwise than the CPU, 2 if nothing could be run or
+        shown, 130 if interrupted.
     """
     options = parsed(arguments)
     # Names of files and methods are words; tables of text are alone in what may be piped into a file.
@@ -68,20 +68,21 @@ def _compare(options: Namespace, console: Console) -> int:
         _complain(console, "Nothing can be compared: no data set could be read that one of these methods is for.")
         return 2
     held: list[Record] = [] if options.anew else list(filter(is_outcome, read(options.out)))
-    if options.alone and not options.no_run:  # others have no memory, and times beside those of other processes
-        held = [record for record in held if record.get("alone")]
     if options.no_run:
-        records, missing = shown(comparison, held), list[Cell]()
-    else:
-        records, missing = done(comparison, held, options.any_version)
+        return _show_held(shown(comparison, held), comparison, options, console)
+    if options.alone:  # others have no memory, and times beside those of other processes
+        held = [record for record in held if record.get("alone")]
+    records, missing = done(comparison, held, options.any_version)
     if records and missing:
         console.print(f"{len(records)} of {len(comparison)} records were in {options.out}; --anew makes them again.")
+    were_slow = {(record["dataset"], record["method"]) for record in records if record.get("too_slow")}
+    slow = [cell for cell in missing if (cell.source.name, cell.method) in were_slow]
     n_found, interrupted = len(records), False
     circumstances: Record = {"jobs": options.jobs, "alone": options.alone}
     try:
         with _progress(console) as progress:
             bar = progress.add_task("Folds x methods", total=len(comparison), completed=n_found)
-            new = run(missing, options.jobs, options.backend, options.scheduler, options.alone)
+            new = run(missing, options.jobs, options.backend, options.scheduler, options.alone, slow=slow)
             for record in keep((record | circumstances for record in new), options.out):
                 records.append(record)
                 progress.advance(bar)
@@ -94,13 +95,25 @@ def _compare(options: Namespace, console: Console) -> int:
     return 130 if interrupted else int(any(map(is_failure, records)))
 
 
+def _show_held(records: list[Record], comparison: list[Cell], options: Namespace, console: Console) -> int:
+    """Show what a file holds of a comparison; the exit status."""
+    if not records:
+        held = "holds no records of these data sets, methods and settings" if options.out.exists() else "is not there"
+        _complain(console, f"{options.out} {held}. Pass the options and --out of a run, or leave out --no-run.")
+        return 2
+    _show(records, options, console)
+    console.print(f"{len(records)} of {len(comparison)} folds x methods are in {options.out}.")
+    return int(any(map(is_failure, records)))
+
+
 def _planned(options: Namespace, console: Console) -> list[Cell]:
     """All cells that are asked for; data sets of a profile that cannot be had are left out, with a word."""
     comparison: list[Cell] = []
     for source in _sources(options):
         if source.path:
             targets = ", ".join(source.targets[:8]) + ", ..." * (len(source.targets) > 8)
-            console.print(f"{source.name}: {source.task}, with {len(source.targets)} target columns: {targets}")
+            columns = "1 target column" if len(source.targets) == 1 else f"{len(source.targets)} target columns"
+            console.print(f"{source.name}: {source.task}, with {columns}: {targets}")
         try:
             settings = _settings(source, options)
             of_data_set = cells(source, _methods(source, options), settings)
@@ -153,13 +166,15 @@ def _show(records: list[Record], options: Namespace, console: Console) -> None:
     from benchmarks.show.tables import comparison_tables, summary_tables, usage_tables
 
     tables = summary_tables(records)
+    if options.summary and not tables:
+        console.print("There is no summary: it takes two data sets of a task that methods came through.")
     if not options.summary:
         tables = [*comparison_tables(records, options.profile == "paper"), *usage_tables(records), *tables]
     for table in tables:
         if options.table:
             print(exported(table, options.table), end="\n\n")
         else:
-            console.print(in_terminal(table))
+            console.print(in_terminal(table, console.width), crop=False)
     for error in sorted({f"{record['method']}: {record['error']}" for record in filter(is_failure, records)}):
         _complain(console, f"Failed: {error}")
     slow = sorted({f"{record['method']} on {record['dataset']}" for record in records if record.get("too_slow")})

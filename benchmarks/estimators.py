@@ -1,6 +1,8 @@
 """Comparison of one's own estimators on one's own data, with the folds, criteria and tests of the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
-from benchmarks.compare.cells import Settings, parts
+from benchmarks.compare.cells import HELD_OUT, Settings, parts
 from benchmarks.compare.records import Record
 from benchmarks.compare.runs import scored
 from benchmarks.compare.tasks import TASKS
@@ -98,9 +100,10 @@ def compare_estimators(
         Estimators by name; each fold fits a clone. Scaling and searches belong within them.
     datasets : dict of str to tuple
         Samples and targets, (X, y), by name; or (X, y, groups), of which a group, such as the photographs of one
-        person, is never parted. X may be an array, a data frame or a sparse matrix.
+        person, is never parted. X may be an array, a data frame, of which estimators see an array, or a sparse matrix.
     task : {"multilabel", "label distribution", "regression", "classification"}, default=None
-        Kind of the targets, which says what they are scored by; None tells it from each y.
+        Kind of the targets, which says what they are scored by; None tells it from each y. One column of whole numbers,
+        such as years, is of classes then: ``"regression"`` takes them for numbers.
     folds : int or "held-out", default=3
         Number of folds, stratified by labels or classes, or a third that is held out at random.
     repeats : int, default=1
@@ -118,7 +121,8 @@ def compare_estimators(
     Raises
     ------
     ValueError
-        If a task is not known, or a data set cannot be split like that.
+        If an argument is none of these, targets have gaps or are not of the task, X, y and groups are of several
+        lengths, or a data set cannot be split like that.
 
     Examples
     --------
@@ -135,11 +139,16 @@ def compare_estimators(
     tables = [name for name in TASKS if name != "retrieval"]
     if task is not None and task not in tables:
         raise ValueError(f"task={task!r} is not known. Choose one of {tables}, or None to tell it from the targets.")
+    _check_named("estimators", estimators)
+    _check_named("datasets", datasets)
+    if folds != HELD_OUT:
+        _check_whole("folds", folds, 2, f" or {HELD_OUT!r}")
+    _check_whole("repeats", repeats, 1)
+    _check_whole("random_state", random_state, 0)
     settings = Settings(folds, repeats, random_state)
     jobs = []
     for name, given in datasets.items():
-        data = _data_set(*given)
-        kind = task or task_of(data.Y)
+        data, kind = _data_set(name, given, task)
         for place, (train, test) in enumerate(parts(data, kind, settings, name)):
             fold: Record = {
                 "dataset": name,
@@ -159,16 +168,86 @@ def compare_estimators(
     return Comparison(list(joblib.Parallel(n_jobs=n_jobs)(jobs)))
 
 
-def _data_set(X: Any, y: ArrayLike, groups: ArrayLike | None = None) -> DataSet:
+def _check_named(what: str, named: Any) -> None:
+    """Refuse all but dictionaries whose keys are words."""
+    if not isinstance(named, Mapping):
+        raise ValueError(f"{what} is of type {type(named).__name__}. Pass a dictionary with a name for each.")
+    others = [name for name in named if not isinstance(name, str)]
+    if others:
+        raise ValueError(f"{what} has the name {others[0]!r}, of type {type(others[0]).__name__}. Pass names as str.")
+
+
+def _check_whole(name: str, number: Any, least: int, others: str = "") -> None:
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+        raise ValueError(f"{name}={number!r} cannot be taken. Pass a whole number from {least} on{others}.")
+
+
+def _data_set(name: str, given: Any, task: str | None) -> tuple[DataSet, str]:
+    """Data of a name, and their task."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        found = f"{len(given)} entries" if isinstance(given, tuple | list) else type(given).__name__
+        raise ValueError(f"{name!r} has {found} for its data. Pass (X, y) or (X, y, groups).")
+    X, y, groups = (*given, None)[:3]
     rows = X.tocsr() if sparse.issparse(X) else np.asarray(X)
-    targets = np.unique(y, return_inverse=True)[1] if _is_classes(y) else np.asarray(y)
-    return DataSet(rows, targets, groups=None if groups is None else np.asarray(groups))
+    targets = _targets(name, y)
+    persons = None if groups is None else np.asarray(groups)
+    shapes = {"X": rows.shape, "y": targets.shape} | ({} if persons is None else {"groups": persons.shape})
+    if len({shape[:1] for shape in shapes.values()}) > 1 or rows.ndim == 0:
+        told = ", ".join(f"{part} of shape {shape}" for part, shape in shapes.items())
+        raise ValueError(f"{name!r} has {told}. Pass as many targets, and groups, as samples.")
+    kind = task or ("classification" if _is_classes(targets) else task_of(targets))
+    if not _SUITED[kind](targets):
+        raise ValueError(
+            f"The targets of {name!r}, of shape {targets.shape} and type {targets.dtype}, are not those of {kind}: "
+            f"{_MEANT[kind]}."
+        )
+    if kind == "classification":
+        targets = np.unique(targets, return_inverse=True)[1]
+    return DataSet(rows, targets, groups=persons), kind
 
 
-def _is_classes(y: ArrayLike) -> bool:
+def _targets(name: str, y: Any) -> np.ndarray:
+    """Targets as an array, one column in one dimension, without gaps."""
+    values = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim not in (1, 2):
+        raise ValueError(f"The targets of {name!r} have the shape {values.shape}. Pass one column or several.")
+    if pd.isna(values).any() or (values.dtype.kind == "f" and not np.isfinite(values).all()):
+        raise ValueError(f"The targets of {name!r} are missing or infinite for some samples. Leave these samples out.")
+    if values.dtype == object and (values.ndim == 2 or not any(isinstance(value, str) for value in values)):
+        with suppress(TypeError, ValueError):  # numbers in a data frame of several types
+            values = values.astype(np.float64)
+    if values.ndim == 2 and not _is_real(values):
+        raise ValueError(f"The targets of {name!r} are {values.dtype} in several columns. Pass numbers, or one column.")
+    return values.astype(str) if values.dtype == object else values
+
+
+def _is_classes(targets: np.ndarray) -> bool:
     """Whether targets are of one column and no fractions: numbers or names of classes."""
-    values = np.asarray(y)
-    return values.ndim == 1 and not (np.issubdtype(values.dtype, np.floating) and (values % 1 != 0).any())
+    return targets.ndim == 1 and not (targets.dtype.kind == "f" and (targets % 1 != 0).any())
+
+
+def _is_real(targets: np.ndarray) -> bool:
+    return targets.dtype.kind in "buif"
+
+
+def _is_distributions(targets: np.ndarray) -> bool:
+    return bool((targets >= 0).all() and np.allclose(targets.sum(axis=1), 1, atol=1e-3))
+
+
+_SUITED: dict[str, Callable[[np.ndarray], bool]] = {
+    "multilabel": lambda Y: Y.ndim == 2 and task_of(Y) == "multilabel",
+    "label distribution": lambda Y: Y.ndim == 2 and _is_distributions(Y),
+    "classification": lambda Y: Y.ndim == 1 and Y.dtype.kind != "c",
+    "regression": _is_real,
+}
+_MEANT = {
+    "multilabel": "several columns of 0 and 1",
+    "label distribution": "several columns of numbers from 0 on, the sum of each row 1",
+    "classification": "one column of numbers or names",
+    "regression": "one column of numbers or several",
+}
 
 
 def _record(record: Record, model: BaseEstimator, data: DataSet, train: np.ndarray, test: np.ndarray) -> Record:

@@ -111,9 +111,15 @@ def _folds(text: str) -> int | str:
     return int(text)
 
 
-def _whole(text: str, least: int = 0) -> int:
+def _whole(text: str, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:  # repeats count on from it, up to 2**32
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
     return int(text)
 
 
@@ -189,8 +195,8 @@ def _parser() -> ArgumentParser:
         nargs="+",
         metavar="LABEL",
         help="target columns of --data: their names, or one number, N for the last N and -N for the first N columns; "
-        "one of classes or of numbers, or several of labels (0 and 1, FALSE and TRUE, or no and yes), distributions or "
-        "numbers; a .mat file needs none",
+        "one of classes (names or whole numbers) or of numbers with fractions, or several of labels (0 and 1, FALSE "
+        "and TRUE, or no and yes), distributions or numbers; a .mat file needs none",
     )
     what.add_argument(
         "--methods",
@@ -214,7 +220,7 @@ def _parser() -> ArgumentParser:
         metavar="N",
         help="repeats of the folds, with other seeds; of what scale and accelerator time (default: 5)",
     )
-    how.add_argument("--seed", type=_whole, help="seed of folds and methods (default: 0)")
+    how.add_argument("--seed", type=_seed, help="seed of folds and methods (default: 0)")
     how.add_argument(
         "--search",
         action=BooleanOptionalAction,

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from glob import escape, glob
@@ -27,7 +27,7 @@ from benchmarks.compare.cells import Cell, plain
 from benchmarks.compare.memory import watched
 from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import Source, load
+from benchmarks.data.sources import load
 
 if sys.platform != "win32":
     import fcntl
@@ -176,6 +176,7 @@ def run(
     scheduler: str | None = None,
     alone: bool = False,
     patience: float = 10.0,
+    slow: Iterable[Cell] = (),
 ) -> Iterator[Record]:
     """Records of all cells, as they are done.
 
@@ -194,6 +195,8 @@ def run(
         Whether cells run one after another instead, each in a process of its own, whose memory is recorded.
     patience : float, default=10.0
         Seconds that a scheduler has to answer.
+    slow : iterable of Cell, default=()
+        Cells, among these, whose methods were too slow on other folds of their data sets before; they are not tried.
 
     Raises
     ------
@@ -210,15 +213,15 @@ def run(
     _clear_folders()
     # Each table begins with the plain predictor, the cheapest: it goes last, and no worker ends on a long cell.
     left = dict(enumerate(sorted(comparison, key=turn)))
-    slow: set[tuple[Source, str]] = set()  # what was too slow on one fold is not tried on the others
+    is_slow = {(cell.source, cell.method) for cell in slow}  # what was too slow on one fold is not tried on the others
 
     def waiting() -> Iterator[tuple[int, Cell]]:
-        yield from ((place, cell) for place, cell in list(left.items()) if (cell.source, cell.method) not in slow)
+        yield from ((place, cell) for place, cell in list(left.items()) if (cell.source, cell.method) not in is_slow)
 
     def met(place: int, record: Record) -> Record:
         cell = left.pop(place)
         if record.get("too_slow"):
-            slow.add((cell.source, cell.method))
+            is_slow.add((cell.source, cell.method))
         return record
 
     if alone:

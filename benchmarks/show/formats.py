@@ -24,8 +24,13 @@ class Table(NamedTuple):
     caption: str = ""
 
 
-def in_terminal(table: Table) -> RichTable:
-    """Table as rich prints it."""
+_NAMES = 12
+"""Least width of the column of names, so that one breaks between words."""
+
+
+def in_terminal(table: Table, width: int = 80) -> RichTable:
+    """Table as rich prints it, wider than `width` where its numbers would have no room: none of them is cut."""
+    widths = _widths(table, width)
     drawn = RichTable(
         title=table.title,
         title_justify="left",
@@ -35,13 +40,29 @@ def in_terminal(table: Table) -> RichTable:
         collapse_padding=True,
         pad_edge=False,
     )
-    first, *others = table.columns
-    drawn.add_column(first, min_width=12)  # so that a name breaks between words
-    for heading in others:
-        drawn.add_column(heading, justify="right")
+    for place, heading in enumerate(table.columns):
+        drawn.add_column(heading, justify="right" if place else "left", width=widths[place])
+    needed = sum(widths) + _between(widths)
+    drawn.width = needed if needed > width else None
     for row in table.rows:
         drawn.add_row(*(_in_terminal(cell) for cell in row))
     return drawn
+
+
+def _widths(table: Table, width: int) -> list[int]:
+    """Widths of columns: those of their lines, or, where these have no room, of their words."""
+    columns = [[heading, *(row[place].text for row in table.rows)] for place, heading in enumerate(table.columns)]
+    names, *others = ([line for text in texts for line in text.split("\n")] for texts in columns)
+    found = [max(map(len, lines)) for lines in others]
+    if _NAMES + sum(found) + _between(columns) > width:
+        found = [max(len(word) for line in lines for word in line.split() or [""]) for lines in others]
+    room = width - sum(found) - _between(columns)
+    return [min(max(map(len, names)), max(_NAMES, room)), *found]
+
+
+def _between(columns: list) -> int:
+    """Width of edges, and of a blank and a line between columns."""
+    return 2 + 2 * (len(columns) - 1)
 
 
 def _in_terminal(cell: Cell) -> Text:

@@ -32,8 +32,11 @@ def mean_ranks(losses: pd.DataFrame) -> pd.Series:
 def mean_logarithms(losses: pd.DataFrame, n_test: int) -> pd.Series:
     """Mean over the criteria of the logarithm of each method's loss.
 
-    A loss of 0, but for rounding, counts as half of the least that can be told, 1 / (2 `n_test`). NaN where a loss has
-    no logarithm: below 0, or 0 of test samples whose number, 0 here, no record says.
+    A loss of 0, but for rounding, counts as half of the least that can be told: of 1 / `n_test`, or of the least loss
+    above 0 where that is less, so that it stays below. NaN where a loss has no logarithm: below 0, or 0 of test samples
+    whose number, 0 here, no record says.
     """
-    losses = losses.mask(losses.abs() < _ROUNDING, 0.5 / n_test if n_test else float("nan"))
+    told = losses.where(losses >= _ROUNDING).min()
+    half = told.fillna(np.inf).clip(upper=1 / n_test) / 2 if n_test else float("nan")
+    losses = losses.mask(losses.abs() < _ROUNDING, half, axis="columns")
     return np.log(losses.where(losses > 0)).mean(axis=1, skipna=False)

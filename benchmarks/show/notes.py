@@ -42,7 +42,7 @@ def notes(ranking: Ranking) -> list[str]:
     if ranking.log_losses is not None:
         said += [
             "Loss: the geometric mean of ratios of losses over data sets and criteria; a score loses what it lacks of "
-            "1, and a loss of 0 counts as half of the least that can be told, 1 / (2 test samples).",
+            "1, and a loss of 0 counts as half of the least that can be told, 1 / test samples or the least above 0.",
             f"Wilcoxon's test is on the logarithms of these ratios against {reference}, Nemenyi's on ranks.",
             f"Better, equal, worse: posterior probabilities (Bayesian signed-rank test) that the loss of a method is "
             f"below, within 1 percent of, or above that of {reference}.",

@@ -75,9 +75,9 @@ class Ranking(NamedTuple):
 
     @property
     def friedman(self) -> float:
-        """p-value of Friedman's test that all methods are alike; NaN for fewer than three, or two rows."""
-        n_rows, n_methods = self.ranks.shape
-        if n_methods < 3 or n_rows < 2:
+        """p-value of Friedman's test that all methods are alike; NaN for two methods."""
+        n_methods = self.ranks.shape[1]
+        if n_methods < 3:
             return float("nan")
         if (self.ranks.nunique(axis=1) == 1).all():
             return 1.0
@@ -143,9 +143,9 @@ class Ranking(NamedTuple):
 
 
 def rankings(records: Iterable[Record]) -> list[Ranking]:
-    """Ranking of the methods of each task that was run on two data sets or more, and of the metrics over all tasks.
+    """Ranking of the methods of each task, and of the metrics over all tasks, with two rows and two methods at least.
 
-    Data sets of one family do not make two.
+    Data sets of one family do not make two rows, and methods that are left out are none.
     """
     by_task: dict[str, list[Result]] = {}
     for result in results(records):
@@ -154,7 +154,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
     if len({result.task for result in tables}) > 1:
         by_task["all targets"] = tables
     found = [_ranking(task, of_task) for task, of_task in by_task.items()]
-    return [ranking for ranking in found if len(ranking.ranks) > 1]
+    return [ranking for ranking in found if min(ranking.ranks.shape) > 1]
 
 
 _TABLES = ("multilabel", "label distribution", "classification", "regression")

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +83,7 @@ class Row(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Rows of the methods that were compared on a data set, in the order of the task."""
+    """Rows of the methods that were compared on a data set, in the order of the task; whether on its official split."""
 
     dataset: str
     task: str
@@ -126,8 +127,10 @@ class Result(NamedTuple):
         return not row.errors and row.folds == self.folds
 
     def best(self, criterion: Criterion) -> float:
-        """Best mean of a column, NaN where there is none."""
-        means = [row.means[criterion.title] for row in self.rows if row.means]
+        """Best mean of a column, NaN where there is none; that of all folds where any method came through all."""
+        scored = [row for row in self.rows if row.means]
+        complete = [row for row in scored if self.is_complete(row)]
+        means = [row.means[criterion.title] for row in complete or scored]
         return max(means, key=lambda mean: criterion.sign * mean, default=float("nan"))
 
 
@@ -142,10 +145,18 @@ def results(records: Iterable[Record]) -> list[Result]:
             name,
             task,
             tuple(_row(method, of_method[method], task) for method in _in_order(task, of_method)),
-            any(record.get("folds") == OFFICIAL for records in of_method.values() for record in records),
+            any(map(_is_official, chain(*of_method.values()))),
         )
         for (name, task), of_method in sorted(by_dataset.items(), key=lambda item: order.get(item[0][0], len(order)))
     ]
+
+
+def _is_official(record: Record) -> bool:
+    """Whether a record is of a whole official split, of which no samples were drawn."""
+    most = record.get("most_samples")
+    return record.get("folds") == OFFICIAL and (
+        most is None or most not in (record.get("n_train"), record.get("n_test"))
+    )
 
 
 def _in_order(task: str, methods: Iterable[str]) -> list[str]:

@@ -97,7 +97,8 @@ def cost_tables(records: Iterable[Record]) -> list[Table]:
     by_task: dict[str, list[Result]] = {}
     for result in results(records):
         by_task.setdefault(result.task, []).append(result)
-    return [cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+    tables = [cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+    return [table for table in tables if table.rows]
 
 
 def cost_table(task: str, of_task: list[Result]) -> Table:
@@ -129,7 +130,7 @@ def _known(statistic: Callable, values: np.ndarray, form: str) -> str:
 
 def ranking_tables(records: Iterable[Record]) -> list[Table]:
     """Table of each ranking: average ranks and losses, and how sure a reference is of each other method."""
-    return [_ranking_table(ranking) for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
+    return [_ranking_table(ranking) for ranking in rankings(records)]
 
 
 def _ranking_table(ranking: Ranking) -> Table:
@@ -165,9 +166,9 @@ def _ranking_table(ranking: Ranking) -> Table:
 def headline_tables(records: Iterable[Record]) -> list[Table]:
     """Table of the methods that are ranked for every task, if there are several tasks, with their average ranks."""
     ranked = {ranking.task: ranking for ranking in rankings(records)}
-    if len(ranked) < 2:
+    everywhere = set.intersection(*(set(each.ranks) for each in ranked.values())) if len(ranked) > 1 else set()
+    if not everywhere:
         return []
-    everywhere = set.intersection(*(set(each.ranks) for each in ranked.values()))
     mean = {
         method: np.mean([each.average[method] for task, each in ranked.items() if task in TASKS])
         for method in everywhere
@@ -186,15 +187,15 @@ def headline_tables(records: Iterable[Record]) -> list[Table]:
     columns = ("", *(f"{task}, {len(each.ranks)},\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
     references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
     caption = (
-        f"Average rank over so many data sets, families counted once; loss against {references}; and p of Wilcoxon's "
-        "test, corrected by Holm for all methods of the task."
+        f"Average rank over so many data sets, families counted once; loss against {references}, where neither was too "
+        "slow; and p of Wilcoxon's test, corrected by Holm for all methods of the task."
     )
     return [Table("Methods for every kind of target", columns, tuple(rows), caption)]
 
 
 def criterion_tables(records: Iterable[Record]) -> list[Table]:
     """Table of the average ranks by each further criterion, for each task that has such."""
-    ranked = [ranking for ranking in rankings(records) if ranking.task in TASKS and ranking.ranks.shape[1] > 1]
+    ranked = [ranking for ranking in rankings(records) if ranking.task in TASKS]
     return [_criterion_table(ranking, titles) for ranking in ranked if (titles := _further(ranking))]
 
 

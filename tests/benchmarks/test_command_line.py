@@ -59,8 +59,8 @@ def test_tables_as_text_are_alone_in_the_output(tmp_path, capsys, form, line):
     printed = capsys.readouterr()
     assert line in printed.out
     assert printed.out.startswith({"markdown": "**emotions: multi", "latex": "\\begin{table}"}[form])
-    assert "0 records appended" not in printed.out
-    assert "0 records appended" in printed.err
+    assert "folds x methods" not in printed.out
+    assert "4 of 4 folds x methods are in" in " ".join(printed.err.split())
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_tables_as_text_are_alone_in_the_output(tmp_path, capsys, form, line):
         (["--n-samples", "100"], "--n-samples needs --profile scale or --profile accelerator"),
         (["--profile", "speed", "--repeats", "2"], "--repeats needs --profile scale or --profile accelerator or a"),
         (["--profile", "accelerator", "--n-samples", "1"], "'1' is not a whole number from 2 on"),
+        (["--seed", "4294967296"], "'4294967296' is not a whole number from 0 to 2147483647"),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):
@@ -212,3 +213,20 @@ def test_what_cannot_be_held_out_is_said(tmp_path, capsys):
     arguments = ["--data", str(path), "--labels", "y", "--folds", "held-out", "--out", str(tmp_path / "r.jsonl")]
     assert main(arguments) == 2
     assert "No third of few.csv can be held out" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("content", [None, "", "another"], ids=["missing", "empty", "of other settings"])
+def test_nothing_to_show_is_said(tmp_path, capsys, content):
+    out = tmp_path / "r.jsonl"
+    if content is not None:
+        other = cells(EMOTIONS, ["MLkNN"], Settings(3, 1))[0].identity() | {"error": "x", "warnings": []}
+        out.write_text(json.dumps(other) + "\n" if content else "")
+    assert main([*FAST, "--no-run", "--out", str(out)]) == 2
+    said = "is not there" if content is None else "holds no records of these data sets, methods and settings"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert out.exists() == (content is not None), "a file is made only to run"
+
+
+def test_a_summary_of_one_data_set_is_none(tmp_path, capsys):
+    assert main([*FAST[:4], *FAST[5:], "--summary", "--jobs", "1", "--out", str(tmp_path / "r.jsonl")]) == 0
+    assert "There is no summary: it takes two data sets" in " ".join(capsys.readouterr().out.split())

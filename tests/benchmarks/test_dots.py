@@ -11,7 +11,7 @@ from benchmarks.show.report.dots import Measured, by_criterion, forest
 def ranking(**percents):
     """Ranking of methods whose losses are above those of the reference by percents, on each row in turn."""
     losses = pd.DataFrame({REFERENCE: 0.0} | {name: np.log1p(np.array(p) / 100) for name, p in percents.items()})
-    return Ranking("multilabel", losses.rank(axis=1), losses, {}, {}, {})
+    return Ranking("multilabel", losses.rank(axis=1), pd.DataFrame(), losses, {}, {}, {})
 
 
 def test_losses_are_sorted_about_the_line_of_the_reference():

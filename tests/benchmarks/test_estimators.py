@@ -1,5 +1,7 @@
 """Comparison of one's own estimators in Python."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,3 +88,58 @@ def test_what_cannot_be_compared_is_said():
         compare_estimators({"a": MLkNN()}, data, task="ranking")
     with pytest.raises(ValueError, match="emotions cannot be split into 9999 folds"):
         compare_estimators({"a": MLkNN()}, data, folds=9999)
+
+
+def test_whole_numbers_of_a_regression_stay_themselves(rng):
+    X = rng.standard_normal((60, 2))
+    years = np.round(np.exp(2 * X[:, 0] + 3)).astype(int)
+    (record, *_) = compare_estimators(
+        {"line": LinearRegression()}, {"years": (years[:, None], years)}, task="regression"
+    ).records
+    assert record["scores"]["aRRMSE ↓"] < 1e-9, "their places in order are on no line with them"
+    (record, *_) = compare_estimators({"votes": KNeighborsClassifier(1)}, {"parity": (X, years % 2.0)}).records
+    assert record["task"] == "classification"
+
+
+def test_targets_may_be_sparse_or_a_column(rng):
+    X, Y = rng.standard_normal((40, 3)), (rng.random((40, 3)) < 0.5).astype(int)
+    given = {"sparse": (X, sparse.csr_array(Y)), "column": (X, pd.DataFrame(Y[:, :1])), "booleans": (X, Y > 0)}
+    records = compare_estimators({"votes": MLkNN()}, given, folds=2).records
+    assert [record["task"] for record in records[::2]] == ["multilabel", "classification", "multilabel"]
+    assert records[0]["scores"] == records[4]["scores"]
+
+
+SAMPLES, CLASSES = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
+LABELS = np.column_stack([CLASSES, 1 - CLASSES, CLASSES])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"estimators": [MLkNN()]}, "estimators is of type list. Pass a dictionary"),
+        ({"estimators": {1: MLkNN()}}, "estimators has the name 1, of type int"),
+        ({"datasets": [(SAMPLES, CLASSES)]}, "datasets is of type list"),
+        ({"datasets": {"a": SAMPLES}}, "'a' has ndarray for its data. Pass (X, y)"),
+        ({"datasets": {"a": (SAMPLES,)}}, "'a' has 1 entries"),
+        ({"datasets": {"a": (SAMPLES, CLASSES[:9])}}, "X of shape (12, 2), y of shape (9,). Pass as many"),
+        ({"datasets": {"a": (SAMPLES, CLASSES, CLASSES[:9])}}, "groups of shape (9,)"),
+        ({"datasets": {"a": (SAMPLES, None)}}, "have the shape ()"),
+        ({"datasets": {"a": (SAMPLES, LABELS[:, :, None])}}, "have the shape (12, 3, 1)"),
+        ({"datasets": {"a": (SAMPLES, np.where(CLASSES, np.nan, 1.0))}}, "missing or infinite"),
+        ({"datasets": {"a": (SAMPLES, np.where(LABELS, np.inf, 1.0))}}, "missing or infinite"),
+        ({"datasets": {"a": (SAMPLES, LABELS.astype(str))}}, "in several columns. Pass numbers"),
+        ({"datasets": {"a": (SAMPLES, np.where(LABELS, "no", "yes").astype(object))}}, "in several columns"),
+        ({"task": "multilabel"}, "are not those of multilabel: several columns of 0 and 1"),
+        ({"task": "label distribution", "datasets": {"a": (SAMPLES, LABELS)}}, "not those of label distribution"),
+        ({"task": "classification", "datasets": {"a": (SAMPLES, LABELS)}}, "not those of classification: one column"),
+        ({"task": "regression", "datasets": {"a": (SAMPLES, CLASSES.astype(str))}}, "not those of regression"),
+        ({"folds": 1}, "folds=1 cannot be taken. Pass a whole number from 2 on or 'held-out'"),
+        ({"folds": "official"}, "folds='official' cannot be taken"),
+        ({"repeats": 0}, "repeats=0 cannot be taken"),
+        ({"random_state": None}, "random_state=None cannot be taken"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(changed, said):
+    given = {"estimators": {"votes": MLkNN()}, "datasets": {"a": (SAMPLES, CLASSES)}} | changed
+    with pytest.raises(ValueError, match=re.escape(said)):
+        compare_estimators(**given)

@@ -343,7 +343,7 @@ def test_targets_are_told(tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("a.csv", "b.csv", "a.csv")]
     assert main(["--data", *paths, *arguments, "--out", str(tmp_path / "r.jsonl")]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("a.csv: classification, with 1 target columns: y") == 1
+    assert printed.count("a.csv: classification, with 1 target column: y") == 1
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 4
 
 
@@ -542,7 +542,7 @@ def test_own_files_are_ranked_with_named_data_sets(tmp_path, capsys):
     assert main([*arguments, "--folds", "2", "--repeats", "1", "--jobs", "1", "--out", str(tmp_path / "r.jsonl")]) == 0
     printed = capsys.readouterr().out
     assert "my[bold]file.csv: multilabel" in printed
-    assert "ranks over 2 data sets" in " ".join(printed.split())
+    assert "multilabel: 2 methods over 2 data sets" in " ".join(printed.split())
 
 
 def test_a_named_index_is_no_column(tmp_path):

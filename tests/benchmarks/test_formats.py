@@ -1,6 +1,9 @@
 """Tables in Markdown, in LaTeX and in the terminal."""
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from benchmarks.show.formats import Cell, Table, exported, in_terminal
 
@@ -66,3 +69,17 @@ def test_terminal_has_the_same_words():
     ]
     best = columns[1][0]
     assert (str(best.style), [str(span.style) for span in best.spans]) == ("bold", ["not bold"])
+
+
+def test_no_number_is_cut_in_a_narrow_terminal():
+    figures = tuple(f"0.{place}234" for place in range(9))
+    table = Table("t", ("", *["Average\nprecision ↑"] * 9), ((Cell("RAMLLinear + MLkNN"), *map(Cell, figures)),))
+    for width in (40, 80, 200):
+        console = Console(width=width, file=StringIO())
+        console.print(in_terminal(table, width), crop=False)
+        printed = console.file.getvalue()
+        assert all(figure in printed for figure in figures)
+        assert "…" not in printed
+        assert ("RAMLLinear + MLkNN" in printed) == (width == 200), "names break first"
+    narrow = Table("t", ("", "A criterion"), ((Cell("name"), Cell("0.5")),))
+    assert in_terminal(narrow, 80).width is None

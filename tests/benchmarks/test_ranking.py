@@ -7,7 +7,7 @@ from scipy.stats import rankdata, wilcoxon
 from benchmarks.compare.tasks import TASKS, Criterion
 from benchmarks.data.sources import FAMILIES
 from benchmarks.show.ranking import REFERENCE, rankings
-from benchmarks.show.tables import comparison_tables, criterion_tables, ranking_tables
+from benchmarks.show.tables import comparison_tables, criterion_tables, ranking_tables, summary_tables
 
 CRITERIA = [criterion for criterion in TASKS["multilabel"].criteria if criterion.ranked]
 METHODS = ["MLkNN", "PCA + MLkNN", "LDA + MLkNN", "RBF-SVM"]
@@ -236,7 +236,10 @@ def test_other_failures_leave_out_what_was_also_too_slow(rng):
 
 
 def test_log_ratios_by_hand():
-    both = {"a": ([0.2, 0.2, 0.2, 2.0, 0.9], [0.1, 0.4, 0.2, 1.0, 0.8]), "b": ([0.0] * 4 + [1.0], [0.01] * 4 + [0.99])}
+    both = {
+        "a": ([0.2, 0.2, 0.2, 2.0, 0.9], [0.1, 0.4, 0.2, 1.0, 0.8]),
+        "b": ([0.0] * 4 + [1.0], [0.5, *[0.01] * 3, 0.99]),
+    }
     records = [
         record(name, method, 0, values[k]) | {"n_test": 25}
         for name, values in both.items()
@@ -245,7 +248,8 @@ def test_log_ratios_by_hand():
     (ranking,) = rankings(records)
     found = ranking.against(REFERENCE).loc["MLkNN"]
     in_a = (np.log(1 / 2) + np.log(2) + 0 + np.log(1 / 2) + np.log(2)) / 5
-    in_b = np.log(0.01 / (1 / (2 * 25)))  # no loss at all counts as half of one sample
+    half_a_sample = 1 / (2 * 25)  # what no loss at all counts as, but where another method loses less than one sample
+    in_b = (np.log(0.5 / half_a_sample) + 4 * np.log(2)) / 5
     assert ranking.differences("MLkNN", REFERENCE).tolist() == pytest.approx([in_a, in_b])
     assert found["percent"] == pytest.approx(100 * (np.exp((in_a + in_b) / 2) - 1))
     assert np.isnan(found["low"])
@@ -323,3 +327,18 @@ def test_ranks_by_further_criteria(rng):
     assert "PSP@5 ↑" not in rankings(records)[0].by_criterion
     few = [each | {"scores": {c.title: each["scores"][c.title] for c in CRITERIA}} for each in records]
     assert criterion_tables(few) == []
+
+
+def test_a_task_that_all_methods_are_left_out_of_has_no_ranking(rng):
+    titles = [criterion.title for criterion in TASKS["label distribution"].criteria]
+    broken_off = made_up(rng, 2)[0] + [
+        record(dataset, method, 0, rng.random(5))
+        | {"task": "label distribution", "scores": dict(zip(titles, rng.random(6), strict=True))}
+        for dataset, method in (("Movie", "ExtraTrees"), ("Natural_Scene", "Ridge"))
+    ]
+    assert [ranking.task for ranking in rankings(broken_off)] == ["multilabel"]
+    assert all(table.rows for table in summary_tables(broken_off))
+    failed = [{"error": "it broke"} | each for each in made_up(rng, 2)[0]]
+    for each in failed:
+        del each["scores"]
+    assert summary_tables(failed) == []

@@ -1,5 +1,6 @@
 """Runs of cells: failures, timeouts, processes, clusters and interrupts."""
 
+import json
 import os
 import signal
 import subprocess
@@ -120,6 +121,17 @@ def test_what_is_too_slow_is_killed_and_not_tried_on_other_folds(monkeypatch):
     for limit, n_left in ((0.1, 0), (0.2, 0), (0.3, 2), (None, 2)):
         longer = [cell._replace(settings=cell.settings._replace(timeout=limit)) for cell in (first, second)]
         assert len(done(longer, records)[1]) == n_left, "more time is another chance"
+
+
+def test_a_run_that_goes_on_knows_what_was_too_slow(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS["multilabel"].methods, "MLkNN", Method(lambda seed: Broken()))
+    out = tmp_path / "r.jsonl"
+    first, _ = cells(EMOTIONS, ["MLkNN"], Settings(2, 1, timeout=2))
+    out.write_text(json.dumps(first.identity() | runs._too_slow(first) | {"warnings": []}) + "\n")
+    alone = [*FAST[:4], *FAST[5:], "--jobs", "1", "--timeout", "2", "--out", str(out)]
+    assert main(alone) == 0
+    assert [record["error"] for record in records_of(out)] == ["stopped after 2 s", "stopped after 2 s on another fold"]
+    assert main([*alone, "--anew"]) == 1, "what is run anew is tried"
 
 
 def test_a_forked_cell_is_as_one_here(monkeypatch):

@@ -16,14 +16,15 @@ def test_best_mean_is_bold():
         identity = {"dataset": "emotions", "task": "multilabel", "method": method, "fold": fold}
         return {**identity, "scores": scores, "fit_seconds": 1.0}
 
-    records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.25, 0.9)]
+    records = [record("MLkNN", 0, 0.1, 0.5), record("MLkNN", 1, 0.3, 0.7), record("NCA + MLkNN", 0, 0.15, 0.9)]
+    records += [record("RAMLLinear + MLkNN", fold, 0.4, 0.8) for fold in (0, 1)]
     table, further = comparison_tables(records)
     columns = [list(column.cells) for column in in_terminal(table).columns]
-    assert [str(cell) for cell in columns[0]] == ["MLkNN", "NCA + MLkNN"]
-    assert [cell.plain for cell in columns[1]] == ["0.2000\n±0.1000", "0.2500"]
+    assert [str(cell) for cell in columns[0]] == ["MLkNN", "NCA + MLkNN", "RAMLLinear + MLkNN"]
+    assert [cell.plain for cell in columns[1]] == ["0.2000\n±0.1000", "0.1500", "0.4000\n±0.0000"]
     for losses in columns[1:5]:
-        assert [str(cell.style) for cell in losses] == ["bold", ""]
-    assert [str(cell.style) for cell in columns[5]] == ["", "bold"]
+        assert [str(cell.style) for cell in losses] == ["bold", "", ""], "half of the folds are no match"
+    assert [str(cell.style) for cell in columns[5]] == ["", "", "bold"]
     assert further.title.startswith("emotions: multilabel, further criteria, ")
     assert further.columns[1:4] == ("Micro\nF1 ↑", "Macro\nF1 ↑", "Samples\nF1 ↑")
     assert [cell.text.partition("\n")[0] for cell in further.rows[0][1:4]] == ["0.2000"] * 3
@@ -91,6 +92,9 @@ def test_published_precision_stands_below():
     assert {len(row) for row in rows.values()} == {len(further.columns) - 1}
     *_, further = comparison_tables(records(folds=3))
     assert [row[0].text for row in further.rows] == ["MLkNN"], "other folds are another task"
+    for n_test, n_rows in ((100, 1), (99, 9)):
+        *_, further = comparison_tables(records(folds=OFFICIAL, most_samples=100, n_train=90, n_test=n_test))
+        assert len(further.rows) == n_rows, "samples were drawn where there are as many as may be"
 
 
 def test_headline_has_what_is_ranked_everywhere():

@@ -116,7 +116,7 @@ def render(records: Iterable[Record], command: str) -> str:
     given = list(records)
     records = usable(given)
     compared = results(records)
-    ranked = [ranking for ranking in rankings(records) if ranking.ranks.shape[1] > 1]
+    ranked = rankings(records)
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
