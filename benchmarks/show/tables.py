@@ -184,10 +184,13 @@ def headline_tables(records: Iterable[Record]) -> list[Table]:
             style = "bold" if method == each.average.index[0] else ""
             cells.append(Cell(rank if of is None else f"{rank}{percent}, p = {of.holm:.2g}", style))
         rows.append(tuple(cells))
-    columns = ("", *(f"{task}, {len(each.ranks)},\nof {each.ranks.shape[1]} methods" for task, each in ranked.items()))
+    columns = (
+        "",
+        *(f"{task}:\n{len(each.ranks)} data sets,\n{each.ranks.shape[1]} methods" for task, each in ranked.items()),
+    )
     references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
     caption = (
-        f"Average rank over so many data sets, families counted once; loss against {references}, where neither was too "
+        f"Average rank over the data sets, of which a family is one; loss against {references}, where neither was too "
         "slow; and p of Wilcoxon's test, corrected by Holm for all methods of the task."
     )
     return [Table("Methods for every kind of target", columns, tuple(rows), caption)]

@@ -110,7 +110,10 @@ def test_headline_has_what_is_ranked_everywhere():
         for method, loss in (losses | {"MLkNN": 0.3} if task == "multilabel" else losses).items()
     ]
     (table,) = headline_tables(records)
-    columns = ("multilabel, 3,\nof 4 methods", "regression, 3,\nof 3 methods", "all targets, 6,\nof 3 methods")
+    columns = tuple(
+        f"{task}:\n{n} data sets,\n{n_methods} methods"
+        for task, n, n_methods in (("multilabel", 3, 4), ("regression", 3, 3), ("all targets", 6, 3))
+    )
     assert table.columns == ("", *columns)
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["RandomForest", "1.0, -50 %, p = 0.75", "1.0, -50 %, p = 0.5", "1.0, -50 %, p = 0.062"],
