@@ -17,7 +17,7 @@ from benchmarks.compare.cells import HELD_OUT, Settings, parts
 from benchmarks.compare.records import Record
 from benchmarks.compare.runs import scored
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import DataSet, task_of
+from benchmarks.data.sources import DataSet, is_distributions, task_of
 from benchmarks.show.formats import Table, exported
 from benchmarks.show.ranking import Ranking, rankings
 from benchmarks.show.tables import comparison_tables, summary_tables
@@ -232,13 +232,9 @@ def _is_real(targets: np.ndarray) -> bool:
     return targets.dtype.kind in "buif"
 
 
-def _is_distributions(targets: np.ndarray) -> bool:
-    return bool((targets >= 0).all() and np.allclose(targets.sum(axis=1), 1, atol=1e-3))
-
-
 _SUITED: dict[str, Callable[[np.ndarray], bool]] = {
     "multilabel": lambda Y: Y.ndim == 2 and task_of(Y) == "multilabel",
-    "label distribution": lambda Y: Y.ndim == 2 and _is_distributions(Y),
+    "label distribution": lambda Y: Y.ndim == 2 and is_distributions(Y),
     "classification": lambda Y: Y.ndim == 1 and Y.dtype.kind != "c",
     "regression": _is_real,
 }

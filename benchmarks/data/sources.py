@@ -169,9 +169,12 @@ def task_of(Y: np.ndarray) -> str:
         return "regression" if np.issubdtype(Y.dtype, np.floating) else "classification"
     if np.isin(Y, (0, 1)).all():
         return "multilabel"
-    if (Y >= 0).all() and np.allclose(Y.sum(axis=1), 1, atol=1e-3):
-        return "label distribution"
-    return "regression"
+    return "label distribution" if is_distributions(Y) else "regression"
+
+
+def is_distributions(Y: np.ndarray) -> bool:
+    """Whether rows of numbers, of shape (n_samples, n_labels), are distributions: at least 0, with a sum of 1."""
+    return bool((Y >= 0).all() and np.allclose(Y.sum(axis=1), 1, atol=1e-3))
 
 
 def own_source(path: str, labels: tuple[str, ...] | int | None) -> Source:

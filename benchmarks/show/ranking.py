@@ -12,7 +12,7 @@ from benchmarks.compare.records import Record
 from benchmarks.compare.tasks import TASKS
 from benchmarks.data.sources import FAMILIES
 from benchmarks.show.losses import losses, mean_logarithms, mean_ranks
-from benchmarks.show.results import Result, Row, results
+from benchmarks.show.results import Result, Row, results_by_task
 from benchmarks.show.significance import bayesian_signed_rank, holm, interval, signed_rank
 
 REFERENCE = "Relational neighbours"
@@ -147,9 +147,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
 
     Data sets of one family do not make two rows, and methods that are left out are none.
     """
-    by_task: dict[str, list[Result]] = {}
-    for result in results(records):
-        by_task.setdefault(result.task, []).append(result)
+    by_task = results_by_task(records)
     tables = [_by_metric(result) for task, of_task in by_task.items() if task in _TABLES for result in of_task]
     if len({result.task for result in tables}) > 1:
         by_task["all targets"] = tables

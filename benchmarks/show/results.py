@@ -159,6 +159,14 @@ def _is_official(record: Record) -> bool:
     )
 
 
+def results_by_task(records: Iterable[Record]) -> dict[str, list[Result]]:
+    """Results of the data sets of each task."""
+    by_task: dict[str, list[Result]] = {}
+    for result in results(records):
+        by_task.setdefault(result.task, []).append(result)
+    return by_task
+
+
 def _in_order(task: str, methods: Iterable[str]) -> list[str]:
     """Methods in the order of the task; those of older records that it no longer has at the end."""
     known = list(TASKS[task].methods)

@@ -13,7 +13,7 @@ from benchmarks.show.formats import Cell, Table
 from benchmarks.show.notes import effect, notes, probabilities, span
 from benchmarks.show.published import PAPER, PRECISION_AT_K
 from benchmarks.show.ranking import Ranking, rankings
-from benchmarks.show.results import USAGE, Result, Row, results
+from benchmarks.show.results import USAGE, Result, Row, results, results_by_task
 
 
 def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
@@ -35,11 +35,17 @@ def _further_table(result: Result) -> Table:
     published = PRECISION_AT_K.get(result.dataset, {}) if result.is_official else {}
     titles = [criterion.title for criterion in result.others]
     rows = [
-        [f"{method}, published", *(f"{figures[title]:.4f}" if title in figures else "" for title in titles)]
+        _published_row(f"{method}, published", figures, titles, len(table.columns))
         for method, figures in published.items()
     ]
-    padded = [row + [""] * (len(table.columns) - len(row)) for row in rows]
-    return table._replace(rows=table.rows + tuple(tuple(Cell(word, "dim") for word in row) for row in padded))
+    return table._replace(rows=table.rows + tuple(rows))
+
+
+def _published_row(name: str, figures: dict[str, float], titles: list[str], n_columns: int) -> tuple[Cell, ...]:
+    """Row of figures of others, as far as there are any."""
+    words = [name, *(f"{figures[title]:.4f}" if title in figures else "" for title in titles)]
+    words += [""] * (n_columns - len(words))
+    return tuple(Cell(word, "dim") for word in words)
 
 
 def _comparison_table(
@@ -56,10 +62,7 @@ def _comparison_table(
         cells = [_cell(row, title, best[title], spread=not further) for title in titles]
         rows.append((Cell(row.method), *cells, Cell(seconds), *([Cell(folds)] if incomplete else [])))
         if row.method in published:
-            figures = [published[row.method].get(title) for title in titles]
-            words = ["  in the paper", *("" if figure is None else f"{figure:.4f}" for figure in figures)]
-            words += [""] * (len(columns) - len(words))
-            rows.append(tuple(Cell(word, "dim") for word in words))
+            rows.append(_published_row("  in the paper", published[row.method], titles, len(columns)))
     which = ", further criteria" if further else ""
     measured = result.measured.replace(" ± sd", "") if further else result.measured
     return Table(f"{result.dataset}: {result.task}{which}, {measured}", tuple(columns), tuple(rows))
@@ -94,10 +97,7 @@ def _usage_table(result: Result) -> Table:
 
 def cost_tables(records: Iterable[Record]) -> list[Table]:
     """Table of each task that several data sets are for: what a fold of a method takes."""
-    by_task: dict[str, list[Result]] = {}
-    for result in results(records):
-        by_task.setdefault(result.task, []).append(result)
-    tables = [cost_table(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1]
+    tables = [cost_table(task, of_task) for task, of_task in results_by_task(records).items() if len(of_task) > 1]
     return [table for table in tables if table.rows]
 
 
@@ -128,9 +128,9 @@ def _known(statistic: Callable, values: np.ndarray, form: str) -> str:
     return "" if np.isnan(values).all() else f"{statistic(values):{form}}"
 
 
-def ranking_tables(records: Iterable[Record]) -> list[Table]:
+def ranking_tables(given: Iterable[Ranking]) -> list[Table]:
     """Table of each ranking: average ranks and losses, and how sure a reference is of each other method."""
-    return [_ranking_table(ranking) for ranking in rankings(records)]
+    return [_ranking_table(ranking) for ranking in given]
 
 
 def _ranking_table(ranking: Ranking) -> Table:
@@ -163,9 +163,9 @@ def _ranking_table(ranking: Ranking) -> Table:
     return Table(title, columns, tuple(rows), " ".join(notes(ranking)))
 
 
-def headline_tables(records: Iterable[Record]) -> list[Table]:
+def headline_tables(given: Iterable[Ranking]) -> list[Table]:
     """Table of the methods that are ranked for every task, if there are several tasks, with their average ranks."""
-    ranked = {ranking.task: ranking for ranking in rankings(records)}
+    ranked = {ranking.task: ranking for ranking in given}
     everywhere = set.intersection(*(set(each.ranks) for each in ranked.values())) if len(ranked) > 1 else set()
     if not everywhere:
         return []
@@ -196,9 +196,9 @@ def headline_tables(records: Iterable[Record]) -> list[Table]:
     return [Table("Methods for every kind of target", columns, tuple(rows), caption)]
 
 
-def criterion_tables(records: Iterable[Record]) -> list[Table]:
+def criterion_tables(given: Iterable[Ranking]) -> list[Table]:
     """Table of the average ranks by each further criterion, for each task that has such."""
-    ranked = [ranking for ranking in rankings(records) if ranking.task in TASKS]
+    ranked = [ranking for ranking in given if ranking.task in TASKS]
     return [_criterion_table(ranking, titles) for ranking in ranked if (titles := _further(ranking))]
 
 
@@ -220,12 +220,8 @@ def _criterion_table(ranking: Ranking, titles: list[str]) -> Table:
 def summary_tables(records: Iterable[Record]) -> list[Table]:
     """Tables of what holds over several data sets."""
     given = list(records)
-    return [
-        *headline_tables(given),
-        *ranking_tables(given),
-        *criterion_tables(given),
-        *cost_tables(given),
-    ]
+    ranked = rankings(given)
+    return [*headline_tables(ranked), *ranking_tables(ranked), *criterion_tables(ranked), *cost_tables(given)]
 
 
 def grid_table(tasks: Iterable[str]) -> RichTable:

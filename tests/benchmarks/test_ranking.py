@@ -77,7 +77,7 @@ def test_failures_leave_a_method_out(rng):
     (ranking,) = rankings([*records[:2], failed, *records[3:]])
     assert ranking.left_out == {"PCA + MLkNN": "failed on d0"}
     assert list(ranking.ranks) == [method for method in METHODS if method != "PCA + MLkNN"]
-    (table,) = ranking_tables([*records[:2], failed, *records[3:]])
+    (table,) = ranking_tables(rankings([*records[:2], failed, *records[3:]]))
     assert "Left out: PCA + MLkNN (failed on d0)." in table.caption
     assert len(table.rows) == 3
 
@@ -91,7 +91,7 @@ def test_methods_that_are_all_alike():
     assert (found[["won", "lost", "percent"]] == 0).all(axis=None)
     assert (found["equal"] > 0.99).all()
     assert (ranking.average == 2.5).all()
-    assert ranking_tables(records)
+    assert ranking_tables(rankings(records))
 
 
 def test_nothing_to_rank(rng):
@@ -99,10 +99,10 @@ def test_nothing_to_rank(rng):
     assert rankings(records) == []
     assert rankings([]) == []
     one = [record(f"d{i}", "MLkNN", 0, [0.1] * 5) for i in range(3)]
-    assert ranking_tables(one) == []
+    assert ranking_tables(rankings(one)) == []
     two = [record(f"d{i}", method, 0, rng.random(5)) for i in range(3) for method in METHODS[:2]]
     assert np.isnan(rankings(two)[0].friedman)
-    assert len(ranking_tables(two)[0].rows) == 2
+    assert len(ranking_tables(rankings(two))[0].rows) == 2
 
 
 def test_metrics_over_all_kinds_of_targets(rng):
@@ -191,7 +191,7 @@ def test_families_count_once_and_too_slow_is_last(rng):
     assert ranking.families == {"Yeast": ("Yeast_alpha", "Yeast_cdc"), "Yahoo": ("Arts1500", "Business1500")}
     assert ranking.n_datasets == 8
     assert ranking.left_out == {}
-    (table,) = ranking_tables(records)
+    (table,) = ranking_tables(rankings(records))
     for words in (
         "8 data sets count as 6, since those of a family are one (",
         "Yeast: Yeast_alpha, Yeast_cdc",
@@ -302,7 +302,7 @@ def test_many_methods_on_many_data_sets_take_seconds(rng):
     sets = [f"d{k}" for k in range(40)]
     records = [record(name, m, 0, rng.uniform(0.1, 0.9, 5)) for name in sets for m in methods]
     start = perf_counter()
-    (table,) = ranking_tables(records)
+    (table,) = ranking_tables(rankings(records))
     assert perf_counter() - start < 15, "three seconds on an idle machine"
     assert len(table.rows) == 30
 
@@ -319,14 +319,14 @@ def test_ranks_by_further_criteria(rng):
     (ranking,) = rankings(records)
     expected = rankdata(values * [-criterion.sign for criterion in criteria], axis=1).mean(0)
     np.testing.assert_allclose(ranking.by_criterion.loc[METHODS], expected)
-    (table,) = criterion_tables(records)
+    (table,) = criterion_tables(rankings(records))
     assert len(table.columns) == len(criteria) - 5 + 1
     best = [[row[0].text for row in table.rows if row[k].style == "bold"] for k in range(1, len(table.columns))]
     assert [set(of) for of in best] == [{METHODS[k] for k in np.flatnonzero(r == r.min())} for r in expected.T[5:]]
     del records[0]["scores"]["PSP@5 ↑"]
     assert "PSP@5 ↑" not in rankings(records)[0].by_criterion
     few = [each | {"scores": {c.title: each["scores"][c.title] for c in CRITERIA}} for each in records]
-    assert criterion_tables(few) == []
+    assert criterion_tables(rankings(few)) == []
 
 
 def test_a_task_that_all_methods_are_left_out_of_has_no_ranking(rng):

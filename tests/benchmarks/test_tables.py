@@ -5,6 +5,7 @@ from benchmarks.compare.cells import OFFICIAL, Settings, cells
 from benchmarks.compare.tasks import TASKS
 from benchmarks.show.formats import in_terminal
 from benchmarks.show.published import PAPER, best
+from benchmarks.show.ranking import rankings
 from benchmarks.show.tables import comparison_tables, cost_tables, headline_tables
 from tests.benchmarks.comparison import EMOTIONS
 
@@ -109,7 +110,7 @@ def test_headline_has_what_is_ranked_everywhere():
         for k in range(3)
         for method, loss in (losses | {"MLkNN": 0.3} if task == "multilabel" else losses).items()
     ]
-    (table,) = headline_tables(records)
+    (table,) = headline_tables(rankings(records))
     columns = tuple(
         f"{task}:\n{n} data sets,\n{n_methods} methods"
         for task, n, n_methods in (("multilabel", 3, 4), ("regression", 3, 3), ("all targets", 6, 3))
@@ -121,4 +122,4 @@ def test_headline_has_what_is_ranked_everywhere():
         ["Ridge", "3.0, +100 %, p = 0.75", "3.0, +100 %, p = 0.5", "3.0, +100 %, p = 0.062"],
     ]
     assert [cell.style for cell in table.rows[0]] == ["", "bold", "bold", "bold"]
-    assert headline_tables(records[:12]) == []
+    assert headline_tables(rankings(records[:12])) == []
