@@ -34,6 +34,7 @@ from skrelmetric.datasets import (
     _cache,
     fetch_dcsn,
     fetch_eml,
+    fetch_flowers102,
     fetch_imdb,
     fetch_ldl,
     fetch_mulan,
@@ -499,6 +500,67 @@ def test_omniglot_parts_are_disjoint_and_together_all(data_home):
     np.testing.assert_array_equal(both.target, np.concatenate([train.target, test.target + 110]))
 
 
+@pytest.mark.parametrize(("subset", "first", "n_classes"), [("train", 0, 51), ("test", 51, 51), ("all", 0, 102)])
+def test_fetch_flowers102(subset, first, n_classes, data_home):
+    data = fetch_flowers102(subset=subset, size=8, data_home=data_home, download_if_missing=False)
+    assert data.data.shape == (20 * n_classes, 3, 8, 8)
+    assert data.data.dtype == np.uint8
+    assert data.target.dtype == np.int64
+    np.testing.assert_array_equal(data.target, first + np.repeat(np.arange(n_classes), 20))
+    assert data.part.tolist() == n_classes * (["train"] * 10 + ["validation"] * 10)
+    assert len(np.unique(data.data.reshape(len(data.data), -1), axis=0)) == len(data.data)
+    assert "102 kinds" in data.DESCR
+
+
+def _length_delimited(number, content):
+    """Field of a message of protocol buffers, of at most 127 bytes or, above, with two bytes of length."""
+    n = len(content)
+    return bytes([number << 3 | 2]) + (bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])) + content
+
+
+def _record(label, name, image):
+    """TFRecord of an example as TensorFlow writes it, its checksums left out."""
+    features = b""
+    for key, kind, value in (
+        (b"image/class/label", 3, bytes([label])),
+        (b"image/encoded", 1, image),
+        (b"image/filename", 1, name),
+    ):
+        feature = _length_delimited(kind, _length_delimited(1, value))
+        features += _length_delimited(1, _length_delimited(1, key) + _length_delimited(2, feature))
+    example = _length_delimited(1, features)
+    return len(example).to_bytes(8, "little") + bytes(4) + example + bytes(4)
+
+
+def test_flowers_are_in_order_of_class_part_and_name_and_in_colours(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+
+    def photograph(colour):
+        image.new("RGB", (4, 4), colour).save(encoded := io.BytesIO(), "png")
+        return encoded.getvalue()
+
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    files = dict.fromkeys(("train", "validation"), empty)
+    for part, records in {
+        "train": [(50, b"b.jpg", (255, 0, 0)), (50, b"a.jpg", (0, 255, 0)), (51, b"c.jpg", (9, 9, 9))],
+        "validation": [(0, b"d.jpg", (0, 0, 255))],
+    }.items():
+        files[part] = tmp_path / part
+        files[part].write_bytes(b"".join(_record(code, name, photograph(colour)) for code, name, colour in records))
+    monkeypatch.setattr(
+        "skrelmetric.datasets._flowers102.fetch_file",
+        lambda name, *rest: files[name.split("_")[1]] if "00000-of" in name else empty,
+    )
+    data = fetch_flowers102(size=2)
+    assert data.target.tolist() == [0, 50, 50]
+    assert data.part.tolist() == ["validation", "train", "train"]
+    assert data.data[:, :, 0, 0].tolist() == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
+    X, y = fetch_flowers102(subset="test", size=1, return_X_y=True)
+    assert X.tolist() == [[[[9]], [[9]], [[9]]]]
+    assert y.tolist() == [51]
+
+
 @pytest.fixture
 def drawings(tmp_path, monkeypatch):
     """A cache with an archive of three drawings, in no order, and one of an alphabet that is not of the part."""
@@ -540,12 +602,23 @@ def test_missing_pillow_is_said(monkeypatch):
         fetch_omniglot()
 
 
-def test_wrong_options_of_omniglot():
-    with pytest.raises(ValueError, match="subset='valid' is not known"):
-        fetch_omniglot(subset="valid")
-    for size in (0, 106, 28.0, True, "28"):
-        with pytest.raises(ValueError, match="must be a whole number from 1 to 105"):
-            fetch_omniglot(size=size)
+def test_missing_pillow_is_said_of_flowers(monkeypatch, data_home):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"pip install 'skrelmetric\[images\]'"):
+        fetch_flowers102(data_home=data_home, download_if_missing=False)
+
+
+@pytest.mark.parametrize("fetch", [fetch_omniglot, fetch_flowers102])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset": "valid"}, "subset='valid' is not known"),
+        *(({"size": size}, "must be a whole number from 1 to") for size in (0, 300, 2.5, True, "28")),
+    ],
+)
+def test_wrong_options_of_images(fetch, options, message):
+    with pytest.raises(ValueError, match=message):
+        fetch(**options)
 
 
 def test_sparse_and_dense_arff_are_read_alike(data_home, tmp_path):

