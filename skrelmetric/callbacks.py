@@ -21,7 +21,9 @@ MLflow and TensorBoard are functions, too; ``epoch.criterion`` is None without v
 
 ::
 
-    writer = torch.utils.tensorboard.SummaryWriter()
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter()
 
     def to_tensorboard(epoch):
         writer.add_scalar("loss", epoch.loss, epoch.number)
