@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skrelmetric import (
+        callbacks,
         chunks,
         datasets,
         distributed,
@@ -62,6 +63,7 @@ __all__ = [
     "RelationalNeighborsRegressor",
     "SoftNeighborsClassifier",
     "SoftNeighborsRegressor",
+    "callbacks",
     "chunks",
     "datasets",
     "distributed",

@@ -126,6 +126,10 @@ class HRAMLTransformer(ModuleTransformer):
         Whether the encoder is trained in bfloat16 where torch deems it safe: for float32. Sums over pairs are float64.
     verbose : bool, default=False
         Whether to show the progress of the epochs, which needs rich.
+    callbacks : callable, list of callables or None, default=None
+        What is called after every epoch of `fit` with a :class:`skrelmetric.callbacks.Epoch`, and stops the training by
+        returning True; :class:`skrelmetric.callbacks.EpochLog` writes a log. Those of scikit-learn go to
+        `set_callbacks`. A fit without training calls none.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
@@ -262,6 +266,7 @@ class HRAMLTransformer(ModuleTransformer):
         checkpoint=None,
         mixed_precision=False,
         verbose=False,
+        callbacks=None,
         device="auto",
         random_state=None,
     ):
@@ -294,6 +299,7 @@ class HRAMLTransformer(ModuleTransformer):
         self.checkpoint = checkpoint
         self.mixed_precision = mixed_precision
         self.verbose = verbose
+        self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
 
@@ -380,7 +386,8 @@ class HRAMLTransformer(ModuleTransformer):
 
         The first chunk, if no fit went before, sets the encoder up. Every chunk then trains the encoder for an epoch,
         where it is trained at all (see `max_epochs`), on the pairs within the chunk. A "ridge" head is solved on each
-        chunk, and the solutions are averaged by the numbers of samples: chunks should have a thousand or more.
+        chunk, and the solutions are averaged by the numbers of samples: chunks should have a thousand or more. Each
+        call is an epoch, of which `callbacks` are not told.
 
         Parameters
         ----------

@@ -134,6 +134,10 @@ class DRMLTransformer(ModuleTransformer):
         Whether the trunk computes in bfloat16 where torch deems it safe.
     verbose : bool, default=False
         Whether to show the progress of the epochs, which needs rich.
+    callbacks : callable, list of callables or None, default=None
+        What is called after every epoch of `fit` with a :class:`skrelmetric.callbacks.Epoch`, and stops the training by
+        returning True; :class:`skrelmetric.callbacks.EpochLog` writes a log. Those of scikit-learn go to
+        `set_callbacks`.
     device : str or torch.device, default="auto"
         Where to compute. "auto" stays where the samples live: on the CPU for numpy arrays.
     random_state : int, RandomState or None, default=None
@@ -285,6 +289,7 @@ class DRMLTransformer(ModuleTransformer):
         checkpoint=None,
         mixed_precision=False,
         verbose=False,
+        callbacks=None,
         device="auto",
         random_state=None,
     ):
@@ -326,6 +331,7 @@ class DRMLTransformer(ModuleTransformer):
         self.checkpoint = checkpoint
         self.mixed_precision = mixed_precision
         self.verbose = verbose
+        self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
 

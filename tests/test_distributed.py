@@ -192,6 +192,38 @@ def test_relational_metrics_are_trained_on_global_batches():
             np.testing.assert_allclose(scores, expected.validation_curve_, rtol=1e-8)
 
 
+def fit_watched_shards(ranks, jobs):
+    outcomes = []
+    for kind, params in jobs:
+        X, Y, *_ = problem()
+        rows, seen = ranks.rows(len(X)), []
+
+        def stops(epoch, X=X, seen=seen):
+            seen.append(epoch.estimator().transform(X))
+            return ranks.rank == 1 and epoch.number == 2
+
+        def watches(epoch):
+            return epoch.estimator() is None
+
+        metric = kind(**params, callbacks=[stops, watches] if ranks.rank else stops, max_epochs=5, random_state=0)
+        metric.fit(X[rows], Y[rows])
+        outcomes.append((metric.n_iter_, metric.transform(X), seen))
+    return outcomes
+
+
+def test_a_callback_of_one_process_stops_all():
+    jobs = [
+        (DRMLTransformer, {"n_components": 8, "hidden_layer_sizes": (4,), "early_stopping": False}),
+        (HRAMLTransformer, {"encoder": "mlp", "hidden_layer_sizes": (6,), "early_stopping": False}),
+    ]
+    results = in_ranks(2, fit_watched_shards, jobs)
+    assert not any(isinstance(result, Exception) for result in results), results
+    for of_ranks in zip(*results, strict=True):
+        for n_iter, embedding, seen in of_ranks:
+            assert n_iter == len(seen) == 2
+            np.testing.assert_array_equal(seen[-1], embedding)
+
+
 def errors_of(ranks, function, *cases):
     """The error that a function raises for each of some cases, one after the other in the same processes."""
     errors = []

@@ -40,6 +40,7 @@ from skrelmetric import MLkNN, AAKNN, RAMLLinear, MultilabelThresholdClassifier,
 from skrelmetric import MultilabelVotingClassifier, MultioutputVotingRegressor
 from skrelmetric import SoftNeighborsClassifier, SoftNeighborsRegressor
 assert skrelmetric.chunks.Chunks
+assert skrelmetric.callbacks.EpochLog
 assert skrelmetric.plotting.plot_embedding
 assert "torch" not in sys.modules
 assert "matplotlib" not in sys.modules
@@ -92,6 +93,7 @@ def test_public_names():
         "RelationalNeighborsRegressor",
         "SoftNeighborsClassifier",
         "SoftNeighborsRegressor",
+        "callbacks",
         "chunks",
         "datasets",
         "distributed",
@@ -167,7 +169,7 @@ def public_objects():
         ours = [vars(c) for c in getattr(skrelmetric, name).__mro__ if c.__module__.startswith("skrelmetric")]
         methods = {m: value for members in ours for m, value in members.items() if m[0] != "_" and callable(value)}
         yield from (f"skrelmetric.{name}.{method}" for method in methods)
-    for room in ("datasets", "encoders", "losses", "metrics", "plotting", "relations"):
+    for room in ("callbacks", "datasets", "encoders", "losses", "metrics", "plotting", "relations"):
         module = getattr(skrelmetric, room)
         callables = [name for name in module.__all__ if callable(getattr(module, name)) and name != "LossSpec"]
         yield from (f"skrelmetric.{room}.{name}" for name in callables)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the end of what killed processes left of them."""
+"""Files and lines that are there whole or not at all, and the end of what killed processes left of them."""
 
 import glob
 import os
@@ -12,7 +12,7 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["replacing"]
+__all__ = ["append_line", "replacing"]
 
 
 @contextmanager
@@ -80,6 +80,49 @@ def _made(path: Path) -> str:
     descriptor, partial = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
     os.close(descriptor)
     return partial
+
+
+def append_line(path: Path, line: str, header: str = "") -> None:
+    """Append a line to a file, which is made if need be, whole even if other processes do the same.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in a folder that is there.
+    line : str
+        The line, with its end.
+    header : str, default=""
+        First line of the file, which is written to an empty one; "" for none.
+
+    Raises
+    ------
+    ValueError
+        If the file begins with another line than the header.
+    OSError
+        If it cannot be written.
+    """
+    with open(path, "a+b") as file, _locked_meanwhile(file.fileno()):
+        file.seek(0)
+        first = file.readline().decode(errors="replace")
+        if first and header and first != header:
+            raise ValueError(f"{path} is there and begins with {first!r}, not with {header!r}. Name another file.")
+        file.write((line if first else header + line).encode())
+        file.flush()
+
+
+@contextmanager
+def _locked_meanwhile(descriptor: int) -> Iterator[None]:
+    """Lock an open file among processes, where the system can do that."""
+    if sys.platform == "win32":
+        yield
+        return
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
 
 
 def _clear(leftovers: Iterable[Path]) -> None:

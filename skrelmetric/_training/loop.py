@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from math import isfinite
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ def train(
     tol: float = 1e-4,
     patience: int = 10,
     checkpoint: Checkpoint | None = None,
-    after_epoch: Callable[[History], bool] = lambda history: False,
+    after_epoch: Callable[[History, float], bool] = lambda history, seconds: False,
 ) -> History:
     """Train until nothing improves any more.
 
@@ -68,7 +69,8 @@ def train(
     checkpoint : Checkpoint or None, default=None
         Where the state is kept after each epoch, and taken up.
     after_epoch : callable, default returns False
-        ``after_epoch(history)`` is called after each epoch, and stops the training if it returns True.
+        ``after_epoch(history, seconds)`` is called after each epoch, with the time that training and judging took, and
+        stops the training if it returns True.
 
     Returns
     -------
@@ -83,6 +85,7 @@ def train(
     if criterion and not history.scores:
         history.judge(criterion(), module)
     while history.n_epochs < max_epochs and history.idle < patience:
+        began = perf_counter()
         loss = run_epoch(history.n_epochs)
         check_loss(loss, history.n_epochs + 1)
         history.losses.append(loss)
@@ -91,9 +94,10 @@ def train(
         else:
             history.best_epoch = history.n_epochs
         history.count_idle(tol)
+        seconds = perf_counter() - began
         if checkpoint:
             checkpoint.save(module, optimizer, history)
-        if after_epoch(history):
+        if after_epoch(history, seconds):
             break
     if history.best_state is not None:
         module.load_state_dict(history.best_state)

@@ -34,11 +34,11 @@ from skrelmetric._interop.sklearn import (
     warn_caller,
 )
 from skrelmetric._interop.torch import as_tensor, like
-from skrelmetric._training.callbacks import EpochCallbacks, progress_bar
+from skrelmetric._training.callbacks import EpochCallbacks, listed, progress_bar
 from skrelmetric._training.checkpoint import Checkpoint, History, as_bytes, fingerprint
 from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.loop import train
-from skrelmetric.distributed import Ranks
+from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.encoders import ACTIVATIONS
 
 __all__ = ["ModuleTransformer", "as_given"]
@@ -72,6 +72,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         "checkpoint": [str, Path, None],
         "mixed_precision": ["boolean"],
         "verbose": ["boolean"],
+        "callbacks": [callable, list, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
@@ -85,6 +86,11 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
 
     _namespace_attribute: str
     """Attribute whose kind of array samples must be of."""
+
+    n_iter_: int
+    best_epoch_: int
+    loss_curve_: list[float]
+    validation_curve_: list[float]
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed samples, so that their Euclidean distance is the learned one.
@@ -186,7 +192,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
 
     def _check_start(self, X: Any, ranks: Ranks) -> None:
-        """Refuse starts that exclude one another or the samples, and layers without units."""
+        """Refuse starts that exclude one another or the samples, layers without units, and what is no callback."""
         if self.checkpoint is not None and is_partitioned(X, ranks, streams=False):
             raise ValueError("checkpoint keeps the state of a fit to samples of one process in memory. Pass None.")
         if self.warm_start and self.checkpoint is not None:
@@ -195,6 +201,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
             )
         if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
+        listed(self.callbacks)
 
     def _check_same_samples(self, example: Tensor) -> None:
         """Refuse a warm start from samples of another shape."""
@@ -218,8 +225,8 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fingerprint(self, *data: Any) -> str:
-        """Name that tells this fit from any other, but for where it runs."""
-        elsewhere = {"checkpoint", "device", "verbose"}
+        """Name that tells this fit from any other, but for where it runs and who watches."""
+        elsewhere = {"callbacks", "checkpoint", "device", "verbose"}
         return fingerprint({name: v for name, v in self.get_params(deep=False).items() if name not in elsewhere}, data)
 
     def _train(
@@ -239,6 +246,12 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         history = History()
         if optimizer is not None:
             with progress_bar(callbacks.n_epochs, self.verbose) as advance:
+
+                def after_epoch(history: History, seconds: float) -> bool:
+                    advance(history)
+                    stop = callbacks.epoch_ended(history, seconds, lambda: {**fitted(), **_curves(history)})
+                    return any(current_ranks().gathered(stop))
+
                 history = train(
                     trainer,
                     optimizer,
@@ -248,7 +261,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                     tol=self.tol,
                     patience=self.n_iter_no_change,
                     checkpoint=checkpoint,
-                    after_epoch=lambda history: advance(history) or callbacks.epoch_ended(fitted),
+                    after_epoch=after_epoch,
                 )
         resumed = self.warm_start and hasattr(self, "encoder_")  # from weights that may well have been the best
         judged = history.losses and history.scores and history.scores[0] > 0  # 0 is the best there is
@@ -257,8 +270,8 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         self._keep_curves(history)
 
     def _keep_curves(self, history: History) -> None:
-        self.loss_curve_, self.validation_curve_ = history.losses, history.scores
-        self.n_iter_, self.best_epoch_ = history.n_epochs, history.best_epoch
+        for name, value in _curves(history).items():
+            setattr(self, name, value)
 
     def __getstate__(self):
         state = super().__getstate__().copy()
@@ -271,6 +284,16 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         super().__setstate__(state)
         for name, value in torch.load(modules, map_location=_where_possible, weights_only=False).items():
             setattr(self, name, value)
+
+
+def _curves(history: History) -> dict[str, Any]:
+    """Attributes that tell the course of a training."""
+    return {
+        "loss_curve_": [*history.losses],
+        "validation_curve_": [*history.scores],
+        "n_iter_": history.n_epochs,
+        "best_epoch_": history.best_epoch,
+    }
 
 
 def as_given(mapped: Tensor, dtype: torch.dtype, X: Any) -> Any:

@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from skrelmetric._interop.files import replacing
+from skrelmetric._interop.files import append_line, replacing
 from tests.ranks import started
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="nothing is removed there, and there is no SIGKILL")
@@ -89,3 +90,32 @@ def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(t
         file.write(b"content")
     assert len(made) == 2
     assert (tmp_path / "a.txt").read_bytes() == b"content"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_lines_of_several_writers_are_behind_one_header(tmp_path):
+    import fcntl
+
+    path = tmp_path / "a.txt"
+    with ThreadPoolExecutor(1) as thread:
+        with open(path, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            other = thread.submit(append_line, path, "second\n", "header\n")
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.1)
+            file.write("header\nfirst\n")
+        other.result(timeout=10)
+    append_line(path, "third\n", "header\n")
+    assert path.read_text() == "header\nfirst\nsecond\nthird\n"
+
+
+def test_lines_are_not_appended_to_another_file(tmp_path):
+    path = tmp_path / "a.txt"
+    append_line(path, "first\n")
+    append_line(path, "second\n")
+    for header in ("first", "header\n"):
+        with pytest.raises(ValueError, match="begins with 'first"):
+            append_line(path, "third\n", header)
+    assert path.read_text() == "first\nsecond\n"
+    with pytest.raises(IsADirectoryError if os.name == "posix" else PermissionError):
+        append_line(tmp_path, "line\n")

@@ -96,7 +96,7 @@ class TestCheckpoint:
     def test_the_file_is_there_after_each_epoch(self, path):
         epochs = []
 
-        def after_epoch(history):
+        def after_epoch(history, seconds):
             epochs.append(len(saved(path)["history"]["losses"]))
             assert [*path.parent.iterdir()] == [path]
             return False

@@ -74,7 +74,7 @@ class TestStopping:
     def test_after_epoch_stops(self, scores, best):
         seen = []
 
-        def after_epoch(history):
+        def after_epoch(history, seconds):
             seen.append((history.n_epochs, len(history.scores)))
             return history.n_epochs == 2
 
