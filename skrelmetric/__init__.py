@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         plotting,
         relations,
         scorers,
+        trunks,
     )
     from skrelmetric.deep import HRAMLTransformer
     from skrelmetric.drml import DRMLTransformer
@@ -74,6 +75,7 @@ __all__ = [
     "plotting",
     "relations",
     "scorers",
+    "trunks",
 ]
 
 # Loading torch takes a second, so a name is imported when it is first touched (PEP 562).

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from sklearn.utils import check_scalar
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["FrozenBatchNorm", "efficientnet_lite0", "freeze_batch_norm"]
+__all__ = ["FrozenBatchNorm", "efficientnet_lite0", "freeze_batch_norm", "precompute"]
 
 # Kernel size, stride, expansion, channels and repeats of the stages of MobileNet blocks.
 _STAGES = (
@@ -151,6 +155,61 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     for name, part in module.named_children():
         setattr(module, name, freeze_batch_norm(part))
     return module
+
+
+def precompute(module: nn.Module, X: ArrayLike, *, batch_size: int = 32) -> np.ndarray:
+    """Compute what a module that is not trained makes of samples, once for all epochs.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Module, such as the first blocks of a trunk. It is put into evaluation mode meanwhile.
+    X : array-like of shape (n_samples, ...)
+        Samples.
+    batch_size : int, default=32
+        Samples that it gets at once, at least 1.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+        Its outputs, in its dtype.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples.
+
+    Examples
+    --------
+    The last six modules of a trunk are trained, and what comes before them is computed once:
+
+    >>> import numpy as np
+    >>> from skrelmetric import DRMLTransformer
+    >>> from skrelmetric.trunks import efficientnet_lite0, precompute
+    >>> rng = np.random.default_rng(0)
+    >>> images, classes = rng.integers(256, size=(8, 3, 32, 32)), np.repeat([0, 1], 4)
+    >>> trunk = efficientnet_lite0(pretrained=False)
+    >>> X = precompute(trunk[:12], images)
+    >>> X.shape
+    (8, 112, 2, 2)
+    >>> metric = DRMLTransformer(16, trunk=trunk[12:], max_epochs=1, early_stopping=False)
+    >>> metric.fit(X, classes).transform(X).shape
+    (8, 16)
+    """
+    check_scalar(batch_size, "batch_size", Integral, min_val=1)
+    X = np.asarray(X)
+    if not len(X):
+        raise ValueError("X has no samples. Pass one at least.")
+    first = next(module.parameters(), torch.zeros(0))
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            batches = (X[start : start + batch_size] for start in range(0, len(X), batch_size))
+            outputs = [module(torch.from_numpy(batch).to(first)).cpu().numpy() for batch in batches]
+    finally:
+        module.train(was_training)
+    return np.concatenate(outputs)
 
 
 class _Centred(nn.Module):

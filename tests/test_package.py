@@ -104,6 +104,7 @@ def test_public_names():
         "plotting",
         "relations",
         "scorers",
+        "trunks",
     ]
     assert set(dir(skrelmetric)) == {*skrelmetric.__all__, "__version__"}
     for name in skrelmetric.__all__:
@@ -169,7 +170,7 @@ def public_objects():
         ours = [vars(c) for c in getattr(skrelmetric, name).__mro__ if c.__module__.startswith("skrelmetric")]
         methods = {m: value for members in ours for m, value in members.items() if m[0] != "_" and callable(value)}
         yield from (f"skrelmetric.{name}.{method}" for method in methods)
-    for room in ("callbacks", "datasets", "encoders", "losses", "metrics", "plotting", "relations"):
+    for room in ("callbacks", "datasets", "encoders", "losses", "metrics", "plotting", "relations", "trunks"):
         module = getattr(skrelmetric, room)
         callables = [name for name in module.__all__ if callable(getattr(module, name)) and name != "LossSpec"]
         yield from (f"skrelmetric.{room}.{name}" for name in callables)

@@ -35,7 +35,7 @@ import skrelmetric
 from benchmarks.compare.methods import Method, for_sparse
 from benchmarks.compare.records import Plain, Record
 from benchmarks.compare.tasks import TASKS, Criterion
-from benchmarks.data.sources import DataSet, Source, digest, load
+from benchmarks.data.sources import OF_UNSEEN_CLASSES, DataSet, Source, digest, load
 
 OFFICIAL = "official"
 HELD_OUT = "held-out"
@@ -60,7 +60,7 @@ _ONCE = {
     "classification": StratifiedShuffleSplit,
     "label distribution": ShuffleSplit,
     "regression": ShuffleSplit,
-    "retrieval": GroupShuffleSplit,
+    **dict.fromkeys(OF_UNSEEN_CLASSES, GroupShuffleSplit),
 }
 _INNER = {
     "multilabel": MultilabelStratifiedKFold,
@@ -220,7 +220,7 @@ def _whole_parts(data: DataSet, task: str, settings: Settings, name: str) -> lis
         if n_train is None:
             raise ValueError(f"{name} has no official split. Pass a number of folds, or {HELD_OUT!r}.")
         return [(np.arange(n_train), np.arange(n_train, len(Y)))] * n_repeats
-    groups = Y if task == "retrieval" else groups if settings.keep_groups else None
+    groups = Y if task in OF_UNSEEN_CLASSES else groups if settings.keep_groups else None
     if n_folds == HELD_OUT:
         once = _ONCE[task] if groups is None else GroupShuffleSplit
         splitters = [once(n_repeats, test_size=_TEST_SHARE, random_state=seed)]

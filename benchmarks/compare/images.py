@@ -31,12 +31,15 @@ _BUDGET = {
     "n_iter_no_change": 1000,
 }
 
-# How the method is read: what the paper states, and what its authors' code does. Steps are those of all methods.
 _STEPS = ("batch_size", "learning_rate", "trunk_learning_rate", "loss_learning_rate")
-_PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _STEPS}
-_CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _STEPS}
 
-_ABLATIONS: dict[str, dict[str, object]] = {
+PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _STEPS}
+"""DRML as the paper states it, but for its steps, which are those of all methods."""
+
+CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _STEPS}
+"""DRML as its authors' code has it, but for its steps."""
+
+ABLATIONS: dict[str, dict[str, object]] = {
     "without J_ensem": {"ensemble_weight": 0.0},
     "without J_recon": {"reconstruction_weight": 0.0},
     "without J_emb": {"embedding_weight": 0.0},
@@ -92,17 +95,21 @@ ON_REQUEST: dict[str, Callable[[int], BaseEstimator]] = {}
 for _name, _loss in LOSSES.items():
     METHODS[_name] = _trained(_loss, relational=False)
     METHODS[f"DRML-{_name}"] = _trained(_loss)
-    METHODS[f"DRML-{_name}, paper"] = _trained(_loss, **_PAPER)
-    METHODS[f"DRML-{_name}, code"] = _trained(_loss, **_CODE)
-    for _change, _options in _ABLATIONS.items():
+    METHODS[f"DRML-{_name}, paper"] = _trained(_loss, **PAPER)
+    METHODS[f"DRML-{_name}, code"] = _trained(_loss, **CODE)
+    for _change, _options in ABLATIONS.items():
         ON_REQUEST[f"DRML-{_name}, {_change}"] = _trained(_loss, **_options)
     ON_REQUEST[f"{_name}, 48 epochs"] = _trained(_loss, relational=False, max_epochs=48)
     ON_REQUEST[f"DRML-{_name}, 48 epochs"] = _trained(_loss, max_epochs=48)
-    ON_REQUEST[f"DRML-{_name}, paper, 48 epochs"] = _trained(_loss, **_PAPER, max_epochs=48)
+    ON_REQUEST[f"DRML-{_name}, paper, 48 epochs"] = _trained(_loss, **PAPER, max_epochs=48)
 
 
 def scores(estimator: BaseEstimator, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Criteria of the embedded samples among themselves, of one embedding, one ranking and one clustering."""
-    Z = estimator.transform(X)
+    return scores_of(estimator.transform(X), y)
+
+
+def scores_of(Z: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Criteria of retrieval and clustering of embedded samples."""
     clusters = KMeans(len(np.unique(y)), n_init=3, random_state=0).fit_predict(Z)
     return {**retrieval_report(Z, y), "nmi": normalized_mutual_info_score(y, clusters), "f1": pair_f1(y, clusters)}

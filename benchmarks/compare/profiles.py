@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from benchmarks.compare.cells import HELD_OUT, OFFICIAL, Settings
 from benchmarks.compare.tasks import Task
-from benchmarks.data.sources import BUNDLED, DATASETS, Source
+from benchmarks.data.sources import BUNDLED, DATASETS, OF_UNSEEN_CLASSES, Source
 from skrelmetric.datasets import MULAN_NAMES
 
 
@@ -31,7 +31,7 @@ class Profile(NamedTuple):
 
 
 def _default(source: Source) -> Settings:
-    return Settings(OFFICIAL, 5) if source.task == "retrieval" else Settings(3, 2)
+    return Settings(OFFICIAL, 5) if source.task in OF_UNSEEN_CLASSES else Settings(3, 2)
 
 
 def _paper(source: Source) -> Settings:
@@ -56,7 +56,7 @@ def _large(source: Source) -> Settings:
 
 
 def _has_official_split(source: Source) -> bool:
-    return source.path is None and (source.name in MULAN_NAMES or source.task == "retrieval")
+    return source.path is None and (source.name in MULAN_NAMES or source.task in OF_UNSEEN_CLASSES)
 
 
 def _up_to(tier: str) -> Callable[[Task], list[str]]:
@@ -88,7 +88,7 @@ _SMALL = (
 _WIDE = ("Langlog", "Arts1500", "Business1500", "Movie")
 """Data sets without an official split, of 500 features or more and up to some 10,000 samples."""
 
-_FULL = tuple(name for name, source in DATASETS.items() if name != "imdb" and source.task != "retrieval")
+_FULL = tuple(name for name, source in DATASETS.items() if name != "imdb" and source.task not in OF_UNSEEN_CLASSES)
 
 PROFILES = {
     "default": Profile(tuple(BUNDLED), _up_to("quick"), _default),

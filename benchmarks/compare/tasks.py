@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import make_scorer, matthews_corrcoef
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from benchmarks.compare import images
+from benchmarks.compare import fine_tuning, images
 from benchmarks.compare.methods import (
     TIERS,
     Method,
@@ -137,9 +138,22 @@ def _numbers() -> dict[str, Method]:
     return {name: for_numbers(method) for name, method in rows.items() if name not in of_labels}
 
 
-def _images() -> dict[str, Method]:
-    rows = {name: Method(build, tier="quick") for name, build in images.METHODS.items()}
-    return rows | {name: Method(build, tier="request") for name, build in images.ON_REQUEST.items()}
+def _images(module: ModuleType) -> dict[str, Method]:
+    """Methods of a module of images: those that a comparison has, and those on request."""
+    rows = {name: Method(build, tier="quick") for name, build in module.METHODS.items()}
+    return rows | {name: Method(build, tier="request") for name, build in module.ON_REQUEST.items()}
+
+
+_RETRIEVAL = (
+    Criterion("R@1 ↑", "recall_at_1", 1),
+    Criterion("R@2 ↑", "recall_at_2", 1),
+    Criterion("R@4 ↑", "recall_at_4", 1),
+    Criterion("R@8 ↑", "recall_at_8", 1),
+    Criterion("R-Precision ↑", "r_precision", 1),
+    Criterion("MAP@R ↑", "map_at_r", 1),
+    Criterion("NMI ↑", "nmi", 1),
+    Criterion("F1 ↑", "f1", 1),
+)
 
 
 TASKS = {
@@ -197,18 +211,21 @@ TASKS = {
     ),
     "retrieval": Task(
         _always(images.scores),
-        (
-            Criterion("R@1 ↑", "recall_at_1", 1),
-            Criterion("R@2 ↑", "recall_at_2", 1),
-            Criterion("R@4 ↑", "recall_at_4", 1),
-            Criterion("R@8 ↑", "recall_at_8", 1),
-            Criterion("R-Precision ↑", "r_precision", 1),
-            Criterion("MAP@R ↑", "map_at_r", 1),
-            Criterion("NMI ↑", "nmi", 1),
-            Criterion("F1 ↑", "f1", 1),
-        ),
+        _RETRIEVAL,
         None,
         "Raw pixels",
-        _images(),
+        _images(images),
+    ),
+    "fine-tuning": Task(
+        _always(fine_tuning.scores),
+        _RETRIEVAL
+        + tuple(
+            Criterion(f"{each.title[:-2]} joined ↑", f"joined_{each.scorer}", 1, ranked=False)
+            for each in _RETRIEVAL
+            if each.scorer in ("recall_at_1", "map_at_r")
+        ),
+        None,
+        "Frozen trunk",
+        _images(fine_tuning),
     ),
 }

@@ -18,6 +18,7 @@ from skrelmetric.datasets import (
     MULTI_TARGET_NAMES,
     fetch_dcsn,
     fetch_eml,
+    fetch_flowers102,
     fetch_imdb,
     fetch_ldl,
     fetch_mulan,
@@ -27,6 +28,7 @@ from skrelmetric.datasets import (
     load_emotions,
     load_yeast,
 )
+from skrelmetric.trunks import efficientnet_lite0, precompute
 
 
 class DataSet(NamedTuple):
@@ -92,7 +94,14 @@ _TASKS = {
     **dict.fromkeys(_NUMBERS, "regression"),
     **dict.fromkeys(_CLASSES, "classification"),
     "omniglot": "retrieval",
+    "flowers102": "fine-tuning",
 }
+
+FROZEN = 12
+"""Modules of the trunk that no method of fine-tuning trains, the stem and eleven blocks: samples are their outputs."""
+
+OF_UNSEEN_CLASSES = ("retrieval", "fine-tuning")
+"""Tasks whose test samples are of classes that were not seen in training."""
 
 DATASETS = {name: Source(name, task, is_sparse=name == "imdb") for name, task in _TASKS.items()}
 """Data sets that have a name here."""
@@ -127,9 +136,12 @@ def load(source: Source) -> DataSet:
     if source.task == "label distribution":
         data = fetch_ldl(name)
         return DataSet(data.data, data.target, groups=data.get("groups"))
-    if source.task == "retrieval":
-        X, y = fetch_omniglot(subset="all", return_X_y=True)
-        return DataSet(X, y, len(fetch_omniglot(return_X_y=True)[1]))
+    if source.task in OF_UNSEEN_CLASSES:
+        fetch = {"omniglot": fetch_omniglot, "flowers102": fetch_flowers102}[name]
+        X, y = fetch(subset="all", return_X_y=True)
+        if source.task == "fine-tuning":
+            X = precompute(efficientnet_lite0()[:FROZEN], X)
+        return DataSet(X, y, len(fetch(return_X_y=True)[1]))
     loader = BUNDLED.get(name, partial(fetch_mulan, name))
     subsets = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
     X, Y = (np.vstack(arrays) for arrays in zip(*subsets, strict=True))

@@ -14,7 +14,7 @@ FLOORS = {"data": 0, "rivals": 1, "compare": 2, "show": 3, "speed": 3}
 
 PUBLIC = {
     *("relations", "encoders", "losses", "metrics", "scorers", "datasets", "plotting"),
-    *("chunks", "distributed", "mahalanobis"),
+    *("callbacks", "chunks", "distributed", "mahalanobis", "trunks"),
     *("linear", "deep", "drml", "neighbors", "voting"),
 }
 
