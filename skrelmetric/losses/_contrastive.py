@@ -29,11 +29,11 @@ class SupervisedContrastive(PairSpec):
               \qquad p_{ij} = \frac{e^{s_{ij} / \tau}}{\sum_{k \ne i} e^{s_{ik} / \tau}},
               \qquad w_{ij} = \frac{\sum_c \min(y_{ic}, y_{jc})}{\sum_c \max(y_{ic}, y_{jc})}.
 
-    over the samples of its group. For classes w is 0 or 1: equation 2 of P. Khosla et al., "Supervised Contrastive
-    Learning", NeurIPS 2020. For label sets w is the Jaccard similarity, 1 where neither sample has a label; weights that
-    sum to 1 are those of X. Su, R. Wang and X. Dai, "Contrastive Learning-Enhanced Nearest Neighbor Mechanism for
-    Multi-Label Text Classification", ACL 2022, who count shared labels. Labels that are unknown of either sample are
-    left out, and so are pairs of which no label is known of both.
+    For classes w is 0 or 1: equation 2 of P. Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020. For label
+    sets w is the Jaccard similarity, 1 where neither sample has a label; that weights are divided by their sum is as X.
+    Su, R. Wang and X. Dai have it, who count shared labels: "Contrastive Learning-Enhanced Nearest Neighbor Mechanism
+    for Multi-Label Text Classification", ACL 2022. Labels that are unknown of either sample are left out, and so are
+    pairs of which no label is known of both.
 
     Examples
     --------
@@ -71,10 +71,11 @@ def _overlaps(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shared(degrees: Tensor) -> Tensor:
-    """Sum of the minima of the degrees of all pairs."""
-    if ((degrees == 0) | (degrees == 1)).all():
-        return degrees @ degrees.T
+    """Sum of the minima of the degrees of all pairs, exactly 0 where no label has a degree in both."""
+    has = (degrees > 0).to(degrees.dtype)
+    n_shared = has @ has.T
+    if (degrees == has).all():
+        return n_shared
     sums = degrees.sum(1)
-    both = sums[:, None] + sums
-    shared = (both - torch.cdist(degrees, degrees, p=1)) / 2
-    return torch.where(shared > 4 * torch.finfo(shared.dtype).eps * both, shared, 0)  # the rest is rounding
+    shared = (sums[:, None] + sums - torch.cdist(degrees, degrees, p=1)) / 2
+    return torch.where(n_shared > 0, shared.clamp(min=0), 0)

@@ -99,8 +99,8 @@ class RankedList(PairSpec):
     -----
     The mean over samples of :math:`(1 - \lambda) L_P + \lambda L_N`, where :math:`L_P` is the mean of the
     :math:`\max(0, d - \alpha + m)` of similar samples that are above 0, and :math:`L_N` that of the
-    :math:`v = \max(0, \alpha - d)` of dissimilar ones, weighted by :math:`e^{T v}`, which is a constant of the gradient:
-    X. Wang et al., "Ranked List Loss for Deep Metric Learning", CVPR 2019.
+    :math:`v = \max(0, \alpha - d)` of dissimilar ones, weighted by :math:`e^{T v}`, a constant of the gradient: X. Wang
+    et al., "Ranked List Loss for Deep Metric Learning", CVPR 2019.
 
     Examples
     --------
