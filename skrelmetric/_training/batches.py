@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["per_class", "shuffled"]
+__all__ = ["of_pairs", "per_class", "shuffled"]
 
 
 def shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -23,3 +23,13 @@ def per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Ge
     for _ in range(-(-len(codes) // (n_classes * n_each))):
         chosen = rng.choice(len(of_class), n_classes, replace=False)
         yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])
+
+
+def of_pairs(pairs: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches in which each pair of samples is once, and pairs of one sample are together as far as they fit."""
+    order = rng.permutation(pairs.max() + 1)
+    first = order[pairs].min(1)  # a pair goes with that of its samples whose turn comes first
+    pairs = pairs[np.lexsort([rng.permutation(len(pairs)), first])]
+    batches = np.array_split(pairs, -(-len(pairs) // (batch_size // 2)))
+    for i in rng.permutation(len(batches)):
+        yield np.unique(batches[i])

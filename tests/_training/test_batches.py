@@ -1,6 +1,6 @@
 import numpy as np
 
-from skrelmetric._training.batches import per_class, shuffled
+from skrelmetric._training.batches import of_pairs, per_class, shuffled
 
 
 def test_batches_of_some_classes():
@@ -16,3 +16,20 @@ def test_batches_of_some_classes():
     whole = list(shuffled(31, 8, np.random.default_rng(0)))
     assert sorted(np.concatenate(whole)) == list(range(31))
     assert {len(rows) for rows in whole} == {7, 8}
+
+
+def test_batches_of_pairs():
+    rng = np.random.default_rng(0)
+    pairs = np.unique(np.sort(rng.permutation(60).reshape(-1, 2)[:25]), axis=0)
+    star = np.stack([np.zeros(8, dtype=int) + 60, np.arange(8) + 61], 1)  # pairs of one sample, first or last
+    for given in (np.concatenate([pairs, star]), np.concatenate([star[:, ::-1], pairs])):
+        batches = list(of_pairs(given, 20, rng))
+        assert len(batches) == 4
+        assert all(2 <= len(set(rows)) == len(rows) <= 20 for rows in batches)
+        held = [[set(pair) <= set(rows) for rows in batches] for pair in given.tolist()]
+        assert (np.sum(held, axis=1) == 1).all()
+        assert len({tuple(rows) for rows in of_pairs(given, 20, rng)} & {tuple(rows) for rows in batches}) < 4
+    many = np.stack([np.zeros(200, dtype=int), np.arange(200) + 1], 1)
+    of_one_sample = list(of_pairs(many[rng.permutation(200)], 11, rng))
+    assert {len(rows) for rows in of_one_sample} == {6}
+    assert [len(rows) for rows in of_pairs(pairs[:1], 2, rng)] == [2]
