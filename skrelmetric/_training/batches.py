@@ -27,9 +27,10 @@ def per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Ge
 
 def of_pairs(pairs: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Batches in which each pair of samples is once, and pairs of one sample are together as far as they fit."""
-    order = rng.permutation(pairs.max() + 1)
-    first = order[pairs].min(1)  # a pair goes with that of its samples whose turn comes first
-    pairs = pairs[np.lexsort([rng.permutation(len(pairs)), first])]
-    batches = np.array_split(pairs, -(-len(pairs) // (batch_size // 2)))
-    for i in rng.permutation(len(batches)):
-        yield np.unique(batches[i])
+    n_pairs_of = np.bincount(pairs.reshape(-1))
+    turns = rng.permutation(len(n_pairs_of))
+    ranks = n_pairs_of + turns / len(turns)  # a pair goes with that of its samples which is in more pairs
+    anchors = np.take_along_axis(pairs, ranks[pairs].argmax(1)[:, None], 1)[:, 0]
+    pairs = pairs[np.lexsort([rng.permutation(len(pairs)), turns[anchors]])]
+    for some in np.array_split(pairs, -(-len(pairs) // (batch_size // 2))):
+        yield np.unique(some)
