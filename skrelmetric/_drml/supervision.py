@@ -151,11 +151,9 @@ class Supervision:
     def _pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         relations = self._G.block(rows, rows)
         apart = rows[:, None] != rows  # a sample drawn twice is no pair
-        if (
-            self._targets is not None and self._targets.known is not None
-        ):  # nor are two samples of which no output is known of both
+        if self._targets.known is not None and not isinstance(self._G, GivenPairs):
             known = self._targets.known[rows].to(torch.float32)
-            apart &= known @ known.T > 0
+            apart &= known @ known.T > 0  # nor are two samples of which no output is known of both
         near, far = self.thresholds
         similar = relations <= near
         return similar & apart, (relations >= far) & ~similar & apart

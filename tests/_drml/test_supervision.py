@@ -143,6 +143,8 @@ def test_given_pairs():
     others_are_dissimilar = Supervision(np.zeros(5), G, (0, 0.5)).batch(rows)
     assert_array_equal(others_are_dissimilar.similar, batch.similar)
     assert_array_equal(others_are_dissimilar.dissimilar, ~batch.similar & (rows[:, None] != rows))
+    Y = np.array([[0, np.nan], [np.nan, 1], [1, 0], [np.nan, 0], [1, 1]])  # pairs are known without common labels
+    assert_array_equal(Supervision(Y, G).batch(rows, uses={"pairs"}).similar, batch.similar)
 
 
 @pytest.mark.parametrize("uses", [{"labels"}, {"pairs", "labels"}, {"targets"}])
