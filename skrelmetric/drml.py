@@ -18,12 +18,12 @@ from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES
 from skrelmetric._drml.model import Architecture, Encoder
 from skrelmetric._drml.objective import Weights, objective_of
 from skrelmetric._drml.supervision import Supervision
-from skrelmetric._drml.training import Chosen, Training, split
+from skrelmetric._drml.training import Split, Training, split
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
-from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
+from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, n_samples_of, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
-from skrelmetric._training.batches import per_class, shuffled
+from skrelmetric._training.batches import of_pairs, per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.loop import new_optimizer
 from skrelmetric._training.shards import agreed
@@ -32,7 +32,7 @@ from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
 from skrelmetric.losses import LOSSES
-from skrelmetric.relations import Relation
+from skrelmetric.relations import GivenPairs
 
 __all__ = ["DRMLTransformer"]
 
@@ -69,10 +69,11 @@ class DRMLTransformer(ModuleTransformer):
     relation : str, callable or object, default="auto"
         What tells similar pairs from dissimilar ones, for losses of pairs; see
         :func:`skrelmetric.relations.make_relation`. "auto" is "discrete" for classes, "jaccard" for label sets and
-        "l1" for real targets.
+        "l1" for real targets. A :class:`~skrelmetric.relations.GivenPairs` needs no targets.
     pair_thresholds : "auto" or pair of float, default="auto"
-        Largest relation of a similar pair, and least of a dissimilar one. "auto" is 0 and 1 for classes, 0.5 and 0.8
-        for "jaccard", and otherwise the relations that a tenth and a half of all pairs do not exceed.
+        Largest relation of a similar pair, and least of a dissimilar one. "auto" is 0 and 1 for classes and given
+        pairs, 0.5 and 0.8 for "jaccard", and otherwise the relations that a tenth and a half of all pairs do not
+        exceed.
     ensemble_weight : float, default=1.0
         Weight of the sum of the losses of the branches, at least 0.
     reconstruction_weight : float, default=0.1
@@ -118,10 +119,12 @@ class DRMLTransformer(ModuleTransformer):
         Whether to judge each epoch on samples held out, stop when that no longer improves, and return to the best
         weights, which may be those before training.
     validation_fraction : float, default=0.1
-        Fraction of the samples, or of the classes, held out, between 0 and 1; two classes at least.
-    hold_out : {"samples", "classes"}, default="samples"
+        Fraction of the samples, classes or pairs held out, between 0 and 1; two classes at least.
+    hold_out : {"samples", "classes", "pairs"}, default="samples"
         What is held out. Samples are judged by the mean relation to their ten nearest training samples. Whole classes
         are judged by the mean average precision at R among themselves, which says how unseen classes will be retrieved.
+        Of given pairs, which need "pairs", some of both kinds are judged by how often a dissimilar one is nearer than a
+        similar one.
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     warm_start : bool, default=False
@@ -175,6 +178,11 @@ class DRMLTransformer(ModuleTransformer):
 
     *Targets.* Losses of pairs take pairs whose relation is small for similar and large for dissimilar ones; losses of
     proxies have a proxy for each class, or for each label of a label set or a distribution.
+
+    *Given pairs.* With ``relation=GivenPairs(similar, dissimilar, n_samples=len(X))`` an epoch has each pair once: its
+    batches are the samples of some pairs, those of one sample together, and samples without a pair are not trained on.
+    Losses of pairs alone then need no `y`: "contrastive", "multi_similarity" and "ranked_list" learn from any pairs,
+    others from samples that have a similar and a dissimilar one.
 
     References
     ----------
@@ -245,7 +253,7 @@ class DRMLTransformer(ModuleTransformer):
         "loss_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "hold_out": [StrOptions({"samples", "classes"})],
+        "hold_out": [StrOptions({"samples", "classes", "pairs"})],
     }
 
     def __init__(
@@ -347,9 +355,9 @@ class DRMLTransformer(ModuleTransformer):
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
             Samples, at least two; within :func:`skrelmetric.distributed.shards`, those of this process, of which the
             trunk sees those of each global batch. The targets of all go to every process.
-        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs), default=None
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing;
-            -1 is a class like any other.
+            -1 is a class like any other. None where `relation` holds given pairs, and losses compare pairs alone.
         X_val : array-like or sparse matrix, default=None
             Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
@@ -369,15 +377,15 @@ class DRMLTransformer(ModuleTransformer):
         """
         with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
             self._check_parameters(X, ranks)
-            data = self._read(X, y, ranks=ranks, device=device, streams=False)
+            data = self._read(X, self._placeholders(X) if y is None else y, ranks=ranks, device=device, streams=False)
             given = self._read_validation(X_val, y_val, data)
             seed, checkpoint = self._begin(data, X_val, y_val)
             unit = self.hold_out if given or self.early_stopping else None
             options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
-            training, validation = split(data, given, self.relation, **options)
+            chosen = split(data, given, self.relation, **options)
             encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
-            trainer = self._trainer(encoder, width, training, data.targets, seed)
-            criterion = None if validation is None else partial(validation.error, encoder)
+            trainer = self._trainer(encoder, width, chosen, data.targets, seed, pairs_alone=y is None)
+            criterion = None if chosen.validation is None else partial(chosen.validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
             fitted = partial(self._fitted, encoder, example, data)
             self._train(trainer, self._new_optimizer(trainer), criterion, checkpoint, callbacks, fitted)
@@ -416,18 +424,31 @@ class DRMLTransformer(ModuleTransformer):
             encoder, width = self._architecture.build(samples, torch.Generator().manual_seed(seed))
         return agreed(encoder, ranks, samples.weights.device), width, example
 
-    def _trainer(self, encoder: Encoder, width: int, samples: Chosen, targets: Targets, seed: int) -> Training:
+    def _placeholders(self, X: Any) -> np.ndarray | None:
+        """Targets that stand for none, where pairs are given."""
+        return np.zeros(n_samples_of(X)) if isinstance(self.relation, GivenPairs) else None
+
+    def _trainer(
+        self, encoder: Encoder, width: int, chosen: Split, targets: Targets, seed: int, pairs_alone: bool
+    ) -> Training:
         """Training of the encoder on some of the samples, given the targets of all."""
-        places = samples.places
-        relation = self.relation[places] if isinstance(self.relation, Relation) else self.relation
-        supervision = Supervision(targets[places], relation, self.pair_thresholds, places.device)
+        places = chosen.training.places
+        supervision = Supervision(
+            targets[places], chosen.relation, self.pair_thresholds, places.device, pairs_alone=pairs_alone
+        )
         weights = Weights(self.ensemble_weight, self.reconstruction_weight, self.embedding_weight)
         losses, generator = (self.loss, self.embedding_loss), torch.Generator().manual_seed(seed + 1)
         objective = objective_of(encoder.head, *losses, supervision, weights, self.assignment, generator)
-        batches = self._batches(len(places), supervision)
-        return Training(encoder, objective, samples, width, batches, self.mixed_precision, seed)
+        batches = self._batches(len(places), supervision, chosen.relation)
+        return Training(encoder, objective, chosen.training, width, batches, self.mixed_precision, seed)
 
-    def _batches(self, n_samples: int, supervision: Supervision) -> Callable[[np.random.Generator], Iterator]:
+    def _batches(
+        self, n_samples: int, supervision: Supervision, relation: Any
+    ) -> Callable[[np.random.Generator], Iterator]:
+        if isinstance(relation, GivenPairs):
+            if self.samples_per_class is not None:
+                raise ValueError("samples_per_class draws classes, but batches hold given pairs. Pass None.")
+            return partial(of_pairs, np.concatenate([relation.similar, relation.dissimilar]), self.batch_size)
         if self.samples_per_class is None:
             return partial(shuffled, n_samples, self.batch_size)
         if supervision.classes is None:

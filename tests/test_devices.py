@@ -31,7 +31,7 @@ from skrelmetric._interop import randomness
 from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.relations import make_relation
+from skrelmetric.relations import GivenPairs, make_relation
 
 FLOATS = [torch.float64, torch.float32]
 RELATIONS = ["hamming", "l1", "sqeuclidean", "discrete", "hellinger", "cosine", "jeffreys", "jaccard"]
@@ -527,6 +527,8 @@ def test_deep_metrics_of_host_samples_are_learned_there(name, kind, training_cud
     assert_close(embedding, expected.transform(X), 1e-7)
 
 
+_PLACES = np.arange(60).reshape(-1, 2)
+GIVEN_PAIRS = GivenPairs(_PLACES, np.roll(_PLACES, 1), n_samples=60)
 RELATIONAL = {
     "proxy_anchor": {"hidden_layer_sizes": (5,)},
     "triplet": {"loss": "triplet", "samples_per_class": 4},
@@ -534,6 +536,7 @@ RELATIONAL = {
     "circle": {"loss": "circle", "assignment": "all", "score_activation": "softmax"},
     "soft_triple": {"loss": "soft_triple", "embedding_loss": "n_pair"},
     "plain": {"loss": "contrastive", "relational": False},
+    "pairs": {"loss": "smooth_ap", "relation": GIVEN_PAIRS, "hold_out": "pairs"},
     "published": DRMLTransformer.PUBLISHED,
     "classes": {"hold_out": "classes", "validation_fraction": 0.5, "loss": "cosface"},
 }

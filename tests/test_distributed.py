@@ -14,7 +14,7 @@ from skrelmetric import DRMLTransformer, HRAMLTransformer, RAMLLinear
 from skrelmetric.chunks import Chunks
 from skrelmetric.datasets import load_emotions
 from skrelmetric.distributed import RankError, current_ranks, shards
-from skrelmetric.relations import make_relation
+from skrelmetric.relations import GivenPairs, make_relation
 from tests.ranks import in_ranks
 
 
@@ -162,6 +162,11 @@ RELATIONAL = {
     "balanced": {"loss": "margin", "assignment": "balanced", "hidden_layer_sizes": (5,)},
     "plain": {"relational": False, "loss": "contrastive", "hidden_layer_sizes": (4,)},
     "classes": {"hold_out": "classes", "validation_fraction": 0.5, "loss": "cosface"},
+    "pairs": {
+        "relation": GivenPairs(np.arange(20).reshape(-1, 2), np.arange(1, 21).reshape(-1, 2), n_samples=90),
+        "hold_out": "pairs",
+        "loss": "triplet",
+    },
     "no validation": {"early_stopping": False, "loss": "soft_triple", "hidden_layer_sizes": (4,)},
 }
 

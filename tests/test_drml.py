@@ -20,7 +20,7 @@ from skrelmetric import DRMLTransformer, MLkNN, drml
 from skrelmetric._drml.training import Training, Validation
 from skrelmetric.losses import LOSSES, ProxyAnchor
 from skrelmetric.metrics import mean_average_precision_at_r
-from skrelmetric.relations import make_relation
+from skrelmetric.relations import GivenPairs, make_relation
 
 
 @pytest.fixture(scope="module")
@@ -520,3 +520,116 @@ def test_gradients_that_were_turned_off_outside_are_taken(digits):
     with torch.no_grad():
         found = DRMLTransformer(8, max_epochs=2, random_state=0).fit(X, y).transform(X)
     np.testing.assert_array_equal(found, expected)
+
+
+def pairs_of_classes(y, n_pairs, seed=0):
+    """Some pairs of one class and some of two."""
+    pairs = np.random.default_rng(seed).permutation(np.stack(np.triu_indices(len(y), 1), 1))
+    same = y[pairs[:, 0]] == y[pairs[:, 1]]
+    return pairs[same][:n_pairs], pairs[~same][:n_pairs]
+
+
+@pytest.mark.parametrize("relational", [True, False])
+@pytest.mark.parametrize("loss", ["contrastive", "triplet", "multi_similarity", "smooth_ap", "ranked_list", "n_pair"])
+def test_given_pairs_without_targets(loss, relational, rng):
+    y = rng.integers(4, size=120)
+    X = 3 * rng.standard_normal((120, 20))
+    X[:, :8] = rng.standard_normal((4, 8))[y] + 0.3 * rng.standard_normal((120, 8))
+    G = GivenPairs(*pairs_of_classes(y, 200), n_samples=120)
+    options = {"loss": loss, "relational": relational, "relation": G, "hold_out": "pairs", "max_epochs": 25}
+    model = quick(**options, learning_rate=1e-2, batch_size=40).fit(X)
+    raw, learned = (mean_average_precision_at_r(Z, y) for Z in (X, model.transform(X)))
+    assert learned > raw + 0.15
+    assert model.validation_curve_[model.best_epoch_] < 0.6 * model.validation_curve_[0]
+
+
+@pytest.mark.parametrize("thresholds", ["auto", (0, 0.5)])
+def test_pairs_of_one_kind_and_two_samples(thresholds, rng):
+    X = rng.standard_normal((30, 3))
+    for similar, n_samples in (([[0, 1]], 2), ([[0, 1], [4, 2], [1, 2]], 30)):
+        G = GivenPairs(similar, n_samples=n_samples)
+        model = quick(loss="contrastive", relation=G, early_stopping=False, pair_thresholds=thresholds)
+        assert np.isfinite(model.fit(X[:n_samples]).transform(X)).all()
+
+
+def test_held_out_pairs_judge_and_are_not_trained_on(digits, monkeypatch):
+    X, y = digits
+    seen, splits = [], []
+    step, split = Training._step, drml.split
+    monkeypatch.setattr(Training, "_step", lambda self, rows, *rest: seen.append(rows) or step(self, rows, *rest))
+    monkeypatch.setattr(drml, "split", lambda *args, **options: splits.append(split(*args, **options)) or splits[-1])
+    G = GivenPairs(*pairs_of_classes(y, 100), n_samples=300)
+    model = quick(loss="contrastive", relation=G, hold_out="pairs", max_epochs=2).fit(X)
+    (chosen,) = splits
+    places, Z, kinds = chosen.validation.samples.places, model.transform(X), {}
+    for kind in ("similar", "dissimilar"):
+        judged, trained, given = (
+            {tuple(pair) for pair in pairs.tolist()}
+            for pairs in (places[getattr(chosen.validation, kind)], getattr(chosen.relation, kind), getattr(G, kind))
+        )
+        assert len(judged) == 10
+        assert judged | trained == given
+        assert not judged & trained
+        i, j = np.array(list(judged)).T
+        kinds[kind] = np.linalg.norm(Z[i] - Z[j], axis=1)
+    wrong = np.mean(kinds["similar"][:, None] > kinds["dissimilar"])
+    assert model.validation_curve_[model.best_epoch_] == pytest.approx(wrong, abs=1e-6)
+    trained = torch.from_numpy(np.concatenate([chosen.relation.similar, chosen.relation.dissimilar]))
+    assert set(torch.cat(seen).tolist()) == set(trained.unique().tolist())
+    held = [sum({*pair} <= {*rows.tolist()} for rows in seen) for pair in trained.tolist()]
+    assert min(held) >= 2  # once an epoch at least
+
+
+def test_given_pairs_beside_targets(digits, tmp_path):
+    X, y = digits
+    options = {"relation": GivenPairs(*pairs_of_classes(y, 100), n_samples=300), "max_epochs": 2}
+    of_both = quick(loss="triplet", embedding_loss="proxy_anchor", **options, early_stopping=False)
+    first, other = (of_both.fit(X, labels).transform(X) for labels in (y, y % 2))
+    assert not np.allclose(first, other)
+    options["hold_out"] = "pairs"
+    whole = quick(loss="triplet", **options, checkpoint=tmp_path).fit(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(whole)).transform(X), whole.transform(X))
+    again = clone(whole).fit(X)
+    np.testing.assert_array_equal(again.transform(X), whole.transform(X))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hold_out": "samples"}, "hold_out='samples' judges by the targets of neighbours.*Pass hold_out='pairs'"),
+        ({"hold_out": "classes"}, "hold_out='classes' judges by the targets"),
+        ({"loss": "proxy_anchor"}, "needs targets, but y is None"),
+        ({"embedding_loss": "supcon"}, "needs targets, but y is None"),
+        ({"loss": lambda Z, y: Z.sum()}, "needs targets, but y is None"),
+        ({"samples_per_class": 4}, "samples_per_class draws classes"),
+        ({"relation": GivenPairs([[0, 1]], n_samples=300)}, "relation has pairs of one kind only"),
+        ({"relation": GivenPairs([[0, 1]], [[1, 2]], n_samples=300)}, "leaves 0 of 1 similar pairs for training"),
+        (
+            {"relation": GivenPairs([[0, 1]], [[1, 2]], n_samples=301)},
+            "of 301 samples, but a fit to 300",
+        ),
+        ({"relation": "auto"}, "requires y to be passed"),
+    ],
+)
+def test_what_does_not_go_with_given_pairs_is_refused(options, message, digits):
+    X, y = digits
+    G = GivenPairs(*pairs_of_classes(y, 20), n_samples=300)
+    with pytest.raises(ValueError, match=message):
+        quick(**{"loss": "triplet", "relation": G, "hold_out": "pairs", **options}).fit(X)
+
+
+def test_other_samples_than_those_of_the_pairs_are_refused(digits):
+    X, y = digits
+    G = GivenPairs(*pairs_of_classes(y, 20), n_samples=300)
+    model = quick(loss="triplet", relation=G, hold_out="pairs")
+    with pytest.raises(ValueError, match="pairs among X, of which X_val has none"):
+        model.fit(X, y, X_val=X, y_val=y)
+    unknown = np.where(np.arange(300) < 20, np.nan, y)
+    with pytest.raises(ValueError, match="a fit to 280 is asked for"):
+        model.fit(X, unknown)
+    bound = make_relation(y, "discrete")
+    with pytest.raises(ValueError, match="operator over 300 samples, but y has 280"):
+        quick(loss="triplet", relation=bound, early_stopping=False).fit(X, unknown)
+    with pytest.raises(ValueError, match="hold_out='pairs' holds out some of the pairs of a GivenPairs"):
+        model.set_params(relation="auto").fit(X, y)

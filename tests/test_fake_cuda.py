@@ -55,7 +55,7 @@ from skrelmetric._search.retrieval import retrieve
 from skrelmetric.encoders import MLP, Laplacian, Tanh
 from skrelmetric.losses import LOSSES, Batch, NPair, ProxyAnchor, Triplet
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
-from skrelmetric.relations import Jeffreys, _operators, _reals, make_relation
+from skrelmetric.relations import GivenPairs, Jeffreys, _operators, _reals, make_relation
 from tests.fake_cuda import CUDA, fake_cuda
 
 PACKAGE = Path(skrelmetric.__file__).parent
@@ -366,6 +366,16 @@ def relations_of_one_output(place):
     relations = [make_relation(y, name, device=device_of(place)) for name in ("l1", "sqeuclidean", "auto")]
     relations.append(Jeffreys(1e-3).bind(np.abs(y), device_of(place)))
     return [products_with(place, G.bind(y, G.device)) for G in relations]
+
+
+@case("relations of given pairs", BOTH)
+def relation_of_given_pairs(place):
+    device, pairs = device_of(place), np.stack([np.arange(M - 1), np.arange(1, M)], 1)
+    G = GivenPairs(pairs[::2], pairs[1::2], n_samples=M).bind(np.zeros(M), device)
+    supervision = Supervision(np.zeros(M), G, device=device, pairs_alone=True)
+    supervision.check({"pairs"})
+    batch = supervision.batch(place(draw(9, high=M)), uses={"pairs"})
+    return *products_with(place, G), batch.similar, batch.dissimilar
 
 
 @case("relations of tensors", BOTH)

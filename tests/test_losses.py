@@ -12,9 +12,13 @@ from skrelmetric.losses import (
     NormalizedSoftmax,
     ProxyAnchor,
     ProxyNCA,
+    RankedList,
+    SmoothAP,
     SoftTriple,
+    SupervisedContrastive,
     Triplet,
     _pairs,
+    _ranking,
     _triplets,
 )
 
@@ -56,6 +60,7 @@ PROXIES = {
     "normalized_softmax": (lambda: losses.NormalizedSoftmaxLoss(C, D, 0.05), "W"),
     "arcface": (lambda: losses.ArcFaceLoss(C, D, 28.6, 64), "W"),
     "proxy_nca": (lambda: losses.ProxyNCALoss(C, D, softmax_scale=1), "proxies"),
+    "proxy_nca_pp": (lambda: losses.ProxyNCALoss(C, D, softmax_scale=9), "proxies"),
     "soft_triple": (lambda: losses.SoftTripleLoss(C, D, 10, 20, 0.1, 0.01), "fc"),
 }
 
@@ -142,6 +147,19 @@ SOFTMAX = {
 }
 
 
+def test_proxy_nca_pp_is_the_probability_of_a_proxy_at_a_low_temperature():
+    Z, codes, loss = samples(10), classes(10), build(LOSSES["proxy_nca_pp"])
+    U, P = (torch.nn.functional.normalize(x.detach(), dim=1) for x in (Z, loss.proxies[0]))
+    expected = 0.0
+    for u, c in zip(U, codes, strict=True):
+        likelihoods = [math.exp(-float((u - p) @ (u - p)) * 9) for p in P]
+        expected -= math.log(likelihoods[c] / sum(likelihoods)) / 10
+    assert loss(Z, Batch.of_classes(codes, C), generator()).item() == pytest.approx(expected, rel=1e-12)
+    same = build(NormalizedSoftmax(1 / 18))
+    same.load_state_dict(loss.state_dict())
+    close(*(each(Z, Batch.of_classes(codes, C), generator()) for each in (loss, same)), 1e-12)
+
+
 def chosen(s, temperature):
     weights = (s / temperature).exp()
     return (weights * s).sum(1) / weights.sum(1)
@@ -179,6 +197,7 @@ PAIRS = {
     "contrastive": losses.ContrastiveLoss(0, 1, distance=EUCLIDEAN),
     "multi_similarity": losses.MultiSimilarityLoss(2, 50, 0.5),
     "circle": losses.CircleLoss(0.4, 80),
+    "supcon": losses.SupConLoss(0.1),
 }
 
 
@@ -205,6 +224,117 @@ def some_pairs(n, n_groups=2, seed=7):
     u, together = u + u.T, groups[:, None] == groups
     similar = ((u > 0.6) & together).fill_diagonal_(False)
     return Batch(similar, ((u < 0.4) & together).fill_diagonal_(False), None, None, groups, n_groups)
+
+
+def summed_means(terms, batch):
+    """Sum over groups of the mean of terms {sample: term}."""
+    of_groups = [[term for i, term in terms.items() if batch.groups[i] == k] for k in range(batch.n_groups)]
+    return sum(sum(part) / len(part) for part in of_groups if part)
+
+
+def same_value_and_gradient(spec, Z, batch, expected):
+    value = build(spec, n_groups=batch.n_groups)(Z, batch, generator())
+    close(value, expected, 1e-12)
+    close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-10)
+
+
+class TestSupervisedContrastive:
+    @pytest.mark.parametrize("of_sets", [True, False])
+    def test_positives_count_by_the_overlap_of_known_labels(self, of_sets):
+        Z, batch = samples(14), soft_batch(14, 2)
+        p, q = batch.positive, batch.negative
+        if of_sets:
+            q[:] = (q > 0) & (p == 0)
+            p[:] = p > 0
+        p[:3], q[:3] = 0, torch.tensor([[0.0], [1.0], [1.0]])  # nothing is known of one, two are known to have none
+        batch = batch._replace(groups=batch.groups.index_fill(0, torch.tensor([1, 2]), 0))
+        known = p + q > 0
+        s, terms = torch.nn.functional.normalize(Z, dim=1), {}
+        s = s @ s.T / 0.2
+        for i in range(14):
+            others = [j for j in range(14) if j != i and batch.groups[i] == batch.groups[j]]
+            others = [j for j in others if (known[i] & known[j]).any()]
+            weights = {}
+            for j in others:
+                both = known[i] & known[j]
+                most = torch.maximum(p[i], p[j])[both].sum()
+                weights[j] = torch.minimum(p[i], p[j])[both].sum() / most if most else torch.tensor(1.0)
+            if any(w > 0 for w in weights.values()):
+                rest = torch.stack([s[i, j] for j in others]).logsumexp(0)
+                terms[i] = sum(w * (rest - s[i, j]) for j, w in weights.items()) / sum(weights.values())
+        assert 0 not in terms
+        assert {1, 2} <= terms.keys()
+        same_value_and_gradient(SupervisedContrastive(0.2), Z, batch, summed_means(terms, batch))
+
+    def test_samples_that_share_nothing_are_no_positives_in_single_precision(self):
+        p = torch.rand(2, 40, generator=generator()) * torch.tensor([[1.0], [0.0]]).expand(2, 40)
+        p[1] = p[0].flip(0)
+        p[0, :20] = p[1, 20:] = 0
+        batch = Batch(None, None, p, 1 - p, torch.zeros(2, dtype=torch.int64), 1)
+        assert build(LOSSES["supcon"], torch.float32)(samples(2, torch.float32), batch, generator()) == 0
+
+
+class TestSmoothAP:
+    @pytest.mark.parametrize("n_groups", [1, 2])
+    def test_value_and_gradient_are_those_of_pytorch_metric_learning(self, n_groups):
+        # The oracle takes as many classes as each has samples, in order, and sums in single precision.
+        Z, codes = samples(9 * n_groups), torch.arange(3).repeat_interleave(3).repeat(n_groups)
+        groups, oracle = torch.arange(n_groups).repeat_interleave(9), losses.SmoothAPLoss(0.1)
+        value = build(SmoothAP(0.1), n_groups=n_groups)(Z, Batch.of_classes(codes, C, groups, n_groups), generator())
+        expected = sum(oracle(Z[groups == k], codes[groups == k]) for k in range(n_groups))
+        close(value, expected.double(), 1e-6)
+        close(*(torch.autograd.grad(v, Z)[0] for v in (value, expected)), 1e-5)
+
+    @pytest.mark.parametrize("cells", [2**20, 40])
+    def test_any_pairs_in_any_number_of_chunks(self, cells, monkeypatch):
+        monkeypatch.setattr(_ranking, "_CELLS", cells)
+        Z, batch = samples(14), some_pairs(14)
+        batch.similar[0] = batch.similar[:, 0] = False  # it ranks the others for nobody, and does not count
+        s, terms = torch.nn.functional.normalize(Z, dim=1), {}
+        s = s @ s.T
+        for q in range(14):
+            similar = [i for i in range(14) if batch.similar[q, i]]
+            ranked = [*similar, q, *(i for i in range(14) if batch.dissimilar[q, i])]
+            ap = 0.0
+            for i in [*similar, q]:
+                above = {j: 1 / (1 + torch.exp(-(s[q, j] - s[q, i]) / 0.1)) for j in ranked if j != i}
+                ap = ap + (1 + sum(above[j] for j in [*similar, q] if j != i)) / (1 + sum(above.values()))
+            if similar:
+                terms[q] = 1 - ap / (len(similar) + 1)
+        same_value_and_gradient(SmoothAP(0.1), Z, batch, summed_means(terms, batch))
+
+    def test_low_temperatures_give_average_precision(self):
+        batch, Z = some_pairs(14), samples(14)
+        s = torch.nn.functional.normalize(Z.detach(), dim=1)
+        s, terms = s @ s.T, {}
+        for q in range(14):
+            ranked = sorted((i for i in range(14) if (batch.similar | batch.dissimilar)[q, i]), key=lambda i: -s[q, i])
+            hits = [1, *(int(batch.similar[q, i]) for i in ranked)]  # it finds itself first
+            precisions = [sum(hits[: k + 1]) / (k + 1) for k in range(len(hits)) if hits[k]]
+            if sum(hits) > 1:
+                terms[q] = 1 - sum(precisions) / len(precisions)
+        value = build(SmoothAP(1e-6), n_groups=2)(Z, batch, generator())
+        assert value.item() == pytest.approx(summed_means(terms, batch), rel=1e-9)
+
+
+class TestRankedList:
+    def test_any_pairs(self):
+        Z, batch, spec = samples(14), some_pairs(14), RankedList(1.3, 0.3, 5.0, 0.7)
+        U, terms = torch.nn.functional.normalize(Z, dim=1), {}
+        for i in range(14):
+            far = [torch.dist(U[i], U[j]) - 1.0 for j in range(14) if batch.similar[i, j]]
+            far, near = [v for v in far if v > 0], [1.3 - torch.dist(U[i], U[j]) for j in range(14)]
+            near = [v for j, v in enumerate(near) if batch.dissimilar[i, j] and v > 0]
+            weights = [math.exp(5 * v.item()) for v in near]
+            push = sum(w * v for w, v in zip(weights, near, strict=True)) / max(sum(weights), 1)
+            terms[i] = 0.3 * sum(far) / max(len(far), 1) + 0.7 * push
+        same_value_and_gradient(spec, Z, batch, summed_means(terms, batch))
+
+    def test_value_is_that_of_pytorch_metric_learning(self):
+        Z, codes = samples(40), classes(40)
+        oracle = losses.RankedListLoss(margin=0.4, Tn=5, imbalance=0.3, alpha=1.2)
+        value = build(RankedList(temperature=5.0, balance=0.3))(Z, Batch.of_classes(codes, C), generator())
+        assert value.item() == pytest.approx(oracle(Z, codes).item(), rel=1e-3)  # it adds 1e-5 to each weight
 
 
 def mean_of_active(Z, batch, triplets, margin):
@@ -397,8 +527,8 @@ def test_gradients_are_those_of_finite_differences(name):
     loss = build(LOSSES[name], n_groups=2)
     codes, groups = classes(10), torch.arange(10) % 2
     batch = Batch.of_classes(codes, C, groups, 2)
-    if name == "circle":
-        pytest.skip("weights of the circle loss are constants of its gradient")
+    if name in ("circle", "ranked_list"):
+        pytest.skip("weights of pairs are constants of the gradient")
     torch.autograd.gradcheck(lambda Z: loss(Z, batch, generator()), samples(10), atol=1e-4, rtol=1e-4)
 
 
@@ -424,6 +554,11 @@ def test_random_numbers_come_from_the_generator(name):
         (Margin(cutoff=0), "cutoff=0 of Margin must be a finite number above 0"),
         (Triplet(margin=-1), "margin=-1 of Triplet must be a finite number above 0"),
         (Triplet(mining="hard"), "mining='hard' of Triplet is not known"),
+        (SupervisedContrastive(0), "temperature=0 of SupervisedContrastive must be a finite number above 0"),
+        (SmoothAP(float("inf")), "temperature=inf of SmoothAP must be a finite number above 0"),
+        (RankedList(margin=1.3), "margin=1.3 of RankedList must not exceed 1.2"),
+        (RankedList(balance=1.1), "balance=1.1 of RankedList must not exceed 1"),
+        (RankedList(temperature=-1), "temperature=-1 of RankedList must be a finite number of at least 0"),
         (ProxyAnchor(margin=float("nan")), "margin=nan of ProxyAnchor must be a finite number"),
     ],
 )

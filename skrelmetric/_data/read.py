@@ -268,8 +268,9 @@ def _check_no_pairs(X: Any, options: Options) -> None:
     if len(shape) == 3 and shape[1] == 2 and not options(X).get("allow_nd"):
         raise ValueError(
             f"X holds pairs of samples, shape {shape}, but metrics are learned here from samples and targets. "
-            "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; what is known of "
-            "pairs alone goes into `relation`, a callable g(y, y'). `pair_distance` takes pairs, once it is learned."
+            "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; DRMLTransformer "
+            "learns from pairs alone by relation=skrelmetric.relations.GivenPairs(similar, dissimilar, n_samples=...). "
+            "`pair_distance` takes pairs, once it is learned."
         )
 
 

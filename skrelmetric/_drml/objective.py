@@ -217,6 +217,7 @@ def objective_of(
 
     relational, _, n_branches, width = head.layout
     uses = {use for each in ((of_branches, of_embedding) if relational else (of_embedding,)) for use in _uses(each)}
+    supervision.check(uses)
     built = build(of_embedding, n_branches * width, 1)
     if not relational:
         return PlainDiscrimination(head, built, supervision, uses)

@@ -10,12 +10,13 @@ from torch.nn import functional
 from skrelmetric._data.samples import dense
 from skrelmetric._data.targets import Targets, read_targets
 from skrelmetric.losses import Batch
-from skrelmetric.relations import Relation, make_relation
+from skrelmetric.relations import GivenPairs, Relation, make_relation
 
 __all__ = ["Supervision", "pair_relation"]
 
 # Relations up to the first threshold are similar pairs, those from the second on dissimilar ones.
 _THRESHOLDS = {"discrete": (0.0, 1.0), "jaccard": (0.5, 0.8)}
+_OF_GIVEN_PAIRS = (0.0, 1.0)
 _QUANTILES = (0.1, 0.5)  # of all pairs, where nothing better is known: the nearest tenth, and the farther half
 _N_DRAWN = 2**16
 
@@ -61,10 +62,12 @@ class Supervision:
         "discrete" for classes, "jaccard" for label sets, and "l1" for real targets.
     thresholds : pair of float or "auto", default="auto"
         Largest relation of a similar pair, and least of a dissimilar one; those between are neither. "auto" is 0 and 1
-        for "discrete", 0.5 and 0.8 for "jaccard", and otherwise the relations that a tenth and a half of all pairs do
-        not exceed.
+        for "discrete" and given pairs, 0.5 and 0.8 for "jaccard", and otherwise the relations that a tenth and a half
+        of all pairs do not exceed.
     device : torch.device
         Where batches are wanted.
+    pairs_alone : bool, default=False
+        Whether nothing but pairs is known, and `y` stands for targets that there are not.
 
     Attributes
     ----------
@@ -81,7 +84,16 @@ class Supervision:
         If `y` is no target that suits the relation, or the thresholds are not in order.
     """
 
-    def __init__(self, y: Any, relation: Any = "auto", thresholds: Any = "auto", device: Any = "cpu"):
+    def __init__(
+        self,
+        y: Any,
+        relation: Any = "auto",
+        thresholds: Any = "auto",
+        device: Any = "cpu",
+        *,
+        pairs_alone: bool = False,
+    ):
+        self._pairs_alone = pairs_alone
         self._targets = read_targets(y, torch.device(device))
         kind = self._targets.summary.kind
         self.classes = self._class_codes() if kind == "classes" and self._targets.values.shape[1] == 1 else None
@@ -117,12 +129,31 @@ class Supervision:
         whole = Batch(similar, dissimilar, positive, negative, torch.zeros_like(rows), 1, targets)
         return whole if groups is None else whole.divided(groups, n_groups)
 
+    def check(self, uses: Any) -> None:
+        """Refuse losses that need more than is known.
+
+        Parameters
+        ----------
+        uses : collection of str
+            What they need, as :meth:`batch` takes it.
+
+        Raises
+        ------
+        ValueError
+            If they need targets, and there are pairs alone.
+        """
+        if self._pairs_alone and set(uses) - {"pairs"}:
+            raise ValueError(
+                "The loss needs targets, but y is None. Pass y, or a loss that learns from pairs alone, such as "
+                "'contrastive' or 'multi_similarity'."
+            )
+
     def _pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         relations = self._G.block(rows, rows)
         apart = rows[:, None] != rows  # a sample drawn twice is no pair
-        if self._targets.known is not None:  # nor are two samples of which no output is known of both
+        if self._targets.known is not None and not isinstance(self._G, GivenPairs):
             known = self._targets.known[rows].to(torch.float32)
-            apart &= known @ known.T > 0
+            apart &= known @ known.T > 0  # nor are two samples of which no output is known of both
         near, far = self.thresholds
         similar = relations <= near
         return similar & apart, (relations >= far) & ~similar & apart
@@ -173,6 +204,8 @@ class Supervision:
             if not ordered or not thresholds[0] <= thresholds[1]:
                 raise ValueError(f"Thresholds {thresholds!r} must be two numbers, the larger one last.")
             return float(thresholds[0]), float(thresholds[1])
+        if isinstance(relation, GivenPairs):
+            return _OF_GIVEN_PAIRS
         if isinstance(relation, str) and relation in _THRESHOLDS:
             return _THRESHOLDS[relation]
         n, generator = self._G.n_samples, torch.Generator().manual_seed(0)

@@ -20,9 +20,9 @@ from skrelmetric._search.retrieval import retrieve
 from skrelmetric._training.encode import dtype_of, embed
 from skrelmetric._training.shards import features_at, sum_gradients, trained_parameters
 from skrelmetric._training.validation import Features, hold_out, judged_places, relation_to_neighbours
-from skrelmetric.relations import Relation
+from skrelmetric.relations import GivenPairs, Relation
 
-__all__ = ["Chosen", "Training", "Validation", "split"]
+__all__ = ["Chosen", "PairValidation", "Split", "Training", "Validation", "split"]
 
 
 class Chosen(NamedTuple):
@@ -88,24 +88,68 @@ class Validation(NamedTuple):
         return Features(Z, weights, take(self.truth.rows, of_truth))
 
 
-def split(
-    data: Data, given: list[Data], relation: Any, *, unit: str | None, fraction: float, seed: int
-) -> tuple[Chosen, Validation | None]:
+class PairValidation(NamedTuple):
+    """Given pairs to judge an encoder by.
+
+    Attributes
+    ----------
+    samples : Chosen
+        Samples of the pairs.
+    similar, dissimilar : Tensor of int64 of shape (n_pairs, 2)
+        Pairs of these samples.
+    """
+
+    samples: Chosen
+    similar: Tensor
+    dissimilar: Tensor
+
+    def error(self, encoder: Encoder) -> float:
+        """Fraction of the pairs of pairs whose dissimilar one is nearer than the similar one; ties count one half."""
+        Z = self.samples.embed(encoder)
+        near, far = ((Z[i] - Z[j]).norm(dim=1) for i, j in (self.similar.T, self.dissimilar.T))
+        return float((1 + (near[:, None] - far).sign().mean()) / 2)
+
+
+class Split(NamedTuple):
+    """Samples and pairs to train on, and those to judge by.
+
+    Attributes
+    ----------
+    training : Chosen
+        Training samples.
+    relation : str, callable or object
+        What tells their similar pairs from dissimilar ones.
+    validation : Validation, PairValidation or None
+        What epochs are judged by, if by anything.
+    """
+
+    training: Chosen
+    relation: Any
+    validation: Validation | PairValidation | None
+
+
+def split(data: Data, given: list[Data], relation: Any, *, unit: str | None, fraction: float, seed: int) -> Split:
     """Training samples, and validation samples if there are any.
 
-    These are given, or a fraction of the units, "samples" or whole "classes", that epochs are judged by. None judges
-    by none.
+    These are given, or a fraction of the units, "samples", whole "classes" or given "pairs", that epochs are judged by.
+    None judges by none.
 
     Raises
     ------
     ValueError
-        If too few are left for either, or the targets are no classes where these are held out.
+        If too few are left for either, the targets are no classes where these are held out, or the relation is of other
+        samples.
     """
     n, everything = data.summary.n_samples, torch.arange(data.summary.n_samples, device=data.device)
-    training = Chosen(data.partitions, everything)
-    if unit is None:
-        return training, None
+    _check_unit(unit, relation, given)
     targets = data.targets.stacked(given[0].targets) if given else data.targets
+    if isinstance(relation, Relation):
+        relation = relation.bind(targets.y, data.device)
+    training = Chosen(data.partitions, everything)
+    if isinstance(relation, GivenPairs):
+        return Split(training, relation, None) if unit is None else _split_pairs(training, relation, fraction, seed)
+    if unit is None:
+        return Split(training, relation, None)
     truth = _classes(targets) if unit == "classes" else pair_relation(targets, relation, data.device)
     if given:
         of_training, of_judged = everything, n + torch.arange(given[0].summary.n_samples, device=data.device)
@@ -121,7 +165,43 @@ def split(
             "hold_out='classes' needs two validation samples of one class at least, but there is one of each. "
             "Pass hold_out='samples', or other validation samples."
         )
-    return training, Validation(training, judged, truth, of_training, of_judged)
+    of_samples = relation[of_training] if isinstance(relation, Relation) else relation
+    return Split(training, of_samples, Validation(training, judged, truth, of_training, of_judged))
+
+
+def _check_unit(unit: str | None, relation: Any, given: list[Data]) -> None:
+    """Refuse to judge given pairs by samples or classes, or other relations by pairs."""
+    if not isinstance(relation, GivenPairs):
+        if unit == "pairs":
+            raise ValueError(
+                "hold_out='pairs' holds out some of the pairs of a GivenPairs, but relation is none. Pass "
+                "hold_out='samples'."
+            )
+    elif given:
+        raise ValueError("relation holds pairs among X, of which X_val has none. Pass hold_out='pairs' in its place.")
+    elif unit in ("samples", "classes"):
+        raise ValueError(
+            f"hold_out={unit!r} judges by the targets of neighbours, but relation holds pairs. Pass hold_out='pairs', "
+            "or early_stopping=False."
+        )
+    elif unit == "pairs" and not min(len(relation.similar), len(relation.dissimilar)):
+        raise ValueError(
+            "hold_out='pairs' judges whether similar pairs are nearer than dissimilar ones, but relation has pairs of "
+            "one kind only. Pass some of both, or early_stopping=False."
+        )
+
+
+def _split_pairs(training: Chosen, relation: GivenPairs, fraction: float, seed: int) -> Split:
+    """Split of the pairs, in the same fraction of both kinds; all samples are trained on."""
+    device, left, judged = training.places.device, [], []
+    for kind, pairs in (("similar", relation.similar), ("dissimilar", relation.dissimilar)):
+        kept, held = hold_out(len(pairs), fraction, least=1, fewest=1, seed=seed, unit=f"{kind} pairs")
+        left.append(pairs[kept.numpy()])
+        judged.append(torch.from_numpy(pairs)[held[judged_places(len(held), held.device)]].to(device))
+    places, ends = torch.cat(judged).unique(return_inverse=True)
+    similar, dissimilar = ends.split([len(pairs) for pairs in judged])
+    validation = PairValidation(training._replace(places=places), similar, dissimilar)
+    return Split(training, GivenPairs(*left, n_samples=relation.n_samples).bind(training.places, device), validation)
 
 
 def _classes(targets: Targets) -> Tensor:

@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split as split_samples
 from sklearn.utils.validation import _check_method_params as params_of_samples
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+from sklearn.utils.validation import _num_samples as n_samples_of
 
 from skrelmetric._interop.given import check_array_like
 
@@ -55,6 +56,7 @@ __all__ = [
     "get_chunk_n_rows",
     "keep_label_names",
     "label_columns",
+    "n_samples_of",
     "params_of_samples",
     "positive_columns",
     "relative_weights",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["per_class", "shuffled"]
+__all__ = ["of_pairs", "per_class", "shuffled"]
 
 
 def shuffled(n_samples: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -23,3 +23,14 @@ def per_class(codes: np.ndarray, batch_size: int, n_each: int, rng: np.random.Ge
     for _ in range(-(-len(codes) // (n_classes * n_each))):
         chosen = rng.choice(len(of_class), n_classes, replace=False)
         yield np.concatenate([rng.permutation(of_class[c])[:n_each] for c in chosen])
+
+
+def of_pairs(pairs: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches in which each pair of samples is once, and pairs of one sample are together as far as they fit."""
+    n_pairs_of = np.bincount(pairs.reshape(-1))
+    turns = rng.permutation(len(n_pairs_of))
+    ranks = n_pairs_of + turns / len(turns)  # a pair goes with that of its samples which is in more pairs
+    anchors = np.take_along_axis(pairs, ranks[pairs].argmax(1)[:, None], 1)[:, 0]
+    pairs = pairs[np.lexsort([rng.permutation(len(pairs)), turns[anchors]])]
+    for some in np.array_split(pairs, -(-len(pairs) // (batch_size // 2))):
+        yield np.unique(some)

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.files import replacing
+from skrelmetric.relations import Relation
 
 __all__ = ["Checkpoint", "History", "as_bytes", "fingerprint"]
 
@@ -163,6 +164,9 @@ def _identity(name: str, value: Any) -> Any:
         state = {name: _on_host(tensor) for name, tensor in value.state_dict().items()}
         frozen = [name for name, parameter in value.named_parameters() if not parameter.requires_grad]
         return [_plain(name, module) for name, module in value.named_modules()], state, frozen
+    if isinstance(value, Relation):  # whose tensors have other bytes in each process
+        parts = {key: _identity(f"{name}.{key}", _on_host(part)) for key, part in vars(value).items()}
+        return type(value).__qualname__, parts
     qualified = getattr(value, "__qualname__", None)
     if qualified is None:
         return value

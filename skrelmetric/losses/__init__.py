@@ -3,9 +3,11 @@
 A group is what one branch of an ensemble trains on; a loss gives the sum over groups of the loss of each group alone.
 """
 
+from skrelmetric.losses._contrastive import SupervisedContrastive
 from skrelmetric.losses._core import Batch, LossSpec
 from skrelmetric.losses._pairs import Circle, Contrastive, MultiSimilarity, NPair
 from skrelmetric.losses._proxies import ArcFace, CosFace, NormalizedSoftmax, ProxyAnchor, ProxyNCA, SoftTriple
+from skrelmetric.losses._ranking import RankedList, SmoothAP
 from skrelmetric.losses._triplets import Margin, Triplet
 
 __all__ = [
@@ -22,7 +24,10 @@ __all__ = [
     "NormalizedSoftmax",
     "ProxyAnchor",
     "ProxyNCA",
+    "RankedList",
+    "SmoothAP",
     "SoftTriple",
+    "SupervisedContrastive",
     "Triplet",
 ]
 
@@ -37,8 +42,12 @@ LOSSES: dict[str, LossSpec] = {
     "multi_similarity": MultiSimilarity(),
     "circle": Circle(),
     "n_pair": NPair(),
+    "smooth_ap": SmoothAP(),
+    "ranked_list": RankedList(),
+    "supcon": SupervisedContrastive(),
     "normalized_softmax": NormalizedSoftmax(),
     "arcface": ArcFace(),
     "proxy_nca": ProxyNCA(),
+    "proxy_nca_pp": ProxyNCA(scale=9.0),
     "soft_triple": SoftTriple(),
 }

@@ -160,6 +160,13 @@ class Stateless(nn.Module):
         return self.loss(unit(Z), batch, generator).to(Z.dtype)
 
 
+def labels_of(batch: Batch, Z: Tensor) -> tuple[Tensor, Tensor]:
+    """Degrees of belonging and not belonging, in the dtype of the embeddings."""
+    if batch.positive is None or batch.negative is None:
+        raise ValueError("This loss needs labels: the batch has no `positive` or no `negative`.")
+    return batch.positive.to(Z.dtype), batch.negative.to(Z.dtype)
+
+
 def grouped_mean(values: Tensor, counts: Tensor, batch: Batch) -> Tensor:
     """Sum over groups of (sum of values) / (sum of counts), both of shape (n,); 0 for a group that counts nothing."""
     zeros = values.new_zeros(batch.n_groups)

@@ -59,7 +59,7 @@ def drawn(weights: Tensor, n_draws: int, generator: Generator) -> Tensor:
 
 
 class PairSpec(ABC):
-    """Specification of a loss of pairs alone, without parameters."""
+    """Specification of a loss of pairs, without parameters."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"pairs"})
 

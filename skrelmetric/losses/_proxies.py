@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from skrelmetric._interop.torch import unit
-from skrelmetric.losses._core import Batch, check, grouped_mean
+from skrelmetric.losses._core import Batch, check, grouped_mean, labels_of
 
 __all__ = ["ArcFace", "CosFace", "NormalizedSoftmax", "ProxyAnchor", "ProxyNCA", "SoftTriple"]
 
@@ -33,12 +33,6 @@ class _Proxies(nn.Module):
         everywhere = unit(Z) @ unit(self.proxies, dim=2).reshape(-1, width).T
         own = n_groups * torch.arange(len(Z), device=Z.device) + batch.groups
         return everywhere.reshape(-1, n_proxies).index_select(0, own)  # (n, n_proxies)
-
-
-def _labels_of(batch: Batch, Z: Tensor) -> tuple[Tensor, Tensor]:
-    if batch.positive is None or batch.negative is None:
-        raise ValueError("This loss needs labels: the batch has no `positive` or no `negative`.")
-    return batch.positive.to(Z.dtype), batch.negative.to(Z.dtype)
 
 
 class _ProxySpec(ABC):
@@ -137,7 +131,7 @@ class _ProxyAnchor(_Proxies):
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
         alpha, margin = self.spec.alpha, self.spec.margin
-        positive, negative = _labels_of(batch, Z)
+        positive, negative = labels_of(batch, Z)
         s = self.cosines(Z, batch)
         most = alpha * (1 + abs(margin))
         pull = _grouped_log1p_sum_exp(-alpha * (s - margin), positive, batch, most)  # (n_groups, n_labels)
@@ -177,7 +171,7 @@ class _Softmax(_Proxies):
         self.spec = spec
 
     def forward(self, Z: Tensor, batch: Batch, generator: Generator) -> Tensor:
-        positive, negative = _labels_of(batch, Z)
+        positive, negative = labels_of(batch, Z)
         logits = self.spec._logits(self.cosines(Z, batch), positive > 0)
         unknown = positive + negative == 0
         total = positive.sum(1)
@@ -308,7 +302,10 @@ class ProxyNCA(_SoftmaxSpec):
     Notes
     -----
     Cross-entropy of :math:`-\sigma d^2 = 2 \sigma s - 2 \sigma`, all labels being in the denominator: Y.
-    Movshovitz-Attias et al., "No Fuss Distance Metric Learning using Proxies", ICCV 2017.
+    Movshovitz-Attias et al., "No Fuss Distance Metric Learning using Proxies", ICCV 2017. With scale 9 it is the loss
+    of ProxyNCA++, whose temperature is 1/9: E. W. Teh, T. DeVries and G. W. Taylor, "ProxyNCA++: Revisiting and
+    Revitalizing Proxy Neighborhood Component Analysis", ECCV 2020. The softmax is then that of `NormalizedSoftmax` with
+    temperature 1/18.
 
     Examples
     --------

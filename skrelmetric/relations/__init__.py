@@ -9,6 +9,7 @@ A missing label (NaN) is left out of every pair that it is part of: two samples 
 have.
 """
 
+from skrelmetric.relations._given import GivenPairs
 from skrelmetric.relations._named import Jeffreys, make_relation, relation_name
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
 from skrelmetric.relations._partitioned import RelationInParts
@@ -18,6 +19,7 @@ __all__ = [
     "AbsoluteDifference",
     "ClassDifference",
     "Factored",
+    "GivenPairs",
     "Jeffreys",
     "Pairwise",
     "Relation",

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from skrelmetric._drml.supervision import Supervision
+from skrelmetric.relations import GivenPairs
 
 SETS = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 0, 0]])
 
@@ -131,3 +132,25 @@ def test_numbers_in_one_column_are_no_labels(rng):
     for thresholds in ((0.1,), (0.1, 0.2, 0.3), ("a", 1)):
         with pytest.raises(ValueError, match="must be two numbers"):
             Supervision(rng.random(10), thresholds=thresholds)
+
+
+def test_given_pairs():
+    G = GivenPairs([[0, 1]], [[1, 2], [3, 0]], n_samples=5)
+    rows = torch.tensor([3, 1, 0, 0])
+    batch = Supervision(np.zeros(5), G).batch(rows)
+    assert_array_equal(batch.similar, [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0], [0, 1, 0, 0]])
+    assert_array_equal(batch.dissimilar, [[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+    others_are_dissimilar = Supervision(np.zeros(5), G, (0, 0.5)).batch(rows)
+    assert_array_equal(others_are_dissimilar.similar, batch.similar)
+    assert_array_equal(others_are_dissimilar.dissimilar, ~batch.similar & (rows[:, None] != rows))
+    Y = np.array([[0, np.nan], [np.nan, 1], [1, 0], [np.nan, 0], [1, 1]])  # pairs are known without common labels
+    assert_array_equal(Supervision(Y, G).batch(rows, uses={"pairs"}).similar, batch.similar)
+
+
+@pytest.mark.parametrize("uses", [{"labels"}, {"pairs", "labels"}, {"targets"}])
+def test_pairs_alone_are_no_targets(uses):
+    G = GivenPairs([[0, 1]], n_samples=3)
+    Supervision(np.zeros(3), G).check(uses)
+    Supervision(np.zeros(3), G, pairs_alone=True).check({"pairs"})
+    with pytest.raises(ValueError, match="needs targets, but y is None"):
+        Supervision(np.zeros(3), G, pairs_alone=True).check(uses)

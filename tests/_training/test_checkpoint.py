@@ -3,6 +3,7 @@ import runpy
 import signal
 import sys
 import time
+from copy import deepcopy
 
 import cloudpickle
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from skrelmetric._training.checkpoint import Checkpoint, fingerprint
 from skrelmetric._training.loop import OPTIMIZERS
+from skrelmetric.relations import GivenPairs, make_relation
 from tests._training.trainings import N_EPOCHS, regression, saved, scripted, write
 from tests.ranks import started
 
@@ -299,3 +301,14 @@ def test_a_class_of_a_script_has_one_name_in_every_process(tmp_path):
     process.join()
     assert process.exitcode == 0
     assert there.read_text() == here.read_text()
+
+
+def test_relations_of_samples_are_told_apart_by_what_they_hold():
+    def made(last):
+        y = np.array([[0, 1, 0], [1, 1, 0], [0, 0, last]])
+        relations = [make_relation(y, name) for name in ("hamming", "jaccard", "discrete", "l1")]
+        return [*relations, GivenPairs([[0, 1]], [[1, 2], [2, last]], n_samples=4)]
+
+    names, others = ([fingerprint({"relation": relation}, []) for relation in made(last)] for last in (1, 0))
+    assert [fingerprint({"relation": deepcopy(relation)}, []) for relation in made(1)] == names
+    assert len({*names, *others}) == 10
