@@ -17,7 +17,7 @@ from benchmarks.compare.cells import HELD_OUT, Settings, parts
 from benchmarks.compare.records import Record
 from benchmarks.compare.runs import scored
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import DataSet, is_distributions, task_of
+from benchmarks.data.sources import OF_UNSEEN_CLASSES, DataSet, is_distributions, task_of
 from benchmarks.show.formats import Table, exported
 from benchmarks.show.ranking import Ranking, rankings
 from benchmarks.show.tables import comparison_tables, summary_tables
@@ -136,7 +136,7 @@ def compare_estimators(
     >>> comparison.frame.groupby("method")["Average precision ↑"].mean().round(2).to_dict()
     {'MLkNN': 0.68, 'soft votes': 0.7}
     """
-    tables = [name for name in TASKS if name != "retrieval"]
+    tables = [name for name in TASKS if name not in OF_UNSEEN_CLASSES]
     if task is not None and task not in tables:
         raise ValueError(f"task={task!r} is not known. Choose one of {tables}, or None to tell it from the targets.")
     _check_named("estimators", estimators)

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.covariance import shrunk_covariance
 from sklearn.model_selection import GroupKFold
@@ -161,9 +160,9 @@ class RelevantComponents(TransformerMixin, BaseEstimator):
         return (normalize(X) - self.mean_) @ self.whitening_
 
 
-def _fine_tuned(loss: str, first: int = 16, **options: Any) -> Callable[[int], BaseEstimator]:
+def _fine_tuned(loss: str, options: dict[str, Any], first: int = 16) -> Callable[[int], BaseEstimator]:
     def method(seed: int) -> BaseEstimator:
-        metric = DRMLTransformer(_WIDTH, trunk=trunk()[first:], loss=loss, random_state=seed, **{**_BUDGET, **options})
+        metric = DRMLTransformer(_WIDTH, trunk=trunk()[first:], loss=loss, random_state=seed, **_BUDGET, **options)
         return FourFold(metric, _RATES, first, seed)
 
     return method
@@ -180,14 +179,14 @@ METHODS: dict[str, Callable[[int], BaseEstimator]] = {
 }
 ON_REQUEST: dict[str, Callable[[int], BaseEstimator]] = {}
 for _name, _loss in LOSSES.items():
-    METHODS[_name] = _fine_tuned(_loss, relational=False)
-    METHODS[f"DRML-{_name}"] = _fine_tuned(_loss)
-    METHODS[f"DRML-{_name}, paper"] = _fine_tuned(_loss, **PAPER)
-    METHODS[f"DRML-{_name}, code"] = _fine_tuned(_loss, **CODE)
+    METHODS[_name] = _fine_tuned(_loss, {"relational": False})
+    METHODS[f"DRML-{_name}"] = _fine_tuned(_loss, {})
+    METHODS[f"DRML-{_name}, paper"] = _fine_tuned(_loss, PAPER)
+    METHODS[f"DRML-{_name}, code"] = _fine_tuned(_loss, CODE)
     for _change, _options in ABLATIONS.items():
-        ON_REQUEST[f"DRML-{_name}, {_change}"] = _fine_tuned(_loss, **_options)
-    ON_REQUEST[f"{_name}, from block 11"] = _fine_tuned(_loss, FROZEN, relational=False)
-    ON_REQUEST[f"DRML-{_name}, from block 11"] = _fine_tuned(_loss, FROZEN)
+        ON_REQUEST[f"DRML-{_name}, {_change}"] = _fine_tuned(_loss, _options)
+    ON_REQUEST[f"{_name}, from block 11"] = _fine_tuned(_loss, {"relational": False}, FROZEN)
+    ON_REQUEST[f"DRML-{_name}, from block 11"] = _fine_tuned(_loss, {}, FROZEN)
 
 
 def scores(estimator: FourFold | Frozen, X: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -31,7 +31,9 @@ class Profile(NamedTuple):
 
 
 def _default(source: Source) -> Settings:
-    return Settings(OFFICIAL, 5) if source.task in OF_UNSEEN_CLASSES else Settings(3, 2)
+    if source.task in OF_UNSEEN_CLASSES:
+        return Settings(OFFICIAL, 3 if source.task == "fine-tuning" else 5)
+    return Settings(3, 2)
 
 
 def _paper(source: Source) -> Settings:

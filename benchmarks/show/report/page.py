@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from benchmarks.compare.records import Record, is_failure
 from benchmarks.compare.tasks import TASKS
-from benchmarks.data.sources import DATASETS
+from benchmarks.data.sources import DATASETS, OF_UNSEEN_CLASSES
 from benchmarks.show.formats import Table
 from benchmarks.show.notes import effect, notes, probabilities, span
 from benchmarks.show.ranking import Ranking, rankings
@@ -231,7 +231,7 @@ def _illustrated(names: list[str], task: str, records: list[Record], name: str) 
     Images, whose trainings take too long, files of one's own, which records do not hold, and large data have none.
     """
     trouble = ""
-    for dataset in names if task != "retrieval" else []:
+    for dataset in names if task not in OF_UNSEEN_CLASSES else []:
         if dataset not in DATASETS:
             continue
         first = min((r for r in records if r["dataset"] == dataset), key=lambda r: r.get("seed", 0))
