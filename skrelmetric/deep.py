@@ -11,12 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data, is_partitioned
 from skrelmetric._hraml.heads import warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
+from skrelmetric._interop.given import is_data_set
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
@@ -405,7 +407,7 @@ class HRAMLTransformer(ModuleTransformer):
         first, ranks = not hasattr(self, "_state"), current_ranks()
         if ranks.size > 1:
             raise ValueError("partial_fit learns from the samples of one process. Use fit within shards().")
-        if isinstance(X, Chunks) or is_dask(X):
+        if isinstance(X, Chunks) or is_dask(X) or is_data_set(X):
             raise ValueError(
                 f"partial_fit learns from one chunk in memory, but X is a {type(X).__name__} of several. "
                 "Pass one after another, or all of them to fit."
@@ -466,11 +468,16 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> tuple[Data, Objective]:
         """Learned attributes, and the samples with the objective that they were learned from."""
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+        with (
+            current_ranks().together() as ranks,
+            loaded(X, self._options) as samples,
+            loaded(X_val, self._options, "X_val") as others,
+            exclusive(resolve_device(self.device, samples)) as device,
+        ):
             self._check_parameters(X, ranks)
-            data = self._read(X, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
-            given = self._read_validation(X_val, y_val, data)
-            seed, checkpoint = self._begin(data, X_val, y_val)
+            data = self._read(samples, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
+            given = self._read_validation(others, y_val, data)
+            seed, checkpoint = self._begin(data, given)
             relation, (whole, *validation) = related(self.relation, data, *given)
             training, *validation = self._split(whole, validation, seed)
             model, objective = self._start(data, training, relation, seed)
@@ -533,14 +540,16 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:
         """Encoder and head to begin with, and what they are trained for."""
-        samples, generator = landmarks(data, seed)
+        module = isinstance(self.encoder, nn.Module)
+        samples, generator = landmarks(data, seed, N_FOR_ORIGIN) if module else landmarks(data, seed)
         if self.warm_start and hasattr(self, "_state"):
             self._check_same_samples(samples.example())
             model = self._architecture.rebuild(self._state, samples, relation)
         else:
             model = self._architecture.build(samples, generator, relation)
         model = model._replace(encoder=agreed(model.encoder, data.partitions.ranks, data.device))
-        few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
+        alone = data.partitions.only is not None
+        few = None if alone else samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
         return model, self._objective(model, training, seed, self._architecture.rank(model.width), few)
 
     def _schedule(self, seed: int) -> Schedule:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import Targets
@@ -35,6 +36,9 @@ from skrelmetric.losses import LOSSES
 from skrelmetric.relations import Relation
 
 __all__ = ["DRMLTransformer"]
+
+
+_FEW = 2  # samples that show the width of a trunk
 
 
 class DRMLTransformer(ModuleTransformer):
@@ -331,9 +335,7 @@ class DRMLTransformer(ModuleTransformer):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Any, y: ArrayLike | None = None, *, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None, *, X_val: Any = None, y_val: ArrayLike | None = None) -> Self:
         """Learn the embedding.
 
         Parameters
@@ -361,15 +363,20 @@ class DRMLTransformer(ModuleTransformer):
         FloatingPointError
             If the training diverges.
         """
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+        with (
+            current_ranks().together() as ranks,
+            loaded(X, self._options) as samples,
+            loaded(X_val, self._options, "X_val") as others,
+            exclusive(resolve_device(self.device, samples)) as device,
+        ):
             self._check_parameters(X, ranks)
-            data = self._read(X, y, ranks=ranks, device=device, streams=False)
-            given = self._read_validation(X_val, y_val, data)
-            seed, checkpoint = self._begin(data, X_val, y_val)
+            data = self._read(samples, y, ranks=ranks, device=device, streams=False)
+            given = self._read_validation(others, y_val, data)
+            seed, checkpoint = self._begin(data, given)
             unit = self.hold_out if given or self.early_stopping else None
             options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
             training, validation = split(data, given, self.relation, **options)
-            encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
+            encoder, width, example = self._start(landmarks(data, seed, _FEW)[0], seed, ranks)
             trainer = self._trainer(encoder, width, training, data.targets, seed)
             criterion = None if validation is None else partial(validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
