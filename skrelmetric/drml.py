@@ -133,7 +133,8 @@ class DRMLTransformer(ModuleTransformer):
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
         ends as if it had not been interrupted, as far as a callable loss keeps its state in a ``state_dict``. Without
-        a `random_state` the seed then comes from parameters and data.
+        a `random_state` the seed then comes from parameters and data. Data sets are the same if they are of one class,
+        length and shape and have the same targets.
     mixed_precision : bool, default=False
         Whether the trunk computes in bfloat16 where torch deems it safe.
     verbose : bool, default=False
@@ -342,14 +343,16 @@ class DRMLTransformer(ModuleTransformer):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
             Samples, at least two; within :func:`skrelmetric.distributed.shards`, those of this process, of which the
-            trunk sees those of each global batch. The targets of all go to every process.
-        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
+            trunk sees those of each global batch. The targets of all go to every process. Or a map-style data set, or
+            a DataLoader over one, whose samples are loaded when they are needed: see Notes.
+        y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs), default=None
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing;
-            -1 is a class like any other.
-        X_val : array-like or sparse matrix, default=None
+            -1 is a class like any other. None for a data set takes the second element of each item.
+        X_val : array-like, sparse matrix, data set or DataLoader, default=None
             Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
-            Their targets; with ``hold_out="classes"`` these may be classes that `y` has not.
+            Their targets; with ``hold_out="classes"`` these may be classes that `y` has not. None for a data set takes
+            the second element of each item.
 
         Returns
         -------
@@ -359,9 +362,20 @@ class DRMLTransformer(ModuleTransformer):
         ------
         ValueError
             If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target suits neither
-            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features.
+            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features; if
+            items of a data set are no arrays or tensors of one shape, or a DataLoader has an order of its own.
         FloatingPointError
             If the training diverges.
+
+        Notes
+        -----
+        *Data sets* are what has a length and items but is no array, as :class:`torch.utils.data.Dataset` has them.
+        Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their targets.
+        Nothing is in memory but the batches that are being loaded. A DataLoader lends its data set, ``collate_fn``
+        and worker processes, which are kept for the time of the fit; batches and their order are those of
+        `batch_size` and `samples_per_class`. What items draw of torch, to augment images for example, depends on
+        `random_state`, the epoch and the place of the item alone, not on the workers. Samples that are held out are
+        augmented as well; pass `X_val` to judge by others.
         """
         with (
             current_ranks().together() as ranks,

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from skrelmetric._data.samples import LIMITS
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.magnitudes import check_range, largest, limit_of
-from skrelmetric._interop.randomness import drawing, seed_of
+from skrelmetric._interop.randomness import drawing
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["ONE_SHAPE", "SMALL", "Collation", "Items"]
@@ -32,7 +32,7 @@ _NO_TARGET = "Return (x, y), or pass the targets apart."
 class Items(Dataset):
     """Items of a data set, with their places, by place and seed.
 
-    What an item draws of torch depends on these two alone, and torch's own generators are left as they are.
+    What an item draws of torch depends on the seed alone, and torch's own generators are left as they are.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Items(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Any]:
         place, seed = key
-        with drawing(self.dataset, seed_of(seed, place), torch.device("cpu")):
+        with drawing(self.dataset, seed, torch.device("cpu")):
             try:
                 return place, self.dataset[place]
             except Exception as error:
@@ -106,10 +106,10 @@ class Collation:
                 "whose collate_fn makes (x, y) of a list of items."
             )
         if not isinstance(item, tuple | list):
-            return _as_sample(item, what)
+            item = (item,)
         if not item:
             raise ValueError(f"{what} is an empty {type(item).__name__}, but (x, y) or x is needed.")
-        return _as_sample(item[0], f"{what} begins with")
+        return _as_sample(item[0], f"The sample of item {place} of {self.name} is")
 
     def _samples_of(self, batch: Any, n_items: int) -> Tensor:
         what = f"The collate_fn of {self.name} makes samples"
@@ -165,7 +165,7 @@ def _as_sample(x: Any, what: str) -> Tensor:
     ValueError
         If they are something else.
     """
-    found, tensor = f"a {type(x).__module__}.{type(x).__qualname__}", None
+    found, tensor = f"a {type(x).__module__}.{type(x).__qualname__}".replace(" builtins.", " "), None
     if isinstance(x, np.ndarray | np.generic | int | float):
         array = np.asarray(x)
         found = f"an array of {array.dtype}"
@@ -177,7 +177,7 @@ def _as_sample(x: Any, what: str) -> Tensor:
             tensor = x.detach()
     if tensor is None:
         raise ValueError(
-            f"{what} is {found}, but a tensor or an array of numbers is needed. End the transform of the data set with "
+            f"{what} {found}, but a tensor or an array of numbers is needed. End the transform of the data set with "
             "torchvision's ToTensor, or with numpy.asarray."
         )
     return tensor if tensor.is_floating_point() or tensor.dtype in _KEPT else tensor.to(torch.int64)

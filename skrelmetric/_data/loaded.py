@@ -1,13 +1,15 @@
 """Samples of a data set, each loaded when it is needed, by worker processes if there are any."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from copy import copy
+from typing import Any, Self, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -20,6 +22,7 @@ from torch.utils.data import (
 from skrelmetric._data.items import ONE_SHAPE, SMALL, Collation, Items
 from skrelmetric._data.samples import rows_at_once
 from skrelmetric._interop.given import check_array, is_data_set
+from skrelmetric._interop.randomness import seed_of
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Loaded", "Options", "loaded"]
@@ -87,12 +90,23 @@ class Loaded:
         own = None if loader is None or loader.collate_fn is default_collate else loader.collate_fn
         self._items, self._collation, self.name = Items(dataset, name), Collation(own, name), name
         self._lent = {} if loader is None else _lent(loader)
-        self._idle: list[DataLoader] = []
+        self._start, self._idle = 0, list[DataLoader]()
+        self._passes: WeakSet[Generator] = WeakSet()
         ((first, _),) = self._batches([[0]], 0)
+        if first.ndim == 1:
+            raise ValueError(
+                f"Samples of {name} are single numbers. Return an array of features, or an image, with each item."
+            )
         alike = np.empty((0, *first.shape[1:]), dtype=_array_dtype(first))
         alike = check_array(alike, ensure_min_samples=0, input_name=name, **options(alike))
         self.shape, self.dtype = (len(dataset), *alike.shape[1:]), as_tensor(alike).dtype
         self.identity = f"{type(dataset).__module__}.{type(dataset).__qualname__}", self.shape, str(self.dtype)
+
+    def after(self, start: int) -> Self:
+        """The same samples, with as many before them in other processes; so no two draw the same."""
+        placed = copy(self)
+        placed._start = start
+        return placed
 
     def batches(self, places: Iterable[slice | Tensor], seed: int = 0) -> Iterator[Tensor]:
         """Samples at some places, and others, one batch after the other, on the host; workers load them ahead.
@@ -138,7 +152,9 @@ class Loaded:
         return np.concatenate(parts)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, those of passes that an error broke off as well."""
+        for some in tuple(self._passes):
+            some.close()
         self._idle.clear()
 
     def _listed(self, places: slice | Tensor) -> list[int]:
@@ -146,17 +162,30 @@ class Loaded:
 
     def _batches(self, places: Iterable[list[int]], seed: int) -> Iterator[tuple[Tensor, Any]]:
         """Batches of samples and targets at some places."""
+        batches = self._pass(places, seed)
+        self._passes.add(batches)
+        return batches
+
+    def _pass(self, places: Iterable[list[int]], seed: int) -> Generator[tuple[Tensor, Any], None, None]:
         loader = self._idle.pop() if self._idle else self._new_loader()
         order: Any = loader.batch_sampler
-        order.batches = ([(place, seed) for place in some] for some in places)
-        for batch in loader:
-            if isinstance(batch, ValueError):
-                raise ValueError(str(batch))
-            yield batch
-        self._idle.append(loader)  # whose workers wait for what is next
+        order.batches = ([(place, seed_of(seed, self._start + place)) for place in some] for some in places)
+        try:
+            for batch in loader:
+                if isinstance(batch, ValueError):
+                    raise ValueError(str(batch))
+                yield batch
+            self._idle.append(loader)  # whose workers wait for what is next
+        except Exception as error:
+            if not loader.num_workers:
+                raise
+            # The traceback would keep the workers; that of the item is in the message.
+            raise error.with_traceback(None) from None
+        finally:
+            del loader
 
     def _new_loader(self) -> DataLoader:
-        generator = Generator().manual_seed(0)  # which would otherwise be torch's own
+        generator = torch.Generator().manual_seed(0)  # which would otherwise be torch's own
         return DataLoader(
             self._items, batch_sampler=_Order(), collate_fn=self._collation, generator=generator, **self._lent
         )
@@ -199,9 +228,10 @@ def _check_order(loader: DataLoader, name: str) -> None:
     sampler: Any = batches.sampler if type(batches) is BatchSampler else batches
     everything = type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and not sampler.replacement)
     if not everything or len(sampler) != len(dataset):
+        order = "batch_size=None" if sampler is None else type(sampler).__name__
         raise ValueError(
-            f"{name} is a DataLoader with an order of its own ({type(sampler).__name__}), but batches are drawn by the "
-            "estimator, among all items. Pass one with a batch_size and without a sampler or batch_sampler; "
+            f"{name} is a DataLoader with an order of its own ({order}), but batches are drawn by the estimator, among "
+            "all items. Pass one with a batch_size and without a sampler or batch_sampler; "
             "torch.utils.data.Subset(dataset, indices) says which items there are."
         )
 

@@ -155,6 +155,7 @@ def described(partitions: Partitions, device: torch.device, given: Any, with_mea
         assert targets is not None
         targets = targets if targets.device == device else Targets(targets.y, device)
         rows = rows if rows is None else rows.to(device)
+        X = X.after(start) if isinstance(X, Loaded) else X
         return Subset(X, rows, summary.normalised(weights).to(device), targets, start)
 
     return Data(partitions.placed(lambda subset: len(subset.weights), placed), summary, device, given)

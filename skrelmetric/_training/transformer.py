@@ -104,7 +104,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         Raises
         ------
         ValueError
-            If samples are not finite, or of other shapes than those of the fit.
+            If samples are not finite, or have other features than those of the fit.
         """
         check_is_fitted(self, "encoder_")
         return self._mapped(self.encoder_, X, "transform")
