@@ -210,7 +210,7 @@ class Augmented:
 def fit_data_sets(ranks, cuts, X, y, module):
     rows, targets = (shard(array, ranks, cuts) for array in (X, y))
     options = {"max_epochs": 2, "random_state": 0}
-    fits = [DRMLTransformer(4, trunk=module, **options), HRAMLTransformer(4, encoder=module, **options)]
+    fits = [DRMLTransformer(4, trunk=module, batch_size=3, **options), HRAMLTransformer(4, encoder=module, **options)]
     fits.append(clone(fits[-1]).set_params(batch_size=20))
     return [fit.fit(Augmented(rows), targets).transform(Augmented(X)) for fit in fits]
 

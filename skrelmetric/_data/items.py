@@ -56,7 +56,7 @@ class Items(Dataset):
 
 
 class Collation:
-    """Batch of samples and batch of targets of some items with their places.
+    """Batch of samples and batch of targets of some items with their places; without shape where there are none.
 
     What is wrong with the items is returned as a ValueError rather than raised, since a worker process would wrap it in
     a traceback; what is wrong with their targets in the place of these, which may not be needed.
@@ -74,6 +74,8 @@ class Collation:
         self.function, self.name = function, name
 
     def __call__(self, drawn: list[tuple[int, Any]]) -> tuple[Tensor, np.ndarray | ValueError] | ValueError:
+        if not drawn:
+            return torch.empty(0), np.empty(0)
         places, items = [place for place, _ in drawn], [item for _, item in drawn]
         batch = None if self.function is None else self.function(items)
         try:

@@ -92,14 +92,13 @@ class Loaded:
         self._lent = {} if loader is None else _lent(loader)
         self._start, self._idle = 0, list[DataLoader]()
         self._passes: WeakSet[Generator] = WeakSet()
-        ((first, _),) = self._batches([[0]], 0)
-        if first.ndim == 1:
-            raise ValueError(
-                f"Samples of {name} are single numbers. Return an array of features, or an image, with each item."
-            )
-        alike = np.empty((0, *first.shape[1:]), dtype=_array_dtype(first))
-        alike = check_array(alike, ensure_min_samples=0, input_name=name, **options(alike))
-        self.shape, self.dtype = (len(dataset), *alike.shape[1:]), as_tensor(alike).dtype
+        try:
+            ((first, _),) = self._batches([[0]], 0)
+            alike = _array_like(first, options, name)
+        except BaseException:
+            self.close()
+            raise
+        self.shape, self.dtype = (len(dataset), *alike.shape[1:]), alike.dtype
         self.identity = f"{type(dataset).__module__}.{type(dataset).__qualname__}", self.shape, str(self.dtype)
 
     def after(self, start: int) -> Self:
@@ -119,6 +118,9 @@ class Loaded:
             If items are no samples of finite numbers that can be squared, or of different shapes or kinds.
         """
         for x, _ in self._batches(map(self._listed, places), seed):
+            if not len(x):
+                yield torch.empty((0, *self.shape[1:]), dtype=self.dtype)
+                continue
             shape = tuple(x.shape[1:])
             if shape != self.shape[1:]:
                 raise ValueError(
@@ -200,9 +202,14 @@ class _Order:
         return iter(self.batches)
 
 
-def _array_dtype(x: Tensor) -> Any:
-    """Dtype of numpy for what holds a tensor's numbers."""
-    return np.float64 if x.dtype == torch.bfloat16 else x[:0].cpu().numpy().dtype
+def _array_like(first: Tensor, options: Options, name: str) -> Tensor:
+    """No rows of what an array of samples like the first would be read as."""
+    if first.ndim == 1:
+        raise ValueError(
+            f"Samples of {name} are single numbers. Return an array of features, or an image, with each item."
+        )
+    none = (first[:0].to(torch.float64) if first.dtype == torch.bfloat16 else first[:0]).cpu().numpy()
+    return as_tensor(check_array(none, ensure_min_samples=0, input_name=name, **options(none)))
 
 
 def _check_places(dataset: Any, name: str) -> None:

@@ -278,6 +278,15 @@ def test_passes_at_the_same_time_do_not_mix():
             np.testing.assert_array_equal(next(backwards), X[places[-1 - int(place[0]) // 2]])
 
 
+def test_batches_may_be_empty():
+    with loaded(Images(), any_options) as samples:
+        places = [torch.tensor([3, 3]), torch.tensor([], dtype=torch.int64), slice(39, 99)]
+        batches = list(samples.batches(places))
+    for batch, expected in zip(batches, (X[[3, 3]], X[:0], X[39:]), strict=True):
+        np.testing.assert_array_equal(batch, expected)
+        assert batch.dtype == torch.float32
+
+
 def test_an_initializer_finds_the_data_set():
     def begin(worker):
         torch.utils.data.get_worker_info().dataset.dataset.y = 10 + Y
