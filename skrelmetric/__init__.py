@@ -4,7 +4,7 @@ The house: a file or folder without an underscore is a public door; a folder wit
 only those before it.
 
     _interop     seams to scikit-learn, torch, Dask, accelerators and files
-    _data        X, y and weights, read once: targets, subsets of samples, partitions, their summary
+    _data        X, y and weights, read once: targets, subsets of samples, data sets, partitions, their summary
     _search      nearest neighbours, on the host and on devices, and their votes
     _alignment   mathematics: problem, principal coordinates, ridge solvers, linear metric, loss over all pairs
     _training    one loop and one choreography for all that is trained

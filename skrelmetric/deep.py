@@ -11,12 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data, is_partitioned
 from skrelmetric._hraml.heads import warn_of
 from skrelmetric._hraml.model import Architecture, Model
 from skrelmetric._hraml.objective import N_FOR_ORIGIN, Objective, Schedule
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
+from skrelmetric._interop.given import is_data_set
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.callbacks import EpochCallbacks
@@ -56,7 +58,7 @@ class HRAMLTransformer(ModuleTransformer):
     loss : {"relation", "neighbors"}, default="relation"
         What an encoder is trained by. "relation" is the difference of distance and relation, over pairs. "neighbors" is
         the loss of predicting each sample of a step by soft votes of all the others, as neighbours will; it takes
-        samples in memory, and memory for the square of `batch_size`.
+        samples in memory or a data set, and memory for the square of `batch_size`.
     encoder : {"laplacian", "tanh", "mlp"}, nn.Module or object with ``build``, default="laplacian"
         Features of the samples. "laplacian" is :class:`~skrelmetric.encoders.Laplacian`, "tanh"
         :class:`~skrelmetric.encoders.Tanh`, both chosen from the samples; pass such an object to set their parameters.
@@ -97,7 +99,8 @@ class HRAMLTransformer(ModuleTransformer):
         the "linear" head.
     chunk_size : int or None, default=None
         Most samples that the encoder takes at once; it bounds memory and changes nothing but rounding, and what dropout
-        draws and batch normalisation estimates. None is no limit. For loss="relation".
+        draws and batch normalisation estimates. None is no limit, but 16 MiB of the samples of a data set where
+        `batch_size` is None. For loss="relation".
     optimizer : {"adam", "sgd", "lbfgs"}, default="adam"
         Optimiser of the encoder. "lbfgs" takes up to 20 steps an epoch and wants all pairs and no batches.
     learning_rate : float or None, default=None
@@ -122,6 +125,7 @@ class HRAMLTransformer(ModuleTransformer):
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
         ends as if it had not been interrupted. Without a `random_state` the seed then comes from parameters and data.
+        Data sets are the same if they are of one class, length and shape and have the same targets.
     mixed_precision : bool, default=False
         Whether the encoder is trained in bfloat16 where torch deems it safe: for float32. Sums over pairs are float64.
     verbose : bool, default=False
@@ -310,19 +314,21 @@ class HRAMLTransformer(ModuleTransformer):
 
         Parameters
         ----------
-        X : array-like, sparse matrix, dask.array.Array or Chunks of shape (n_samples, ...)
-            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays and memory maps are read chunk by
-            chunk, where steps see all pairs; batch normalisation then goes by each chunk. Within
+        X : array-like, sparse matrix, dask.array.Array, Chunks, data set or DataLoader of shape (n_samples, ...)
+            Samples, at least two. :class:`~skrelmetric.chunks.Chunks`, Dask arrays, memory maps and data sets are read
+            chunk by chunk, where steps see all pairs; batch normalisation then goes by each chunk. Samples of a
+            map-style data set, or of a DataLoader over one, are loaded when they are needed: see Notes. Within
             :func:`skrelmetric.distributed.shards`, the samples of this process.
-        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
+        y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing, not
-            -1, which counts like any other. None for Chunks, which hold them.
+            -1, which counts like any other. None for Chunks, which hold them, and for a data set, to take the second
+            element of each item.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
-        X_val : array-like or sparse matrix, default=None
+        X_val : array-like, sparse matrix, data set or DataLoader, default=None
             Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
-            Their targets.
+            Their targets; None for a data set takes the second element of each item.
 
         Returns
         -------
@@ -333,9 +339,21 @@ class HRAMLTransformer(ModuleTransformer):
         ValueError
             If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target does not suit
             `relation`, if weights are negative, if parameters exclude one another, or an encoder returns anything but
-            features.
+            features; if items of a data set are no arrays or tensors of one shape, or a DataLoader has an order of its
+            own.
         FloatingPointError
             If the training diverges.
+
+        Notes
+        -----
+        *Data sets* are what has a length and items but is no array, as :class:`torch.utils.data.Dataset` has them.
+        Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their targets.
+        Nothing is in memory but the batches, or chunks of `chunk_size`, that are being loaded, and features of all
+        samples. A DataLoader lends its data set, ``collate_fn`` and worker processes, which are kept for the time of
+        the fit; batches and their order are those of `batch_size` and `pairs`. What items draw of torch, to augment
+        images for example, depends on `random_state`, the epoch and the place of the item alone, not on the workers.
+        Samples that are held out, and those that a "ridge" head is solved for, are augmented as well, the latter in one
+        way; pass `X_val` to judge by others.
         """
         self._fit(X, y, sample_weight, X_val, y_val)
         return self
@@ -355,7 +373,7 @@ class HRAMLTransformer(ModuleTransformer):
             Targets, as `fit` takes them.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0.
-        X_val : array-like or sparse matrix, default=None
+        X_val : array-like, sparse matrix, data set or DataLoader, default=None
             Samples to judge epochs on.
         y_val : array-like or sparse matrix, default=None
             Their targets.
@@ -412,7 +430,7 @@ class HRAMLTransformer(ModuleTransformer):
         first, ranks = not hasattr(self, "_state"), current_ranks()
         if ranks.size > 1:
             raise ValueError("partial_fit learns from the samples of one process. Use fit within shards().")
-        if isinstance(X, Chunks) or is_dask(X):
+        if isinstance(X, Chunks) or is_dask(X) or is_data_set(X):
             raise ValueError(
                 f"partial_fit learns from one chunk in memory, but X is a {type(X).__name__} of several. "
                 "Pass one after another, or all of them to fit."
@@ -461,7 +479,7 @@ class HRAMLTransformer(ModuleTransformer):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples.
+            Samples, or a data set or loader of them, as `transform` takes it.
 
         Returns
         -------
@@ -473,11 +491,16 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any) -> tuple[Data, Objective]:
         """Learned attributes, and the samples with the objective that they were learned from."""
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+        with (
+            current_ranks().together() as ranks,
+            loaded(X, self._options) as samples,
+            loaded(X_val, self._options, "X_val") as others,
+            exclusive(resolve_device(self.device, samples)) as device,
+        ):
             self._check_parameters(X, ranks)
-            data = self._read(X, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
-            given = self._read_validation(X_val, y_val, data)
-            seed, checkpoint = self._begin(data, X_val, y_val)
+            data = self._read(samples, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
+            given = self._read_validation(others, y_val, data)
+            seed, checkpoint = self._begin(data, given)
             relation, (whole, *validation) = related(self.relation, data, *given)
             training, *validation = self._split(whole, validation, seed)
             model, objective = self._start(data, training, relation, seed)
@@ -540,14 +563,16 @@ class HRAMLTransformer(ModuleTransformer):
 
     def _start(self, data: Data, training: Subsets, relation: Any, seed: int) -> tuple[Model, Objective]:
         """Encoder and head to begin with, and what they are trained for."""
-        samples, generator = landmarks(data, seed)
+        module = isinstance(self.encoder, nn.Module)
+        samples, generator = landmarks(data, seed, N_FOR_ORIGIN) if module else landmarks(data, seed)
         if self.warm_start and hasattr(self, "_state"):
             self._check_same_samples(samples.example())
             model = self._architecture.rebuild(self._state, samples, relation)
         else:
             model = self._architecture.build(samples, generator, relation)
         model = model._replace(encoder=agreed(model.encoder, data.partitions.ranks, data.device))
-        few = samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
+        alone = data.partitions.only is not None
+        few = None if alone else samples.read(slice(0, N_FOR_ORIGIN), dtype_of(model.encoder))
         return model, self._objective(model, training, seed, self._architecture.rank(model.width), few)
 
     def _schedule(self, seed: int) -> Schedule:

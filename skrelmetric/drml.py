@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import Targets
@@ -35,6 +36,9 @@ from skrelmetric.losses import LOSSES
 from skrelmetric.relations import GivenPairs
 
 __all__ = ["DRMLTransformer"]
+
+
+_FEW = 2  # samples that show the width of a trunk
 
 
 class DRMLTransformer(ModuleTransformer):
@@ -132,7 +136,8 @@ class DRMLTransformer(ModuleTransformer):
     checkpoint : str, Path or None, default=None
         Folder where the state is kept after every epoch. A fit of the same parameters to the same data takes it up, and
         ends as if it had not been interrupted, as far as a callable loss keeps its state in a ``state_dict``. Without
-        a `random_state` the seed then comes from parameters and data.
+        a `random_state` the seed then comes from parameters and data. Data sets are the same if they are of one class,
+        length and shape and have the same targets.
     mixed_precision : bool, default=False
         Whether the trunk computes in bfloat16 where torch deems it safe.
     verbose : bool, default=False
@@ -345,23 +350,24 @@ class DRMLTransformer(ModuleTransformer):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Any, y: ArrayLike | None = None, *, X_val: ArrayLike | None = None, y_val: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None, *, X_val: Any = None, y_val: ArrayLike | None = None) -> Self:
         """Learn the embedding.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
             Samples, at least two; within :func:`skrelmetric.distributed.shards`, those of this process, of which the
-            trunk sees those of each global batch. The targets of all go to every process.
+            trunk sees those of each global batch. The targets of all go to every process. Or a map-style data set, or
+            a DataLoader over one, whose samples are loaded when they are needed: see Notes.
         y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs), default=None
             Classes, a 0/1 label indicator, label distributions or numbers. NaN where one of several labels is missing;
-            -1 is a class like any other. None where `relation` holds given pairs, and losses compare pairs alone.
-        X_val : array-like or sparse matrix, default=None
+            -1 is a class like any other. None takes the second element of each item of a data set, and nothing where
+            `relation` holds given pairs, and losses compare pairs alone.
+        X_val : array-like, sparse matrix, data set or DataLoader, default=None
             Samples to judge epochs on, in place of some of the training samples; the same in every process.
         y_val : array-like or sparse matrix, default=None
-            Their targets; with ``hold_out="classes"`` these may be classes that `y` has not.
+            Their targets; with ``hold_out="classes"`` these may be classes that `y` has not. None for a data set takes
+            the second element of each item.
 
         Returns
         -------
@@ -371,20 +377,38 @@ class DRMLTransformer(ModuleTransformer):
         ------
         ValueError
             If samples are not finite or cannot be squared, of unfitting shapes or too few, if the target suits neither
-            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features.
+            the loss nor the relation, if parameters exclude one another, or a trunk returns anything but features; if
+            items of a data set are no arrays or tensors of one shape, or a DataLoader has an order of its own.
         FloatingPointError
             If the training diverges.
+
+        Notes
+        -----
+        *Data sets* are what has a length and items but is no array, as :class:`torch.utils.data.Dataset` has them.
+        Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their targets.
+        Nothing is in memory but the batches that are being loaded. A DataLoader lends its data set, ``collate_fn``
+        and worker processes, which are kept for the time of the fit; batches and their order are those of
+        `batch_size` and `samples_per_class`. What items draw of torch, to augment images for example, depends on
+        `random_state`, the epoch and the place of the item alone, not on the workers. Samples that are held out are
+        augmented as well; pass `X_val` to judge by others.
         """
-        with current_ranks().together() as ranks, exclusive(resolve_device(self.device, X)) as device:
+        with (
+            current_ranks().together() as ranks,
+            loaded(X, self._options) as samples,
+            loaded(X_val, self._options, "X_val") as others,
+            exclusive(resolve_device(self.device, samples)) as device,
+        ):
             self._check_parameters(X, ranks)
-            data = self._read(X, self._placeholders(X) if y is None else y, ranks=ranks, device=device, streams=False)
-            given = self._read_validation(X_val, y_val, data)
-            seed, checkpoint = self._begin(data, X_val, y_val)
+            pairs_alone = y is None and isinstance(self.relation, GivenPairs)
+            targets = np.zeros(n_samples_of(samples)) if pairs_alone else y  # which nobody looks at
+            data = self._read(samples, targets, ranks=ranks, device=device, streams=False)
+            given = self._read_validation(others, y_val, data)
+            seed, checkpoint = self._begin(data, given)
             unit = self.hold_out if given or self.early_stopping else None
             options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
             chosen = split(data, given, self.relation, **options)
-            encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
-            trainer = self._trainer(encoder, width, chosen, data.targets, seed, pairs_alone=y is None)
+            encoder, width, example = self._start(landmarks(data, seed, _FEW)[0], seed, ranks)
+            trainer = self._trainer(encoder, width, chosen, data.targets, seed, pairs_alone)
             criterion = None if chosen.validation is None else partial(chosen.validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
             fitted = partial(self._fitted, encoder, example, data)
@@ -423,10 +447,6 @@ class DRMLTransformer(ModuleTransformer):
         else:
             encoder, width = self._architecture.build(samples, torch.Generator().manual_seed(seed))
         return agreed(encoder, ranks, samples.weights.device), width, example
-
-    def _placeholders(self, X: Any) -> np.ndarray | None:
-        """Targets that stand for none, where pairs are given."""
-        return np.zeros(n_samples_of(X)) if isinstance(self.relation, GivenPairs) else None
 
     def _trainer(
         self, encoder: Encoder, width: int, chosen: Split, targets: Targets, seed: int, pairs_alone: bool

@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
+from sklearn.base import clone
 
 from skrelmetric import DRMLTransformer, HRAMLTransformer, RAMLLinear
 from skrelmetric.chunks import Chunks
 from skrelmetric.datasets import load_emotions
-from skrelmetric.distributed import RankError, current_ranks, shards
+from skrelmetric.distributed import RankError, Ranks, current_ranks, shards
 from skrelmetric.relations import GivenPairs, make_relation
 from tests.ranks import in_ranks
 
@@ -227,6 +229,38 @@ def test_a_callback_of_one_process_stops_all():
         for n_iter, embedding, seen in of_ranks:
             assert n_iter == len(seen) == 2
             np.testing.assert_array_equal(seen[-1], embedding)
+
+
+class Augmented:
+    """A data set of images that are moved at random."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, place):
+        return torch.from_numpy(self.X[place].reshape(1, 5, 1)) + 0.1 * torch.randn(1, dtype=torch.float64)
+
+
+def fit_data_sets(ranks, cuts, X, y, module):
+    rows, targets = (shard(array, ranks, cuts) for array in (X, y))
+    options = {"max_epochs": 2, "random_state": 0}
+    fits = [DRMLTransformer(4, trunk=module, batch_size=3, **options), HRAMLTransformer(4, encoder=module, **options)]
+    fits.append(clone(fits[-1]).set_params(batch_size=20))
+    return [fit.fit(Augmented(rows), targets).transform(Augmented(X)) for fit in fits]
+
+
+def test_shards_may_be_data_sets():
+    X, Y, *_ = problem()
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(5, 4)).double()
+    torch.nn.init.normal_(module[1].weight, generator=torch.Generator().manual_seed(0))
+    results = in_ranks(2, fit_data_sets, UNEVEN[2], X, Y, module)
+    assert not any(isinstance(result, Exception) for result in results), results
+    for expected, *of_ranks in zip(fit_data_sets(Ranks(), [], X, Y, module), *results, strict=True):
+        for embedding in of_ranks:
+            np.testing.assert_allclose(embedding, expected, rtol=0, atol=1e-8 * abs(expected).max())
 
 
 def errors_of(ranks, function, *cases):

@@ -189,9 +189,9 @@ def test_held_out_classes_are_never_trained_on(digits, monkeypatch):
     seen = []
     original = Training._step
 
-    def step(self, rows, generator, optimizer):
+    def step(self, rows, x, generator, optimizer):
         seen.extend(self.samples.places[rows].tolist())
-        return original(self, rows, generator, optimizer)
+        return original(self, rows, x, generator, optimizer)
 
     monkeypatch.setattr(Training, "_step", step)
     quick(hold_out="classes", validation_fraction=0.34).fit(*digits)

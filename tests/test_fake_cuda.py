@@ -624,6 +624,7 @@ EXCUSED = {
     "Mahalanobis": "a function of numpy arrays",
     "TensorSearch.__getstate__": "no tensor is made or moved for a pickle",
     "_Writable": "an array of numpy",
+    "seed_of": "a number",
     "_seeded": "torch's own generators on a GPU are not there",
 }
 """Functions, or classes with all of theirs, that need not be in the table, and why not."""

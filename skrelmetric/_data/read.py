@@ -1,8 +1,8 @@
-"""Door for samples, targets and weights: in memory, in chunks, memory maps, Dask arrays or shards."""
+"""Door for samples, targets and weights: in memory, in chunks, memory maps, data sets, Dask arrays or shards."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Number
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 
+from skrelmetric._data.loaded import Loaded, Options
 from skrelmetric._data.partitions import InMemory, InShards, OnDask, Partitions, Streamed
 from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
@@ -25,9 +26,6 @@ from skrelmetric.distributed import Ranks
 
 __all__ = ["Data", "described", "is_partitioned", "read", "weighted"]
 
-Options: TypeAlias = Callable[[Any], dict[str, Any]]
-"""Options of :func:`sklearn.utils.check_array` for samples of a kind: dtype, sparse formats, dimensions."""
-
 
 class Data(NamedTuple):
     """Samples of a fit as they were read: checked once, described once.
@@ -40,7 +38,7 @@ class Data(NamedTuple):
         Summary statistics of all of them.
     device : torch.device
         Where to compute.
-    given : array-like, Chunks or dask.array.Array
+    given : array-like, Chunks, Loaded or dask.array.Array
         Samples as they were validated, or came: learned arrays are of their kind.
     """
 
@@ -91,8 +89,8 @@ def read(
     ----------
     estimator : estimator
         Estimator in its fit, which gets the number and the names of the features.
-    X, y, sample_weight : array-like, Chunks, dask.array.Array or None
-        Samples of this process, their targets and weights; Chunks hold all three.
+    X, y, sample_weight : array-like, Chunks, Loaded, dask.array.Array or None
+        Samples of this process, their targets and weights; Chunks hold all three, and a data set may hold targets.
     options : callable
         ``options(X)`` are the options of ``check_array`` for samples like X.
     device, ranks
@@ -115,7 +113,9 @@ def read(
         If targets and samples do not belong together, or fewer than two samples have a weight and a known target.
     """
     own: Partitions
-    if not is_partitioned(X, ranks, streams=streams):
+    if isinstance(X, Loaded):
+        own = InMemory([_read_loaded(estimator, X, y, sample_weight, device, reset)])
+    elif not is_partitioned(X, ranks, streams=streams):
         _check_no_pairs(X, options)
         X = validate_data(estimator, X, reset=reset, ensure_min_samples=2 if reset else 1, **options(X))
         _check_given(estimator, y)
@@ -155,9 +155,23 @@ def described(partitions: Partitions, device: torch.device, given: Any, with_mea
         assert targets is not None
         targets = targets if targets.device == device else Targets(targets.y, device)
         rows = rows if rows is None else rows.to(device)
+        X = X.after(start) if isinstance(X, Loaded) else X
         return Subset(X, rows, summary.normalised(weights).to(device), targets, start)
 
     return Data(partitions.placed(lambda subset: len(subset.weights), placed), summary, device, given)
+
+
+def _read_loaded(
+    estimator: BaseEstimator, X: Loaded, y: Any, sample_weight: Any, device: torch.device, reset: bool
+) -> Subset:
+    """Samples of a data set, which are loaded here only for the targets that they come with."""
+    n_samples = X.shape[0]
+    if reset and n_samples < 2:
+        raise ValueError(f"{X.name} has {n_samples} sample, but 2 are needed to form a pair.")
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    targets = read_targets(X.targets() if y is None else y, device)
+    check_consistent_length(X, targets.y)
+    return weighted(X, targets, sample_weight, np.empty((n_samples, 0)), device)
 
 
 def _in_chunks(estimator: BaseEstimator, chunks: Chunks, options: Options) -> Partitions:

@@ -1,5 +1,6 @@
 """Samples as alignment takes them: centred and weighted, never written down, summed over in blocks of rows."""
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -12,10 +13,27 @@ from torch import Tensor
 from skrelmetric._interop.arrays import canonical
 from skrelmetric._interop.torch import as_tensor, block_rows
 
-__all__ = ["Rows", "Samples", "cross", "dense", "scaled", "shifted", "slices", "stored", "take"]
+__all__ = [
+    "LIMITS",
+    "Rows",
+    "Samples",
+    "cross",
+    "dense",
+    "rows_at_once",
+    "scaled",
+    "shifted",
+    "slices",
+    "stored",
+    "take",
+]
 
 Rows: TypeAlias = Tensor | sparse.csr_array
 """A tall matrix with one row a sample: a Tensor or a csr_array."""
+
+LIMITS = {torch.float32: 2.0**100}
+"""Largest modulus of an entry in single precision, whose square is taken in double precision."""
+
+_BYTES_AT_ONCE = 2**24  # of samples, from which an encoder of images makes a hundred times as many
 
 # A product of sparse rows costs several times as much an entry as one of dense blocks.
 _WORTH_SPARSE = 0.1
@@ -209,6 +227,11 @@ def cross(A: Rows, B: Rows | Samples) -> Tensor:
         b = B[rows].to(torch.float64)
         total += A[rows].T.to(torch.float64) @ b if isinstance(A, Tensor) else as_tensor(A[rows].T @ b.numpy())
     return total
+
+
+def rows_at_once(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Number of samples of a shape that may be in memory at once beside what is made of them, at least 1."""
+    return max(1, _BYTES_AT_ONCE // max(1, math.prod(shape) * dtype.itemsize))
 
 
 def stored(X: Any) -> Rows:

@@ -4,10 +4,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from skrelmetric._data.loaded import Loaded
 from skrelmetric._data.partitions import Partitions
-from skrelmetric._data.samples import Samples
+from skrelmetric._data.samples import LIMITS, Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import TargetSummary
 from skrelmetric._interop.magnitudes import check_range, limit_of
@@ -15,10 +17,6 @@ from skrelmetric._interop.magnitudes import largest as largest_entry
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Summary", "summarised"]
-
-
-# Largest modulus of an entry in single precision, whose square is taken in double precision.
-_LIMITS = {torch.float32: 2.0**100}
 
 
 class Summary(NamedTuple):
@@ -35,7 +33,7 @@ class Summary(NamedTuple):
     stored_sparse : bool
         Whether they are sparse.
     size : float
-        Largest modulus of an entry of a sample.
+        Largest modulus of an entry of a sample; 0 for those of a data set, which are checked when they are loaded.
     largest, weight : float
         Largest weight, and the sum of all in units of it.
     mean : Tensor or None
@@ -60,9 +58,9 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, subset: Subset, with_mean: bool) -> Self:
         """Summary of one partition, and whether it has the mean of its features."""
-        X: Any = subset.stored
+        X: Any = subset.X if isinstance(subset.X, Loaded) else subset.stored
         weights = subset.weights
-        n, stored_sparse = len(weights), not isinstance(X, Tensor)
+        n, stored_sparse = len(weights), sparse.issparse(X)
         largest = float(weights.max()) if n else 0.0
         weight = float((weights / largest).sum()) if n else 0.0
         shape, mean, filled = tuple(X.shape[1:]), None, None
@@ -71,9 +69,9 @@ class Summary(NamedTuple):
             mean = Samples(X, weights / largest / weight).mean.cpu() if n else zeros
         if stored_sparse:
             filled = as_tensor(np.bincount(X.indices, minlength=X.shape[1]))
-        dtype = as_tensor(X.data[:0]).dtype if stored_sparse else X.dtype
+        size = 0.0 if isinstance(X, Loaded) else largest_entry(X)
         targets = subset.targets.summary if subset.targets is not None and n else None
-        return cls(n, shape, dtype, stored_sparse, largest_entry(X), largest, weight, mean, filled, targets)
+        return cls(n, shape, subset.dtype, stored_sparse, size, largest, weight, mean, filled, targets)
 
     def merged(self, other: Self) -> Self:
         """Summary of these samples and others.
@@ -126,7 +124,7 @@ def summarised(partitions: Partitions, *, with_mean: bool) -> Summary:
         If fewer than two of them count, partitions are of different kinds, or samples cannot be squared.
     """
     summary = partitions.fold(lambda subset: Summary.of(subset, with_mean), Summary.merged)
-    check_range(summary.size, "X", _LIMITS.get(summary.dtype, limit_of()))
+    check_range(summary.size, "X", LIMITS.get(summary.dtype, limit_of()))
     if summary.n_samples < 2:
         only = partitions.only
         if only is not None and summary.n_samples == only.X.shape[0]:  # a single sample, to judge by

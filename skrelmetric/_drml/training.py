@@ -15,10 +15,10 @@ from skrelmetric._data.targets import Targets
 from skrelmetric._drml.model import Encoder
 from skrelmetric._drml.objective import Discrimination, PlainDiscrimination
 from skrelmetric._drml.supervision import Supervision, pair_relation
-from skrelmetric._interop.randomness import drawing
+from skrelmetric._interop.randomness import drawing, seed_of
 from skrelmetric._search.retrieval import retrieve
 from skrelmetric._training.encode import dtype_of, embed
-from skrelmetric._training.shards import features_at, sum_gradients, trained_parameters
+from skrelmetric._training.shards import features_at, own_places, sum_gradients, trained_parameters
 from skrelmetric._training.validation import Features, hold_out, judged_places, relation_to_neighbours
 from skrelmetric.relations import GivenPairs, Relation
 
@@ -262,29 +262,34 @@ class Training(nn.Module):
         rng = np.random.default_rng([self.seed, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         self.train()
-        losses = [self._step(torch.from_numpy(rows), generator, optimizer) for rows in self.batches(rng)]
+        batches = [torch.from_numpy(rows).to(self.samples.places.device) for rows in self.batches(rng)]
+        steps = zip(batches, self._read(batches, epoch), strict=True)
+        losses = [self._step(rows, x, generator, optimizer) for rows, x in steps]
         self.eval()
         return float(np.mean(losses))
 
-    def _step(self, rows: Tensor, generator: Generator, optimizer: Optimizer) -> float:
-        rows = rows.to(self.samples.places.device)
+    def _read(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
+        """Samples of each batch that this process has, one batch after the other."""
+        (own,) = self.samples.partitions.local
+        index = (own_places(self.samples.partitions, self.samples.places[rows]) for rows in batches)
+        return own.batches(index, dtype_of(self.encoder.head), seed_of(self.seed, epoch))
+
+    def _step(self, rows: Tensor, x: Tensor, generator: Generator, optimizer: Optimizer) -> float:
         optimizer.zero_grad()
         seed = int(torch.randint(2**31, (), generator=generator))
         with drawing(self, seed, rows.device), torch.enable_grad():
-            total = self.objective.total(self._features(rows), rows, generator)
+            total = self.objective.total(self._features(rows, x), rows, generator)
             total.backward()
         sum_gradients(self.encoder.trunk, self.samples.partitions.ranks)
         optimizer.step()
         return float(total.detach())
 
-    def _features(self, rows: Tensor) -> Tensor:
-        """Trunk features of some training samples."""
-        dtype, partitions = dtype_of(self.encoder.head), self.samples.partitions
-        (own,) = partitions.local
+    def _features(self, rows: Tensor, x: Tensor) -> Tensor:
+        """Trunk features of some training samples, given those that this process has."""
+        dtype, places = dtype_of(self.encoder.head), self.samples.places[rows]
 
         def of_own(index: Tensor) -> Tensor:
-            x = own.read(index, dtype)
             with torch.autocast(x.device.type, torch.bfloat16, self.mixed_precision):
                 return self.encoder.trunk(x).to(dtype)
 
-        return features_at(partitions, self.samples.places[rows], of_own, self.width, dtype)
+        return features_at(self.samples.partitions, places, of_own, self.width, dtype)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from skrelmetric._alignment.loss import (
     sampled_pairs,
 )
 from skrelmetric._alignment.problem import Problem, Related
+from skrelmetric._data.loaded import Loaded
 from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.samples import Samples
 from skrelmetric._data.subset import Subset
 from skrelmetric._hraml.heads import Head
 from skrelmetric._hraml.neighbours import Ballots, Vote, squares, vote_loss
+from skrelmetric._interop.randomness import seed_of
 from skrelmetric._interop.torch import as_tensor
 from skrelmetric._training.batches import shuffled
 from skrelmetric._training.encode import dtype_of, embed, encode
@@ -106,9 +108,12 @@ class Schedule(NamedTuple):
                 "Use optimizer='adam' for anything drawn."
             )
 
-    def chunks(self, n_samples: int) -> list[slice]:
-        """Rows of samples that the encoder takes at once, one after the other."""
-        return list(gen_batches(n_samples, min(self.chunk_size or n_samples, n_samples))) if n_samples else []
+    def chunks(self, samples: Subset, dtype: torch.dtype) -> list[slice]:
+        """Rows of samples that the encoder takes at once, one after the other; all of a data set are too many."""
+        n = samples.n_samples
+        limited = isinstance(samples.X, Loaded) and self.batch_size is None
+        most = self.chunk_size or (samples.at_once(dtype) if limited else n)
+        return list(gen_batches(n, min(most, n))) if n else []
 
 
 class _Pairs(NamedTuple):
@@ -120,26 +125,35 @@ class _Pairs(NamedTuple):
 
 
 class _Pass(NamedTuple):
-    """Passes of the encoder over the samples of a step; what it draws depends on the seed alone."""
+    """Passes of the encoder over the samples of a step.
+
+    What it draws depends on one seed alone, and what loading the samples draws on another, the same in every pass.
+    """
 
     encoder: nn.Module
     schedule: Schedule
     dtype: torch.dtype
     seed: int
+    seed_of_loading: int = 0
 
     def once(self, some: _Pairs) -> _Pairs:
         """Samples with their features, which are kept if the encoder takes them all at once."""
-        chunks = self.schedule.chunks(some.samples.n_samples)
-        return some._replace(features=self._encode(some.samples, chunks[0])) if len(chunks) == 1 else some
+        if len(self.schedule.chunks(some.samples, self.dtype)) != 1:
+            return some
+        ((_, features),) = self.chunks(some, grad=torch.is_grad_enabled())
+        return some._replace(features=features)
 
     def chunks(self, some: _Pairs, *, grad: bool) -> Iterator[tuple[slice, Tensor]]:
         """Rows of samples and their features, chunk by chunk."""
         if some.features is not None:
             yield slice(0, len(some.features)), some.features
             return
-        for chunk in self.schedule.chunks(some.samples.n_samples):
+        chunks, mixed_precision = self.schedule.chunks(some.samples, self.dtype), self.schedule.mixed_precision
+        read = some.samples.batches(chunks, self.dtype, self.seed_of_loading)
+        for chunk, x in zip(chunks, read, strict=True):
+            seed = self.seed + some.samples.start + chunk.start
             with torch.set_grad_enabled(grad):
-                features = self._encode(some.samples, chunk)
+                features = encode(self.encoder, x, self.dtype, seed, mixed_precision)
             yield chunk, features
 
     def sums(self, some: _Pairs, distance: Distance) -> PairSums:
@@ -159,10 +173,6 @@ class _Pass(NamedTuple):
                 for total, gradient in zip(gradients, by_parameters, strict=True):
                     total += 0 if gradient is None else gradient
         return gradients
-
-    def _encode(self, samples: Subset, chunk: slice) -> Tensor:
-        seed = self.seed + samples.start + chunk.start
-        return encode(self.encoder, samples.read(chunk, self.dtype), self.dtype, seed, self.schedule.mixed_precision)
 
 
 class Objective(nn.Module):
@@ -203,6 +213,7 @@ class Objective(nn.Module):
         self._features: Partitions | None = None
         self._paired: tuple[Partitions, RelationMoments] | None = None
         self._vote: Vote | None = None
+        self._seed_of_loading = 0
 
     def run_epoch(self, epoch: int, optimizer: Optimizer) -> float:
         """Train one epoch, and return the mean loss of its steps.
@@ -215,13 +226,16 @@ class Objective(nn.Module):
         if self._vote is None:
             self.solve()
         self.encoder.train()
+        self._seed_of_loading = seed_of(self.schedule.seed, epoch)
+        n = self.samples.n_samples if self._vote is None else len(self._vote.places)
+        batches = list(self._batches(rng, n))
         losses, sizes = [], []
-        for batch in self._batches(rng, self.samples.n_samples if self._vote is None else len(self._vote.places)):
+        for batch, x in zip(batches, self._loaded(batches), strict=True):
             seed = int(rng.integers(2**31))
 
-            def closure(batch=batch, seed=seed):
+            def closure(batch=batch, x=x, seed=seed):
                 optimizer.zero_grad()
-                value = self._backward(batch, seed)
+                value = self._backward(batch, x, seed)
                 return torch.tensor(value, dtype=torch.float64)
 
             losses.append(float(optimizer.step(closure)))
@@ -379,24 +393,39 @@ class Objective(nn.Module):
         else:
             yield from (as_tensor(batch, device).sort().values for batch in shuffled(n, size, rng))
 
-    def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, seed: int) -> float:
-        """Loss of a step, with its gradients."""
-        if isinstance(batch, tuple):
-            return self._backward_sampled(*batch, seed) + self._decay()
-        value = self._backward_all(batch, seed) if self._vote is None else self._backward_vote(self._vote, batch, seed)
-        return value + self._decay()
+    def _loaded(self, batches: list[Any]) -> Iterator[Tensor | None]:
+        """Samples of each batch of a data set, loaded ahead; None where a step reads them."""
+        only: Related[Subset] | None = self.samples.partitions.only
+        if only is None or not isinstance(only.samples.X, Loaded) or (batches == [None] and self._vote is None):
+            return iter([None] * len(batches))
+        return only.samples.batches(map(self._places, batches), self.dtype, self._seed_of_loading)
 
-    def _backward_vote(self, vote: Vote, batch: Tensor | None, seed: int) -> float:
+    def _places(self, batch: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
+        """Places of the samples of a step; all is what votes."""
+        if isinstance(batch, tuple):
+            return torch.cat(batch).unique()
+        if self._vote is not None:
+            return self._vote.places if batch is None else self._vote.places[batch]
+        assert batch is not None
+        return batch
+
+    def _backward(self, batch: Tensor | tuple[Tensor, Tensor] | None, x: Tensor | None, seed: int) -> float:
+        """Loss of a step, with its gradients, whose samples may have been loaded."""
+        if isinstance(batch, tuple):
+            return self._backward_sampled(*batch, x, seed) + self._decay()
+        of_step = self._backward_all if self._vote is None else partial(self._backward_vote, self._vote)
+        return of_step(batch, x, seed) + self._decay()
+
+    def _backward_vote(self, vote: Vote, batch: Tensor | None, x: Tensor | None, seed: int) -> float:
         """Loss of the soft votes of a batch of samples, or of all, on one another, with its gradients."""
-        samples: Subset = self.samples.partitions.only.samples
-        places = vote.places if batch is None else vote.places[batch]
-        x = samples.read(places, self.dtype)
+        places = self._places(batch)
+        x = self.samples.partitions.only.samples.read(places, self.dtype) if x is None else x
         loss = vote.loss(encode(self.encoder, x, self.dtype, seed, self.schedule.mixed_precision), places)
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach())
 
-    def _backward_all(self, batch: Tensor | None, seed: int) -> float:
+    def _backward_all(self, batch: Tensor | None, x: Tensor | None, seed: int) -> float:
         """Loss over all pairs of a batch of samples, or of all, with its gradients."""
         if self._paired is None:
             self._paired = _paired(self.samples)
@@ -404,7 +433,9 @@ class Objective(nn.Module):
         if batch is not None:
             samples = samples.batch(batch)
             partitions, moments = _paired(samples, moments.mean_square)
-        encoder = _Pass(self.encoder, self.schedule, self.dtype, seed)
+        if x is not None:
+            partitions = partitions.map(lambda some: some._replace(samples=some.samples._replace(X=x, rows=None)))
+        encoder = _Pass(self.encoder, self.schedule, self.dtype, seed, self._seed_of_loading)
         if partitions.in_memory:
             partitions = partitions.map(encoder.once)
         sums, distance = self._sums(partitions, encoder)
@@ -426,13 +457,13 @@ class Objective(nn.Module):
         distance = Distance(M, offset, first[1].mean(0).to(torch.float64))
         return only.pairs.sums(chain([first], chunks), distance), distance
 
-    def _backward_sampled(self, i: Tensor, j: Tensor, seed: int) -> float:
+    def _backward_sampled(self, i: Tensor, j: Tensor, loaded: Tensor | None, seed: int) -> float:
         """Loss over drawn pairs, with its gradients."""
         places, where = torch.cat([i, j]).unique(return_inverse=True)
         (own,) = self.samples.partitions.local
 
         def encode_own(index: Tensor) -> Tensor:
-            x = own.samples.read(index, self.dtype)
+            x = own.samples.read(index, self.dtype, self._seed_of_loading) if loaded is None else loaded
             seed_of_own = seed + own.samples.start
             return encode(self.encoder, x, self.dtype, seed_of_own, self.schedule.mixed_precision)
 

@@ -1,5 +1,6 @@
 """Samples and targets as they were given: what is no array of numbers or classes is refused before it is read."""
 
+from collections import UserList, deque
 from os import PathLike
 from typing import Any
 
@@ -11,7 +12,9 @@ from sklearn.utils.validation import validate_data as _validate_data
 
 from skrelmetric._interop.dask import is_dask
 
-__all__ = ["check_array", "check_array_like", "plain_targets", "validate_data"]
+__all__ = ["check_array", "check_array_like", "is_data_set", "plain_targets", "validate_data"]
+
+_SEQUENCES = str | bytes | bytearray | range | list | tuple | deque | UserList  # of Python, which arrays are made of
 
 
 def check_array(array: Any, **options: Any) -> Any:
@@ -46,9 +49,10 @@ def check_array_like(array: Any, name: str = "X") -> None:
         )
     if not _is_array_like(array):
         raise TypeError(
-            f"{name} is a {type(array).__name__}, but an array with one row a sample is needed. RAMLLinear and "
-            "HRAMLTransformer also learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader "
-            "or another iterable that can be gone through again, or a function that returns a new generator."
+            f"{name} is a {type(array).__name__}, but an array with one row a sample is needed. DRMLTransformer and "
+            "HRAMLTransformer also take a map-style Dataset, or a DataLoader over one. RAMLLinear and HRAMLTransformer "
+            "learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader or another iterable "
+            "that can be gone through again, or a function that returns a new generator."
         )
     if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
         raise ValueError(f"{name} is a tensor of layout {array.layout}. Pass {name}.to_dense(), or a scipy matrix.")
@@ -142,9 +146,30 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
+def is_data_set(X: Any) -> bool:
+    """Whether samples are a data set or loader of torch, or anything else that has a length and items but is no array.
+
+    Their items are loaded when they are asked for.
+    """
+    kind = type(X)
+    if _is_of_torch(X):
+        return hasattr(kind, "__getitem__") or hasattr(X, "dataset")
+    arrays = ("shape", "__array__", "__array_interface__", "keys", "collect")
+    return (
+        hasattr(kind, "__len__")
+        and hasattr(kind, "__getitem__")
+        and not isinstance(X, _SEQUENCES)
+        and not any(hasattr(X, name) for name in arrays)
+    )
+
+
+def _is_of_torch(array: Any) -> bool:
+    return any(kind.__module__.startswith("torch.utils.data") for kind in type(array).__mro__)
+
+
 def _is_array_like(array: Any) -> bool:
     """Whether something has rows that can be looked at: arrays, frames and sequences, but no data sets of torch."""
-    if hasattr(array, "collect") or any(kind.__module__.startswith("torch.utils.data") for kind in type(array).__mro__):
+    if hasattr(array, "collect") or _is_of_torch(array):
         return False  # a lazy frame, or samples that come one by one
     if hasattr(array, "shape") or hasattr(array, "__array__") or not hasattr(array, "__iter__"):
         return True  # what cannot be gone through is told by scikit-learn

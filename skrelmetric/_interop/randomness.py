@@ -11,10 +11,11 @@ from contextvars import ContextVar
 from functools import cache
 from threading import RLock
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["Dropout", "drawing"]
+__all__ = ["Dropout", "drawing", "seed_of"]
 
 # Generator on a device of what our own modules draw, for the thread that is in `drawing`. It is no part of the modules:
 # threads may share them, and their copies, pickles and checkpoints are those of any module.
@@ -39,6 +40,11 @@ class Dropout(nn.Dropout):
         if source is None:
             return super().forward(X)
         return X * torch.empty_like(X).bernoulli_(1 - self.p, generator=source(X.device)).div_(1 - self.p)
+
+
+def seed_of(*numbers: int) -> int:
+    """Seed that whole numbers from 0 on make together, others for any other numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 @contextmanager

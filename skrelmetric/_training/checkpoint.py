@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import Loaded
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.files import replacing
 from skrelmetric.relations import Relation
@@ -139,7 +140,7 @@ class Checkpoint:
 
 
 def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:
-    """Name of a fit: the same for the same parameters and data, in any process.
+    """Name of a fit: the same for the same parameters and data, in any process; of data sets as they are told apart.
 
     Raises
     ------
@@ -152,6 +153,8 @@ def fingerprint(params: dict[str, Any], data: Iterable[Any]) -> str:
 
 def _on_host(array: Any) -> Any:
     """The numbers of an array of any kind, in one order, which a hash of it may depend on."""
+    if isinstance(array, Loaded):
+        return array.identity
     if sparse.issparse(array):
         return array.data, array.indices, array.indptr, array.shape
     array = as_host(array)

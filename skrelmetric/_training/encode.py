@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor, nn
 
 from skrelmetric._data.subset import Subset
@@ -10,7 +11,7 @@ from skrelmetric._interop.randomness import drawing
 
 __all__ = ["copied_module", "dtype_of", "embed", "encode", "width_of"]
 
-_CHUNK_OF_INFERENCE = 2048  # of which wide features stay in the cache
+_CHUNK_OF_INFERENCE = 2048  # of which wide features stay in the cache; large samples are taken fewer at once
 
 
 def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
@@ -30,8 +31,8 @@ def embed(
 ) -> Tensor:
     """Features of samples, of shape (n_samples, width), without gradients, of the encoder in evaluation mode.
 
-    It takes at most `chunk_size` samples at once, and never more than some thousand; `width` is for no samples, about
-    which no encoder is asked.
+    It takes at most `chunk_size` samples at once, and never more than some thousand, or than some MiB of them; `width`
+    is for no samples, about which no encoder is asked.
 
     Raises
     ------
@@ -43,10 +44,9 @@ def embed(
     encoder.eval()
     if not samples.n_samples:
         return torch.zeros((0, width), dtype=dtype, device=samples.weights.device)
-    step = min(chunk_size or _CHUNK_OF_INFERENCE, _CHUNK_OF_INFERENCE)
-    starts = range(0, samples.n_samples, step)
+    step = min(chunk_size or _CHUNK_OF_INFERENCE, _CHUNK_OF_INFERENCE, samples.at_once(dtype))
     with torch.no_grad():
-        chunks = (samples.read(slice(start, start + step), dtype) for start in starts)
+        chunks = samples.batches(gen_batches(samples.n_samples, step), dtype)
         features = torch.cat([_checked(encoder(chunk), len(chunk)) for chunk in chunks])
     if not torch.isfinite(features).all():
         raise FloatingPointError("The encoder returned NaN or infinity. Scale the samples, or lower learning_rate.")

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from skrelmetric._data.partitions import Partitions
+from skrelmetric._data.subset import Subset
 from skrelmetric.distributed import Ranks
 
-__all__ = ["agreed", "features_at", "set_gradients", "sum_gradients", "trained_parameters"]
+__all__ = ["agreed", "features_at", "own_places", "set_gradients", "sum_gradients", "trained_parameters"]
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,9 +42,19 @@ def features_at(
     (own,) = partitions.local
     if partitions.only is not None:
         return encode(places)
-    here = (places >= own.start) & (places < own.start + own.n_samples)
+    here = _are_own(own, places)
     z = encode(places[here] - own.start) if here.any() else torch.zeros((0, width), dtype=dtype, device=places.device)
     return _FromShards.apply(z, here, partitions.ranks)
+
+
+def own_places(partitions: Partitions, places: Tensor) -> Tensor:
+    """Those of some places that are of this process, counted from its first: what `features_at` has encoded here."""
+    (own,) = partitions.local
+    return places if partitions.only is not None else places[_are_own(own, places)] - own.start
+
+
+def _are_own(own: Subset, places: Tensor) -> Tensor:
+    return (places >= own.start) & (places < own.start + own.n_samples)
 
 
 def agreed(module: M, ranks: Ranks, device: torch.device) -> M:

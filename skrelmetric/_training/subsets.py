@@ -109,13 +109,16 @@ class Subsets(NamedTuple):
         return RelationMoments(core, float((sums * core).sum()), mean_square)
 
 
-def landmarks(data: Data, seed: int) -> tuple[Subset, torch.Generator]:
-    """Samples that an encoder is chosen from, all or two thousand of many, in memory; and what it draws with."""
+def landmarks(data: Data, seed: int, most: int | None = None) -> tuple[Subset, torch.Generator]:
+    """Samples that an encoder is chosen from, all or two thousand of many; and what it draws with.
+
+    They are in memory unless all samples are of one data set. Encoders that are not chosen need fewer, at `most`.
+    """
     generator = torch.Generator().manual_seed(seed)
-    n, only = data.summary.n_samples, data.partitions.only
-    if n <= _N_LANDMARKS:
+    n, only, most = data.summary.n_samples, data.partitions.only, most or _N_LANDMARKS
+    if n <= most:
         return only if only is not None else _read_some(data, torch.arange(n)), generator
-    return _read_some(data, torch.randperm(n, generator=generator)[:_N_LANDMARKS].sort().values), generator
+    return _read_some(data, torch.randperm(n, generator=generator)[:most].sort().values), generator
 
 
 def _read_some(data: Data, places: Tensor) -> Subset:

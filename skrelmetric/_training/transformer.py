@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._data.loaded import Loaded, loaded
 from skrelmetric._data.read import Data, is_partitioned, read
 from skrelmetric._data.samples import stored
 from skrelmetric._data.subset import Subset
@@ -98,12 +99,18 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or of any shape for a torch module
-            Samples, or a Dask array of them.
+            Samples, or a Dask array of them; or a data set or loader of them as `fit` takes it, whose targets, if it
+            has any, are left alone. What its items draw of torch then depends on their place alone.
 
         Returns
         -------
         ndarray or dask.array.Array of shape (n_samples, n_components)
             Embeddings.
+
+        Raises
+        ------
+        ValueError
+            If samples are not finite, or have other features than those of the fit.
         """
         check_is_fitted(self, "encoder_")
         return self._mapped(self.encoder_, X, "transform")
@@ -161,11 +168,17 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         if is_dask(X):
             example = self._mapped(module, np.zeros((1, *X.shape[1:]), dtype=X.dtype), method)
             return map_rows(getattr(self, method), X, example.shape[1], example.dtype)
-        check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
-        X = validate_data(self, X, reset=False, **self._options(X))
-        samples = Subset.alike(stored(X), next(self.encoder_.parameters()).device)  # of the last layer at least
-        mapped = embed(module, samples, dtype_of(self.encoder_))
-        return as_given(mapped, samples.dtype, X)
+        with loaded(X, self._options) as X:
+            if isinstance(X, Loaded):
+                rows: Any = X
+                validate_data(self, X, reset=False, skip_check_array=True)
+            else:
+                check_same_namespace(X, self, attribute=self._namespace_attribute, method=method)
+                X = validate_data(self, X, reset=False, **self._options(X))
+                rows = stored(X)
+            samples = Subset.alike(rows, next(self.encoder_.parameters()).device)  # of the last layer at least
+            mapped = embed(module, samples, dtype_of(self.encoder_))
+            return as_given(mapped, samples.dtype, X)
 
     def _read(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Data:
         """Samples of a fit, as :func:`skrelmetric._data.read.read` takes its options."""
@@ -175,11 +188,12 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         """Validation samples that were passed beside those of a fit, the same in every process."""
         if X_val is None and y_val is None:
             return []
-        if X_val is None or y_val is None:
+        if X_val is None or (y_val is None and not isinstance(X_val, Loaded)):
             raise ValueError("Pass both X_val and y_val, or neither.")
         if not self.early_stopping:
             raise ValueError("X_val judges epochs, but early_stopping=False judges none. Pass early_stopping=True.")
-        if len(set(data.partitions.ranks.gathered(joblib.hash((X_val, y_val))))) > 1:
+        of_samples = X_val.identity if isinstance(X_val, Loaded) else X_val
+        if len(set(data.partitions.ranks.gathered(joblib.hash((of_samples, y_val))))) > 1:
             raise ValueError(
                 "X_val or y_val differ between processes. Within shards(), pass the same whole ones in each."
             )
@@ -211,12 +225,12 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                 f"{tuple(self._example.shape[1:])} before. Pass warm_start=False to begin anew."
             )
 
-    def _begin(self, data: Data, X_val: Any, y_val: Any) -> tuple[int, Checkpoint | None]:
+    def _begin(self, data: Data, given: list[Data]) -> tuple[int, Checkpoint | None]:
         """Seed of a fit, the same in every process, and its checkpoint if there is one."""
         if self.checkpoint is None:
             return data.partitions.ranks.agreed(self._seed()), None
-        samples = data.partitions.only
-        key = self._fingerprint(samples.X, samples.rows, samples.targets.y, samples.weights, X_val, y_val)
+        every = [each.partitions.only for each in (data, *given)]
+        key = self._fingerprint(*(part for some in every for part in (some.X, some.rows, some.targets.y, some.weights)))
         # Without a seed of the user's, the fit of a checkpoint has one of its own.
         seed = int(key[:7], 16) if self.random_state is None else self._seed()
         return seed, Checkpoint(Path(self.checkpoint).expanduser() / f"{key}.pt")

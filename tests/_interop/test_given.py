@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from skrelmetric import (
     AAKNN,
@@ -28,6 +28,8 @@ from skrelmetric import (
     SoftNeighborsClassifier,
     SoftNeighborsRegressor,
 )
+from skrelmetric._interop.given import is_data_set
+from skrelmetric.chunks import Chunks
 
 METRICS = {
     "RAML": RAMLLinear(),
@@ -236,9 +238,35 @@ STREAMS = {
 
 @pytest.mark.parametrize("kind", STREAMS)
 def test_streams_are_shown_the_way_to_chunks(kind):
-    message = rf"X is a {type(STREAMS[kind]).__name__}, but an array.*fit\(skrelmetric.chunks.Chunks\(source\)\)"
-    refuses(ALL, STREAMS[kind], SETS, message, TypeError)
-    refuses(METRICS, STREAMS[kind], None, message, TypeError)
+    message = rf"X is a {type(STREAMS[kind]).__name__}, but an array.*DRML.*fit\(skrelmetric.chunks.Chunks\(source\)\)"
+    takers = {"HRAML", "DRML"} if kind in ("loader", "data set") else set()
+    for estimators, y in ((ALL, SETS), (METRICS, None)):
+        refuses({name: estimators[name] for name in estimators.keys() - takers}, STREAMS[kind], y, message, TypeError)
+
+
+class Stream(IterableDataset):
+    __iter__ = None
+
+
+class Indexed:
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, place):
+        return X[place]
+
+
+@pytest.mark.parametrize("samples", [SET, STREAMS["loader"], Indexed(), Subset(SET, [1]), Stream()])
+def test_data_sets_are_told_from_arrays(samples):
+    assert is_data_set(samples)
+
+
+ARRAYS = [X, X.tolist(), tuple(X), deque(X), range(3), "ab", b"ab", {0: X}, torch.from_numpy(X), sparse.csr_array(X)]
+
+
+@pytest.mark.parametrize("samples", [*ARRAYS, pl.DataFrame(X), None, 1, iter(X), Chunks([(X, SETS)]), list])
+def test_arrays_and_all_else_are_no_data_sets(samples):
+    assert not is_data_set(samples)
 
 
 @pytest.mark.parametrize("path", ["samples.npy", Path("samples.npy")])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from skrelmetric._drml.objective import OwnLoss
-from skrelmetric._interop.randomness import Dropout, drawing
+from skrelmetric._interop.randomness import Dropout, drawing, seed_of
 from skrelmetric._training.encode import copied_module
 from skrelmetric.encoders import MLP, Laplacian
 
@@ -148,3 +148,10 @@ def test_a_child_has_the_generator_as_it_was_and_can_draw():
             os._exit(0 if drew and torch.equal(torch.get_rng_state(), before) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         done.result()
+
+
+def test_every_pair_of_numbers_has_a_seed_of_its_own():
+    seeds = {seed_of(a, b) for a in (*range(50), 2**63) for b in range(50)}
+    assert len(seeds) == 51 * 50
+    assert seed_of(3, 4) == seed_of(3, 4) != seed_of(4, 3)
+    assert torch.Generator().manual_seed(max(seeds)).initial_seed() == max(seeds)

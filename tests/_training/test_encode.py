@@ -36,3 +36,24 @@ def test_embed_goes_by_chunks_in_evaluation(rng, monkeypatch):
 )
 def test_dtype_of_an_encoder(encoder, dtype):
     assert dtype_of(encoder) == dtype
+
+
+class Counting(nn.Module):
+    """Features of images, which count how many there are at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.sizes = nn.Linear(12, 2), []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize(("room", "sizes"), [(1, [1] * 5), (100, [2, 2, 1]), (2**24, [5])])
+def test_large_samples_are_embedded_few_at_once(room, sizes, rng, monkeypatch):
+    monkeypatch.setattr("skrelmetric._data.samples._BYTES_AT_ONCE", room)
+    X, encoder = rng.standard_normal((5, 3, 2, 2)).astype("f4"), Counting()
+    z = embed(encoder, subset_of(X), torch.float32)
+    assert encoder.sizes == sizes
+    torch.testing.assert_close(z, encoder.layer(torch.from_numpy(X).flatten(1)).detach())
