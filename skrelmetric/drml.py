@@ -38,9 +38,6 @@ from skrelmetric.relations import GivenPairs
 __all__ = ["DRMLTransformer"]
 
 
-_FEW = 2  # samples that show the width of a trunk
-
-
 class DRMLTransformer(ModuleTransformer):
     """Deep relational metric learning: an ensemble of features, and an embedding inferred from their relations.
 
@@ -61,6 +58,9 @@ class DRMLTransformer(ModuleTransformer):
     trunk : nn.Module or None, default=None
         Module that maps samples, of any shape, to features of shape (n, D), in place of the perceptron. It is copied,
         and trained from the weights that it has.
+    init : {"pca", "random"}, default="pca"
+        What the nodes are before training: the principal components of the trunk features of up to 2,000 samples,
+        shared out among the branches in turn, or drawn at random.
     loss : str, object with ``build``, or callable, default="proxy_anchor"
         Loss of the branches: a name of :data:`skrelmetric.losses.LOSSES`, one of its classes with parameters of your
         own, or a callable ``loss(Z, y)`` such as a loss of pytorch-metric-learning, copied for each branch. It gets
@@ -203,6 +203,7 @@ class DRMLTransformer(ModuleTransformer):
     """
 
     PUBLISHED = {
+        "init": "random",
         "stop_gradient": True,
         "normalize_nodes": False,
         "output": "embedding",
@@ -214,6 +215,7 @@ class DRMLTransformer(ModuleTransformer):
     """Parameters of the method as the paper states it (DRML, sections 3 and 4.2); it fine-tunes a trained trunk."""
 
     RELEASED = {
+        "init": "random",
         "split_features": True,
         "reconstruction": "mse",
         "reconstruction_weight": 1.0,
@@ -234,6 +236,7 @@ class DRMLTransformer(ModuleTransformer):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_branches": [Interval(Integral, 1, None, closed="left")],
         "trunk": [nn.Module, None],
+        "init": [StrOptions({"pca", "random"})],
         "loss": [StrOptions(set(LOSSES)), callable, HasMethods("build")],
         "embedding_loss": [StrOptions(set(LOSSES)), callable, HasMethods("build"), None],
         "relational": ["boolean"],
@@ -269,6 +272,7 @@ class DRMLTransformer(ModuleTransformer):
         hidden_layer_sizes=(),
         activation="relu",
         trunk=None,
+        init="pca",
         loss="proxy_anchor",
         embedding_loss=None,
         relational=True,
@@ -311,6 +315,7 @@ class DRMLTransformer(ModuleTransformer):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.trunk = trunk
+        self.init = init
         self.loss = loss
         self.embedding_loss = embedding_loss
         self.relational = relational
@@ -407,7 +412,7 @@ class DRMLTransformer(ModuleTransformer):
             unit = self.hold_out if given or self.early_stopping else None
             options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
             chosen = split(data, given, self.relation, **options)
-            encoder, width, example = self._start(landmarks(data, seed, _FEW)[0], seed, ranks)
+            encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
             trainer = self._trainer(encoder, width, chosen, data.targets, seed, pairs_alone)
             criterion = None if chosen.validation is None else partial(chosen.validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)

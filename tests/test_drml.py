@@ -536,8 +536,8 @@ def test_given_pairs_without_targets(loss, relational, rng):
     X = 3 * rng.standard_normal((120, 20))
     X[:, :8] = rng.standard_normal((4, 8))[y] + 0.3 * rng.standard_normal((120, 8))
     G = GivenPairs(*pairs_of_classes(y, 200), n_samples=120)
-    options = {"loss": loss, "relational": relational, "relation": G, "hold_out": "pairs", "max_epochs": 25}
-    model = quick(**options, learning_rate=1e-2, batch_size=40).fit(X)
+    options = {"init": "random", "loss": loss, "relational": relational, "hold_out": "pairs", "max_epochs": 25}
+    model = quick(**options, relation=G, learning_rate=1e-2, batch_size=40).fit(X)
     raw, learned = (mean_average_precision_at_r(Z, y) for Z in (X, model.transform(X)))
     assert learned > raw + 0.15
     assert model.validation_curve_[model.best_epoch_] < 0.6 * model.validation_curve_[0]

@@ -43,8 +43,8 @@ _BUDGET: dict[str, Any] = {
     "samples_per_class": 4,
     "loss_learning_rate": 1e-2,
     "hold_out": "classes",
-    "max_epochs": 10,
-    "n_iter_no_change": 2,
+    "max_epochs": 8,
+    "n_iter_no_change": 3,
 }
 
 
@@ -185,6 +185,8 @@ for _name, _loss in LOSSES.items():
     METHODS[f"DRML-{_name}, code"] = _fine_tuned(_loss, CODE)
     for _change, _options in ABLATIONS.items():
         ON_REQUEST[f"DRML-{_name}, {_change}"] = _fine_tuned(_loss, _options)
+    ON_REQUEST[f"DRML-{_name}, random start"] = _fine_tuned(_loss, {"init": "random"})
+    ON_REQUEST[f"{_name}, random start"] = _fine_tuned(_loss, {"init": "random", "relational": False})
     ON_REQUEST[f"{_name}, from block 11"] = _fine_tuned(_loss, {"relational": False}, FROZEN)
     ON_REQUEST[f"DRML-{_name}, from block 11"] = _fine_tuned(_loss, {}, FROZEN)
 

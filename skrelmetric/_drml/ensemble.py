@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -118,6 +119,28 @@ class ParallelLinear(nn.Module):
         self.weight = nn.Parameter(_drawn((n_maps, n_outputs, n_inputs), sqrt(2 / n_outputs), generator, dtype))
         self.bias = nn.Parameter(torch.zeros((n_maps, n_outputs), dtype=dtype))
 
+    @torch.no_grad()
+    def start_at_principal_components(self, y: Tensor) -> None:
+        """Become the principal components of inputs (B, n_inputs), or of those of each map (B, K, n_inputs).
+
+        Maps of the same inputs share the components out in turn, so that none has but the last ones. Where a map has
+        more outputs than components are left, it takes those of others too, and then its own once more. The weights
+        are as large together as they were.
+        """
+        n_maps, n_outputs, _ = self.weight.shape
+        n_components = n_outputs if y.ndim == 3 else n_maps * n_outputs
+        before = self.weight.norm()
+        for k, (weight, bias) in enumerate(zip(self.weight, self.bias, strict=True)):
+            if y.ndim == 3 or k == 0:
+                directions, mean = _principal(y if y.ndim == 2 else y[:, k], n_components)
+            places = torch.arange(len(directions))
+            turn = places[((places - k) % n_maps).argsort(stable=True)] if y.ndim == 2 else places
+            weight.copy_(directions[turn.repeat(-(-n_outputs // len(turn)))[:n_outputs]])
+            bias.copy_(-weight @ mean)
+        scale = before / self.weight.norm().clamp(min=_TINY)
+        self.weight.mul_(scale)
+        self.bias.mul_(scale)
+
     def forward(self, y: Tensor) -> Tensor:
         """Outputs (B, K, n_outputs) of one input (B, n_inputs) for all maps, or of one each (B, K, n_inputs)."""
         return _parallel(y, self.weight, self.bias)
@@ -206,6 +229,10 @@ class RelationalEnsemble(nn.Module):
         """Whether there are relations, whether trunk features are split, and the numbers of branches and components."""
         return True, self.split_features, *self.nodes.bias.shape
 
+    def start_at_principal_components(self, y: Tensor) -> None:
+        """Let the nodes be principal components of trunk features of shape (B, D)."""
+        self.nodes.start_at_principal_components(self._seen(y))
+
     def embed(self, y: Tensor, output: str) -> Tensor:
         """Embedding of trunk features of shape (B, D), or with the output "nodes" the nodes side by side."""
         ensemble = self(y)
@@ -266,6 +293,10 @@ class PlainHead(nn.Module):
     def read_as(self, **reading: Any) -> None:
         """Read the method in another way, of which nodes without relations have but one."""
 
+    def start_at_principal_components(self, y: Tensor) -> None:
+        """Let the nodes be principal components of trunk features of shape (B, D)."""
+        self.nodes.start_at_principal_components(y)
+
     def embed(self, y: Tensor, output: str) -> Tensor:
         """Nodes side by side, of shape (B, E), for trunk features of shape (B, D), whatever output is asked for."""
         return self.nodes(y).flatten(1)
@@ -276,6 +307,13 @@ def _parallel(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if y.ndim == 2:
         return functional.linear(y, weight.flatten(0, 1), bias.flatten()).unflatten(1, bias.shape)
     return torch.baddbmm(bias[:, None], y.transpose(0, 1), weight.transpose(1, 2)).transpose(0, 1)
+
+
+def _principal(y: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
+    """Directions of the largest variance of inputs (B, n_inputs), unit rows, and their mean."""
+    with np.errstate(invalid="ignore"):  # samples that are all alike have no variance to be shared out
+        pca = PCA(min(n_components, *y.shape), random_state=0).fit(y.to("cpu", torch.float64).numpy())
+    return torch.from_numpy(pca.components_).to(y), torch.from_numpy(pca.mean_).to(y)
 
 
 def _drawn(shape: tuple[int, ...], deviation: float, generator: Generator, dtype: torch.dtype) -> Tensor:
