@@ -56,6 +56,7 @@ from skrelmetric.encoders import MLP, Laplacian, Tanh
 from skrelmetric.losses import LOSSES, Batch, NPair, ProxyAnchor, Triplet
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 from skrelmetric.relations import GivenPairs, Jeffreys, _operators, _reals, make_relation
+from skrelmetric.trunks import efficientnet_lite0, freeze_batch_norm
 from tests.fake_cuda import CUDA, fake_cuda
 
 PACKAGE = Path(skrelmetric.__file__).parent
@@ -244,6 +245,15 @@ for _spec, _dtype in product(
         built = place(spec.build(X, weights, generator())).eval()
         with torch.no_grad():
             return built(X), built(X[:1])
+
+
+@case("trunks.efficientnet_lite0", {torch.float32})
+def trunk(place):
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(0)
+        network = freeze_batch_norm(efficientnet_lite0(pretrained=False)).to(device_of(place))
+    with torch.no_grad():
+        return network(place(draw(2, 3, 17, 24, high=256)))
 
 
 @case("encoders.MLP that drops units")
@@ -621,6 +631,8 @@ ELSEWHERE = {"_data", "_training", "_hraml", "_drml", "_alignment.linear", "deep
 
 EXCUSED = {
     "_smallest.<locals>.<lambda>": "numpy is for the CPU alone",
+    "_load": "published weights are read where a trunk is built, on the CPU",
+    "precompute": "arrays of numpy",
     "Mahalanobis": "a function of numpy arrays",
     "TensorSearch.__getstate__": "no tensor is made or moved for a pickle",
     "_Writable": "an array of numpy",

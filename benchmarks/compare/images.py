@@ -31,13 +31,13 @@ _BUDGET = {
     "n_iter_no_change": 1000,
 }
 
-_STEPS = ("batch_size", "learning_rate", "trunk_learning_rate", "loss_learning_rate")
+_SHARED = ("init", "batch_size", "learning_rate", "trunk_learning_rate", "loss_learning_rate")
 
-PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _STEPS}
-"""DRML as the paper states it, but for its steps, which are those of all methods."""
+PAPER = {name: value for name, value in DRMLTransformer.PUBLISHED.items() if name not in _SHARED}
+"""DRML as the paper states it, but for start and steps, which are those of all methods."""
 
-CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _STEPS}
-"""DRML as its authors' code has it, but for its steps."""
+CODE = {name: value for name, value in DRMLTransformer.RELEASED.items() if name not in _SHARED}
+"""DRML as its authors' code has it, but for start and steps."""
 
 ABLATIONS: dict[str, dict[str, object]] = {
     "without J_ensem": {"ensemble_weight": 0.0},

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from skrelmetric._interop.torch import unit
+from skrelmetric._interop.torch import largest_eigenpairs, unit
 
 __all__ = ["ASSIGNMENTS", "RECONSTRUCTIONS", "SCORES", "Ensemble", "ParallelLinear", "PlainHead", "RelationalEnsemble"]
 
@@ -125,19 +124,22 @@ class ParallelLinear(nn.Module):
 
         Maps of the same inputs share the components out in turn, so that none has but the last ones. Where a map has
         more outputs than components are left, it takes those of others too, and then its own once more. The weights
-        are as large together as they were.
+        are as large together as they were. Inputs that are all alike have no components, and nothing changes.
         """
         n_maps, n_outputs, _ = self.weight.shape
-        n_components = n_outputs if y.ndim == 3 else n_maps * n_outputs
-        before = self.weight.norm()
-        for k, (weight, bias) in enumerate(zip(self.weight, self.bias, strict=True)):
-            if y.ndim == 3 or k == 0:
-                directions, mean = _principal(y if y.ndim == 2 else y[:, k], n_components)
+        shared = y.ndim == 2
+        found = (
+            [_principal(y, n_maps * n_outputs)] * n_maps if shared else [_principal(x, n_outputs) for x in y.unbind(1)]
+        )
+        size = self.weight.norm()
+        for k, (directions, mean) in enumerate(found):
+            if not len(directions):
+                continue
             places = torch.arange(len(directions))
-            turn = places[((places - k) % n_maps).argsort(stable=True)] if y.ndim == 2 else places
-            weight.copy_(directions[turn.repeat(-(-n_outputs // len(turn)))[:n_outputs]])
-            bias.copy_(-weight @ mean)
-        scale = before / self.weight.norm().clamp(min=_TINY)
+            turn = (places - k).remainder(n_maps).argsort(stable=True) if shared else places
+            self.weight[k] = directions[turn.repeat(-(-n_outputs // len(turn)))[:n_outputs]]
+            self.bias[k] = -self.weight[k] @ mean
+        scale = size / self.weight.norm()
         self.weight.mul_(scale)
         self.bias.mul_(scale)
 
@@ -310,10 +312,15 @@ def _parallel(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _principal(y: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
-    """Directions of the largest variance of inputs (B, n_inputs), unit rows, and their mean."""
-    with np.errstate(invalid="ignore"):  # samples that are all alike have no variance to be shared out
-        pca = PCA(min(n_components, *y.shape), random_state=0).fit(y.to("cpu", torch.float64).numpy())
-    return torch.from_numpy(pca.components_).to(y), torch.from_numpy(pca.mean_).to(y)
+    """Directions of the largest variance of inputs (B, n_inputs), unit rows, without those of none; and their mean."""
+    inputs = y.to(torch.float64)
+    mean = inputs.mean(0)
+    deviations, k = inputs - mean, min(n_components, *y.shape)
+    few = y.shape[0] < y.shape[1]
+    variances, directions = largest_eigenpairs(deviations @ deviations.T if few else deviations.T @ deviations, k)
+    varying = variances > max(y.shape) * torch.finfo(torch.float64).eps * variances[-1]
+    directions = directions[:, varying].T.flip(0)
+    return (unit(directions @ deviations) if few else directions).to(y.dtype), mean.to(y.dtype)
 
 
 def _drawn(shape: tuple[int, ...], deviation: float, generator: Generator, dtype: torch.dtype) -> Tensor:
