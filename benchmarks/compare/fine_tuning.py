@@ -43,7 +43,7 @@ _BUDGET: dict[str, Any] = {
     "samples_per_class": 4,
     "loss_learning_rate": 1e-2,
     "hold_out": "classes",
-    "max_epochs": 8,
+    "max_epochs": 6,
     "n_iter_no_change": 3,
 }
 
