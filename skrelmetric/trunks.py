@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from hashlib import sha256
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
-from sklearn.utils import check_scalar
+from sklearn.utils import check_scalar, gen_batches
 from torch import Tensor, nn
 from torch.nn import functional
+
+from skrelmetric._data.loaded import Loaded, loaded
+from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["FrozenBatchNorm", "efficientnet_lite0", "freeze_batch_norm", "precompute"]
 
@@ -157,17 +161,18 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
-def precompute(module: nn.Module, X: ArrayLike, *, batch_size: int = 32) -> np.ndarray:
+def precompute(module: nn.Module, X: Any, *, batch_size: int = 32) -> np.ndarray:
     """Compute what a module that is not trained makes of samples, once for all epochs.
 
     Parameters
     ----------
     module : nn.Module
-        Module, such as the first blocks of a trunk. It is put into evaluation mode meanwhile.
-    X : array-like of shape (n_samples, ...)
-        Samples.
+        Module, such as the first blocks of a trunk. It computes where its weights are, in evaluation mode.
+    X : array-like of shape (n_samples, ...), data set or DataLoader
+        Samples, or what loads them, as the `fit` of :class:`skrelmetric.DRMLTransformer` takes it. They are loaded
+        once, so that an image that is augmented is augmented once.
     batch_size : int, default=32
-        Samples that it gets at once, at least 1.
+        Samples that the module gets at once, at least 1.
 
     Returns
     -------
@@ -176,8 +181,12 @@ def precompute(module: nn.Module, X: ArrayLike, *, batch_size: int = 32) -> np.n
 
     Raises
     ------
+    TypeError
+        If `X` is neither an array nor a data set.
     ValueError
-        If there are no samples.
+        If there are no samples, or those of a data set are not finite or of different shapes.
+    FloatingPointError
+        If an output is not finite.
 
     Examples
     --------
@@ -197,19 +206,34 @@ def precompute(module: nn.Module, X: ArrayLike, *, batch_size: int = 32) -> np.n
     (8, 16)
     """
     check_scalar(batch_size, "batch_size", Integral, min_val=1)
-    X = np.asarray(X)
-    if not len(X):
-        raise ValueError("X has no samples. Pass one at least.")
-    first = next(module.parameters(), torch.zeros(0))
+    weights = next(iter(module.state_dict().values()), torch.zeros(0))
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
-            batches = (X[start : start + batch_size] for start in range(0, len(X), batch_size))
-            outputs = [module(torch.from_numpy(batch).to(first)).cpu().numpy() for batch in batches]
+        with loaded(X, _options) as samples, torch.no_grad():
+            outputs = [module(batch.to(weights)).cpu() for batch in _batches(samples, batch_size)]
     finally:
         module.train(was_training)
-    return np.concatenate(outputs)
+    Z = torch.cat(outputs)
+    if not torch.isfinite(Z).all():
+        raise FloatingPointError("The module returned NaN or infinity. Look for samples that are not finite.")
+    return Z.numpy()
+
+
+def _options(X: Any) -> dict[str, Any]:
+    """Kinds of samples that are taken, as options of ``check_array``."""
+    return {"dtype": [np.float32, np.float64], "allow_nd": True}
+
+
+def _batches(samples: Any, batch_size: int) -> Iterator[Tensor]:
+    """Samples as tensors, some at a time, which alone are converted."""
+    if not isinstance(samples, Loaded):
+        check_array_like(samples)
+        samples = samples if hasattr(samples, "shape") else np.asarray(samples)
+        if not samples.shape[0]:
+            raise ValueError("X has no samples. Pass one at least.")
+    places = gen_batches(samples.shape[0], batch_size)
+    yield from samples.batches(places) if isinstance(samples, Loaded) else (as_tensor(samples[some]) for some in places)
 
 
 class _Centred(nn.Module):

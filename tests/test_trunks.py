@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skrelmetric import DRMLTransformer
 from skrelmetric.datasets import fetch_flowers102
 from skrelmetric.metrics import recall_at_k
-from skrelmetric.trunks import FrozenBatchNorm, efficientnet_lite0, freeze_batch_norm
+from skrelmetric.trunks import FrozenBatchNorm, efficientnet_lite0, freeze_batch_norm, precompute
 
 
 def _same(X, weight, stride, groups):
@@ -65,6 +66,62 @@ def test_frozen_batch_norm_is_that_of_evaluation(layer, shape, affine):
 def test_batch_norm_without_statistics_is_refused():
     with pytest.raises(ValueError, match="no running statistics"):
         freeze_batch_norm(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)))
+
+
+class Images:
+    """A data set of images."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, place):
+        return torch.from_numpy(self.X[place]), place % 2
+
+
+@pytest.mark.parametrize("given", [np.asarray, np.ndarray.tolist, torch.from_numpy, Images], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_what_is_precomputed_is_the_output_in_evaluation(given, batch_size, rng):
+    X = rng.integers(256, size=(7, 3, 9, 9), dtype=np.uint8)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    Z = precompute(module, given(X), batch_size=batch_size)
+    assert module.training
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(X).float())
+    np.testing.assert_allclose(Z, expected, rtol=1e-4, atol=1e-3)
+    assert Z.dtype == np.float32
+    np.testing.assert_allclose(precompute(module.double(), given(X)), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_prefix_and_what_follows_are_a_fit_of_the_whole():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((24, 3, 32, 32)).astype(np.float32) * 255, np.arange(24) % 4
+    trunk = efficientnet_lite0(pretrained=False).eval()
+    parts = freeze_batch_norm(trunk)
+    options = {"max_epochs": 2, "early_stopping": False, "batch_size": 12, "random_state": 0}
+    metric = DRMLTransformer(8, trunk=parts[15:], **options)
+    inputs = precompute(parts[:15], X)
+    Z = metric.fit(inputs, y).transform(inputs)
+    for parameter in parts[:15].parameters():
+        parameter.requires_grad_(False)
+    whole = DRMLTransformer(8, trunk=parts, **options).fit(X, y)
+    np.testing.assert_allclose(whole.loss_curve_, metric.loss_curve_, rtol=1e-3)
+    np.testing.assert_allclose(whole.transform(X), Z, atol=0.01)
+
+
+def test_what_cannot_be_precomputed(rng):
+    module = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="no samples"):
+        precompute(module, np.zeros((0, 2)))
+    with pytest.raises(ValueError, match="batch_size == 0"):
+        precompute(module, np.zeros((3, 2)), batch_size=0)
+    with pytest.raises(TypeError, match="X is 'images'"):
+        precompute(module, "images")
+    with pytest.raises(FloatingPointError, match="samples that are not finite"):
+        precompute(module, np.array([[1.0, np.nan]]))
+    assert precompute(nn.Flatten(), np.ones((3, 2, 2))).shape == (3, 4)
 
 
 def test_an_untrained_trunk_has_the_published_layers():
