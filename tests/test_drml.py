@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -41,6 +42,31 @@ def test_every_loss_with_and_without_relations(loss, relational, digits):
     assert Z.shape == (300, 16)
     np.testing.assert_allclose(np.linalg.norm(Z, axis=1), 1, rtol=1e-5)
     assert model.n_iter_ == len(model.loss_curve_) == 3
+
+
+@pytest.mark.parametrize("relational", [True, False])
+def test_before_training_the_embedding_is_that_of_principal_components(relational, digits):
+    X, y = digits
+    options = {"relational": relational, "normalize_nodes": False, "normalize": False, "max_epochs": 1}
+    steps = {"learning_rate": 1e-30, "loss_learning_rate": 1e-30, "weight_decay": 0.0}
+    Z = quick(**options, **steps, early_stopping=False).fit(X, y).transform(X)
+    ratios = cdist(Z, Z)[np.triu_indices(300, 1)] / cdist(*[PCA(16).fit_transform(X)] * 2)[np.triu_indices(300, 1)]
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-3)
+    drawn = quick(init="random", **options, **steps, early_stopping=False).fit(X, y).transform(X)
+    assert np.abs(drawn - Z).max() > 0.1
+
+
+def test_training_on_small_classes_does_no_harm(rng):
+    y = np.repeat(np.arange(40), 8)
+    X = rng.standard_normal((40, 60))[y] + 1.2 * rng.standard_normal((320, 60))
+    X = X @ np.linalg.qr(rng.standard_normal((200, 60)))[0].T  # sixty of 200 directions
+    train = np.arange(320) % 8 < 6
+    precisions = {}
+    for init in ("pca", "random"):
+        Z = DRMLTransformer(64, init=init, random_state=0).fit(X[train], y[train]).transform(X[~train])
+        precisions[init] = mean_average_precision_at_r(Z, y[~train])
+    raw = mean_average_precision_at_r(X[~train], y[~train])
+    assert precisions["pca"] > max(raw - 0.02, precisions["random"])
 
 
 def test_training_lowers_the_loss_and_separates_classes(rng):

@@ -5,6 +5,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
+from sklearn.decomposition import PCA
 from torch.nn import functional
 
 from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES, ParallelLinear, RelationalEnsemble
@@ -186,3 +188,57 @@ def test_features_of_zero_pass_no_gradient_on():
     module(y).embedding.sum().backward()
     assert (module.nodes.bias.grad.abs() < 10).all()
     assert not y.grad.any()
+
+
+# The start at principal components
+
+
+def started(y, n_components=12, n_branches=4, split_features=False):
+    """An ensemble that starts at the principal components of features, and the size of its weights before."""
+    options = {"split_features": split_features, "normalize_nodes": False}
+    module = RelationalEnsemble(
+        y.shape[1], n_components, n_branches, torch.Generator().manual_seed(0), torch.float64, **options
+    )
+    size = module.nodes.weight.norm().item()
+    module.start_at_principal_components(y)
+    return module, size
+
+
+@pytest.mark.parametrize("n_samples", [40, 15])  # more than features, and fewer
+def test_nodes_start_at_principal_components_that_branches_share(n_samples, rng):
+    y = torch.from_numpy(rng.standard_normal((n_samples, 20)) * np.linspace(3, 1, 20) + 100)
+    module, size = started(y)
+    assert_allclose(module.nodes.weight.norm().item(), size, rtol=1e-6)
+    nodes = module.nodes(y).detach().numpy()  # (B, 4, 3)
+    components = PCA(12).fit_transform(y)
+    scale = size / np.sqrt(12)
+    for branch in range(4):
+        assert_allclose(np.abs(nodes[:, branch]), scale * np.abs(components[:, branch::4]), atol=1e-5)
+    # The embedding has the distances of the components, which is as near to those of the features as can be.
+    assert_allclose(pdist(nodes.reshape(n_samples, -1)), scale * pdist(components), rtol=1e-6)
+
+
+def test_few_components_go_to_all_branches(rng):
+    y = torch.from_numpy(rng.standard_normal((30, 3)) * [3.0, 2.0, 1.0])
+    module, _ = started(y)
+    spread = module.nodes(y).detach().numpy().reshape(30, -1)
+    assert_allclose(pdist(spread) / pdist(y), pdist(spread)[0] / pdist(y)[0])  # each component as often as any other
+    assert (torch.linalg.matrix_rank(module.nodes.weight) == 3).all()
+
+
+def test_split_features_start_at_the_components_of_each_part(rng):
+    y = torch.from_numpy(rng.standard_normal((50, 16)) * np.linspace(1, 2, 16))
+    module, _ = started(y, n_components=8, split_features=True)
+    nodes = module.nodes(module._seen(y)).detach().numpy()
+    for branch in range(4):
+        expected = PCA(2).fit_transform(y[:, 4 * branch : 4 * branch + 4])
+        ratios = np.abs(nodes[:, branch]) / np.abs(expected)
+        assert_allclose(ratios, ratios[0, 0])
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5])
+def test_features_that_are_all_alike_have_no_components(n_samples):
+    module, _ = started(torch.full((n_samples, 6), 7.0, dtype=torch.float64))
+    drawn = RelationalEnsemble(6, 12, 4, torch.Generator().manual_seed(0), torch.float64)
+    assert torch.equal(module.nodes.weight, drawn.nodes.weight)
+    assert torch.equal(module.nodes.bias, drawn.nodes.bias)
