@@ -15,7 +15,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_home():
     """Cache of fetched data sets; tests that need it are skipped where there is none."""
     folder = os.environ.get("SKRELMETRIC_DATA")
