@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.covariance import shrunk_covariance
 from sklearn.model_selection import GroupKFold
@@ -32,6 +33,13 @@ LOSSES = {
     "MultiSim": "multi_similarity",
 }
 """Losses that DRML is compared over: those of its paper, and two of pairs."""
+
+_OTHERS = {
+    "Proxy-NCA++": "proxy_nca_pp",
+    "SupCon": "supcon",
+    "Smooth AP": "smooth_ap",
+    "Ranked list": "ranked_list",
+}
 
 N_FOLDS = 4
 _WIDTH = 512  # of the embeddings, as in the paper
@@ -60,7 +68,7 @@ class FourFold(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     metric : estimator
-        Metric to learn.
+        Metric to learn; DRML is given the rest of the trunk, and a GPU where torch sees one.
     candidates : list of dict
         Parameters to choose from, by the mean average precision at R on the classes of the fourth fold, in the mean.
     first : int
@@ -89,7 +97,7 @@ class FourFold(TransformerMixin, BaseEstimator):
         best = -np.inf
         for candidate in self.candidates:
             metric = clone(self.metric).set_params(**candidate)
-            members, precisions = zip(*(_learned(metric, X, y, *fold) for fold in folds), strict=True)
+            members, precisions = zip(*(self._learned(metric, X, y, *fold) for fold in folds), strict=True)
             if np.mean(precisions) > best:
                 best, self.chosen_, self.members_ = np.mean(precisions), candidate, list(members)
         return self
@@ -106,15 +114,16 @@ class FourFold(TransformerMixin, BaseEstimator):
     def _inputs(self, X: np.ndarray) -> np.ndarray:
         return precompute(trunk()[FROZEN : self.first], X)
 
-
-def _learned(
-    metric: BaseEstimator, X: np.ndarray, y: np.ndarray, train: np.ndarray, judged: np.ndarray
-) -> tuple[BaseEstimator, float]:
-    """Metric of some samples, and its precision on others."""
-    metric = clone(metric)
-    given = {"X_val": X[judged], "y_val": y[judged]} if isinstance(metric, DRMLTransformer) else {}
-    metric.fit(X[train], y[train], **given)
-    return metric, mean_average_precision_at_r(normalize(metric.transform(X[judged])), y[judged])
+    def _learned(
+        self, metric: BaseEstimator, X: np.ndarray, y: np.ndarray, train: np.ndarray, judged: np.ndarray
+    ) -> tuple[BaseEstimator, float]:
+        """Metric of some samples, and its precision on others."""
+        metric, given = clone(metric), {}
+        if isinstance(metric, DRMLTransformer):
+            metric.set_params(trunk=trunk()[self.first :], device="cuda" if torch.cuda.is_available() else "auto")
+            given = {"X_val": X[judged], "y_val": y[judged]}
+        metric.fit(X[train], y[train], **given)
+        return metric, mean_average_precision_at_r(normalize(metric.transform(X[judged])), y[judged])
 
 
 class Frozen(TransformerMixin, BaseEstimator):
@@ -162,7 +171,7 @@ class RelevantComponents(TransformerMixin, BaseEstimator):
 
 def _fine_tuned(loss: str, options: dict[str, Any], first: int = 16) -> Callable[[int], BaseEstimator]:
     def method(seed: int) -> BaseEstimator:
-        metric = DRMLTransformer(_WIDTH, trunk=trunk()[first:], loss=loss, random_state=seed, **_BUDGET, **options)
+        metric = DRMLTransformer(_WIDTH, loss=loss, random_state=seed, **_BUDGET, **options)
         return FourFold(metric, _RATES, first, seed)
 
     return method
@@ -178,17 +187,17 @@ METHODS: dict[str, Callable[[int], BaseEstimator]] = {
     "Frozen trunk, RAMLLinear": _of_features(RAMLLinear(), [{"alpha": alpha} for alpha in (0.3, 3.0, 30.0)]),
 }
 ON_REQUEST: dict[str, Callable[[int], BaseEstimator]] = {}
-for _name, _loss in LOSSES.items():
-    METHODS[_name] = _fine_tuned(_loss, {"relational": False})
-    METHODS[f"DRML-{_name}"] = _fine_tuned(_loss, {})
-    METHODS[f"DRML-{_name}, paper"] = _fine_tuned(_loss, PAPER)
-    METHODS[f"DRML-{_name}, code"] = _fine_tuned(_loss, CODE)
+for _name, _loss in (LOSSES | _OTHERS).items():
+    _rows = METHODS if _name in LOSSES else ON_REQUEST
+    _rows[_name] = _fine_tuned(_loss, {"relational": False})
+    _rows[f"DRML-{_name}"] = _fine_tuned(_loss, {})
+    _rows[f"DRML-{_name}, paper"] = _fine_tuned(_loss, PAPER)
+    _rows[f"DRML-{_name}, code"] = _fine_tuned(_loss, CODE)
+    for _prefix, _options in (("", {"relational": False}), ("DRML-", {})):
+        ON_REQUEST[f"{_prefix}{_name}, random start"] = _fine_tuned(_loss, {"init": "random", **_options})
+        ON_REQUEST[f"{_prefix}{_name}, from block 11"] = _fine_tuned(_loss, _options, FROZEN)
     for _change, _options in ABLATIONS.items():
         ON_REQUEST[f"DRML-{_name}, {_change}"] = _fine_tuned(_loss, _options)
-    ON_REQUEST[f"DRML-{_name}, random start"] = _fine_tuned(_loss, {"init": "random"})
-    ON_REQUEST[f"{_name}, random start"] = _fine_tuned(_loss, {"init": "random", "relational": False})
-    ON_REQUEST[f"{_name}, from block 11"] = _fine_tuned(_loss, {"relational": False}, FROZEN)
-    ON_REQUEST[f"DRML-{_name}, from block 11"] = _fine_tuned(_loss, {}, FROZEN)
 
 
 def scores(estimator: FourFold | Frozen, X: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -22,6 +22,7 @@ LOSSES = {"TSH": "triplet", "MDW": "margin", "ProxyAnchor": "proxy_anchor", "Cos
 """Losses of the DRML paper by its names: triplets with semi-hard mining, margin with distance-weighted sampling."""
 
 _BUDGET = {
+    "init": "random",
     "batch_size": 80,
     "samples_per_class": 4,
     "learning_rate": 3e-3,

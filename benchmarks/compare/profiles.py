@@ -96,5 +96,6 @@ PROFILES = {
     "default": Profile(tuple(BUNDLED), _up_to("quick"), _default),
     "paper": Profile(("emotions", "flags", "Natural_Scene"), _up_to("paper"), _paper),
     "full": Profile(_FULL, _contenders, _full),
+    "images": Profile(("omniglot", "flowers102"), _up_to("quick"), _default),
     "large": Profile(("tmc2007-500", *_LONG), _linear, _large, alone=True),
 }

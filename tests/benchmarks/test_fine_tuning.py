@@ -46,12 +46,12 @@ def test_flowers_are_retrieved_by_what_others_taught(flowers):
 def test_folds_have_whole_classes_and_the_best_candidate_is_kept(monkeypatch):
     y, judged = np.repeat(np.arange(8), 4), []
 
-    def learned(metric, X, y, train, held_out):
+    def learned(self, metric, X, y, train, held_out):
         assert not set(y[train]) & set(y[held_out])
         judged.append((metric.shrinkage, frozenset(y[held_out])))
         return metric, {0.1: 0.2, 0.5: 0.9, 0.9: 0.4}[metric.shrinkage]
 
-    monkeypatch.setattr(fine_tuning, "_learned", learned)
+    monkeypatch.setattr(FourFold, "_learned", learned)
     candidates = [{"shrinkage": share} for share in (0.1, 0.5, 0.9)]
     model = FourFold(RelevantComponents(0.0), candidates, len(fine_tuning.trunk()), 0)
     monkeypatch.setattr(FourFold, "_inputs", lambda self, X: X)
