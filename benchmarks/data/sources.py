@@ -100,6 +100,8 @@ _TASKS = {
 FROZEN = 12
 """Modules of the trunk that no method of fine-tuning trains, the stem and eleven blocks: samples are their outputs."""
 
+_CENTRE = slice(16, 240)  # of the rows and columns of a photograph: the 224 that the trunk was trained on
+
 OF_UNSEEN_CLASSES = ("retrieval", "fine-tuning")
 """Tasks whose test samples are of classes that were not seen in training."""
 
@@ -136,12 +138,13 @@ def load(source: Source) -> DataSet:
     if source.task == "label distribution":
         data = fetch_ldl(name)
         return DataSet(data.data, data.target, groups=data.get("groups"))
-    if source.task in OF_UNSEEN_CLASSES:
-        fetch = {"omniglot": fetch_omniglot, "flowers102": fetch_flowers102}[name]
-        X, y = fetch(subset="all", return_X_y=True)
-        if source.task == "fine-tuning":
-            X = precompute(efficientnet_lite0()[:FROZEN], X)
-        return DataSet(X, y, len(fetch(return_X_y=True)[1]))
+    if source.task == "retrieval":
+        X, y = fetch_omniglot(subset="all", return_X_y=True)
+        return DataSet(X, y, len(fetch_omniglot(return_X_y=True)[1]))
+    if source.task == "fine-tuning":
+        photographs = fetch_flowers102(subset="all", size=256)
+        X = precompute(efficientnet_lite0()[:FROZEN], photographs.data[:, :, _CENTRE, _CENTRE])
+        return DataSet(X, photographs.target, int((photographs.target < 51).sum()))
     loader = BUNDLED.get(name, partial(fetch_mulan, name))
     subsets = [loader(subset=subset, return_X_y=True) for subset in ("train", "test")]
     X, Y = (np.vstack(arrays) for arrays in zip(*subsets, strict=True))
