@@ -41,13 +41,16 @@ class Chosen(NamedTuple):
 
     def embed(self, encoder: Encoder) -> Tensor:
         """Embeddings, the same in every process."""
-        dtype = dtype_of(encoder.head)
+        return self.features(encoder, encoder.n_components, dtype_of(encoder.head))
+
+    def features(self, module: nn.Module, width: int, dtype: torch.dtype) -> Tensor:
+        """What a module makes of the samples, the same in every process."""
         (own,) = self.partitions.local
 
         def of_own(index: Tensor) -> Tensor:
-            return embed(encoder, own.some(index), dtype)
+            return embed(module, own.some(index), dtype)
 
-        return features_at(self.partitions, self.places, of_own, encoder.n_components, dtype)
+        return features_at(self.partitions, self.places, of_own, width, dtype)
 
 
 class Validation(NamedTuple):
