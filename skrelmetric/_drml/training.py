@@ -48,7 +48,7 @@ class Chosen(NamedTuple):
         (own,) = self.partitions.local
 
         def of_own(index: Tensor) -> Tensor:
-            return embed(module, own.some(index), dtype)
+            return embed(module, own.some(index), dtype).to(dtype)
 
         return features_at(self.partitions, self.places, of_own, width, dtype)
 
