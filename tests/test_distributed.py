@@ -277,6 +277,21 @@ def fit_images(ranks, init):
     return max(sent)
 
 
+def fit_unnamed(ranks):
+    class Unnamed(torch.nn.Flatten):
+        pass
+
+    X, Y, *_ = problem()
+    DRMLTransformer(4, trunk=Unnamed()).fit(X[ranks.rows(90)], Y[ranks.rows(90)])
+
+
+def test_a_trunk_that_cannot_be_pickled_is_an_error_in_all():
+    first, second = in_ranks(2, fit_unnamed)
+    assert "Can't pickle local object" in str(first)
+    assert isinstance(second, RankError)
+    assert "rank 0 with AttributeError: Can't pickle local object" in str(second)
+
+
 @pytest.mark.parametrize("init", ["pca", "random"])
 def test_images_stay_in_their_process_but_for_two(init):
     results = in_ranks(2, fit_images, init)
