@@ -346,11 +346,11 @@ class HRAMLTransformer(ModuleTransformer):
 
         Notes
         -----
-        *Data sets* are what has a length and items but is no array, as :class:`torch.utils.data.Dataset` has them.
-        Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their targets.
-        Nothing is in memory but the batches, or chunks of `chunk_size`, that are being loaded, and features of all
-        samples. A DataLoader lends its data set, ``collate_fn`` and worker processes, which are kept for the time of
-        the fit; batches and their order are those of `batch_size` and `pairs`. What items draw of torch, to augment
+        *Data sets* are what has a length and items but is no array or list, as :class:`torch.utils.data.Dataset` has
+        them. Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their
+        targets. Nothing is in memory but the batches, or chunks of `chunk_size`, that are being loaded, and features of
+        all samples. A DataLoader lends its data set, ``collate_fn`` and worker processes, which are kept for the time
+        of the fit; batches and their order are those of `batch_size` and `pairs`. What items draw of torch, to augment
         images for example, depends on `random_state`, the epoch and the place of the item alone, not on the workers.
         Samples that are held out, and those that a "ridge" head is solved for, are augmented as well, the latter in one
         way; pass `X_val` to judge by others.

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -154,11 +155,12 @@ class _Group(Ranks):
         return self._gather(value)
 
     def agreed(self, value: Any) -> Any:
+        # Before all wait for it, so that what cannot be pickled is told.
+        contents: list[Any] = [pickle.dumps(value) if self.rank == 0 else None]
         self._meet("agree", 0)
-        values = [value]
         with _contact():
-            dist.broadcast_object_list(values, group_src=0, group=self.group)
-        return values[0]
+            dist.broadcast_object_list(contents, group_src=0, group=self.group)
+        return pickle.loads(contents[0])
 
     @contextmanager
     def together(self) -> Iterator[Self]:

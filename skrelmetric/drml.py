@@ -13,22 +13,22 @@ from torch.optim import Optimizer
 
 from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data
-from skrelmetric._data.subset import Subset
 from skrelmetric._data.targets import Targets
 from skrelmetric._drml.ensemble import ASSIGNMENTS, RECONSTRUCTIONS, SCORES
 from skrelmetric._drml.model import Architecture, Encoder
 from skrelmetric._drml.objective import Weights, objective_of
 from skrelmetric._drml.supervision import Supervision
-from skrelmetric._drml.training import Split, Training, split
+from skrelmetric._drml.training import Chosen, Split, Training, split
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
 from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, n_samples_of, with_callbacks
 from skrelmetric._interop.torch import like, resolve_device
 from skrelmetric._training.batches import of_pairs, per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
+from skrelmetric._training.encode import dtype_of
 from skrelmetric._training.loop import new_optimizer
 from skrelmetric._training.shards import agreed
-from skrelmetric._training.subsets import landmarks
+from skrelmetric._training.subsets import landmark_places, landmarks
 from skrelmetric._training.transformer import ModuleTransformer
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import Ranks, current_ranks
@@ -389,11 +389,11 @@ class DRMLTransformer(ModuleTransformer):
 
         Notes
         -----
-        *Data sets* are what has a length and items but is no array, as :class:`torch.utils.data.Dataset` has them.
-        Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their targets.
-        Nothing is in memory but the batches that are being loaded. A DataLoader lends its data set, ``collate_fn``
-        and worker processes, which are kept for the time of the fit; batches and their order are those of
-        `batch_size` and `samples_per_class`. What items draw of torch, to augment images for example, depends on
+        *Data sets* are what has a length and items but is no array or list, as :class:`torch.utils.data.Dataset` has
+        them. Items are ``(x, y)``, or ``x`` where `y` is passed; without `y` all are loaded once more, for their
+        targets. Nothing is in memory but the batches that are being loaded. A DataLoader lends its data set,
+        ``collate_fn`` and worker processes, which are kept for the time of the fit; batches and their order are those
+        of `batch_size` and `samples_per_class`. What items draw of torch, to augment images for example, depends on
         `random_state`, the epoch and the place of the item alone, not on the workers. Samples that are held out are
         augmented as well; pass `X_val` to judge by others.
         """
@@ -412,7 +412,7 @@ class DRMLTransformer(ModuleTransformer):
             unit = self.hold_out if given or self.early_stopping else None
             options = {"unit": unit, "fraction": self.validation_fraction, "seed": seed}
             chosen = split(data, given, self.relation, **options)
-            encoder, width, example = self._start(landmarks(data, seed)[0], seed, ranks)
+            encoder, width, example = self._start(data, seed)
             trainer = self._trainer(encoder, width, chosen, data.targets, seed, pairs_alone)
             criterion = None if chosen.validation is None else partial(chosen.validation.error, encoder)
             callbacks = EpochCallbacks(self, self.max_epochs, X, y)
@@ -443,15 +443,22 @@ class DRMLTransformer(ModuleTransformer):
             if isinstance(getattr(self, name), type):
                 raise ValueError(f"{name}={getattr(self, name).__name__} is a class. Pass an object.")
 
-    def _start(self, samples: Subset, seed: int, ranks: Ranks) -> tuple[Encoder, int, Tensor]:
+    def _start(self, data: Data, seed: int) -> tuple[Encoder, int, Tensor]:
         """Encoder to begin with, the same in every process, the width of its trunk, and samples of zeros."""
-        example = samples.example()
+        samples, generator = landmarks(data, seed, most=2)[0], torch.Generator().manual_seed(seed)
+        example, ranks = samples.example(), data.partitions.ranks
         if self.warm_start and hasattr(self, "encoder_"):
             self._check_same_samples(example)
             encoder, width = self._architecture.rebuild(self.encoder_, samples)
-        else:
-            encoder, width = self._architecture.build(samples, torch.Generator().manual_seed(seed))
-        return agreed(encoder, ranks, samples.weights.device), width, example
+            return agreed(encoder, ranks, data.device), width, example
+        encoder, width = self._architecture.build(samples, generator)
+        encoder = agreed(encoder, ranks, data.device)
+        if self.init == "pca":
+            places = landmark_places(data, torch.Generator().manual_seed(seed)).to(data.device)
+            features = Chosen(data.partitions, places).features(encoder.trunk, width, dtype_of(encoder.head))
+            encoder.head.start_at_principal_components(features)
+            encoder.head = agreed(encoder.head, ranks, data.device)  # other machines round otherwise
+        return encoder, width, example
 
     def _trainer(
         self, encoder: Encoder, width: int, chosen: Split, targets: Targets, seed: int, pairs_alone: bool

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skrelmetric._data.loaded import Loaded, loaded
-from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.given import check_array, check_array_like
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["FrozenBatchNorm", "efficientnet_lite0", "freeze_batch_norm", "precompute"]
@@ -37,8 +37,7 @@ def efficientnet_lite0(*, pretrained: bool = True) -> nn.Sequential:
 
     It takes RGB images of shape (n, 3, height, width) with values of 0 to 255, of 224 x 224 pixels as it was trained,
     or any other size, and is a sequence of 18 modules: the stem at 0, the sixteen blocks, and the pooled features at
-    17. ``trunk[:12]`` is thus what comes before the twelfth block, and ``trunk[12:]`` the rest of it; their product is
-    the trunk.
+    17. ``trunk[:12]`` is thus what comes before the twelfth block, and ``trunk[12:]`` what follows.
 
     Parameters
     ----------
@@ -156,8 +155,10 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     """
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return FrozenBatchNorm(module)
-    for name, part in module.named_children():
-        setattr(module, name, freeze_batch_norm(part))
+    for name, part in list(module.named_modules(remove_duplicate=False)):  # a layer may have several places
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            parent, _, child = name.rpartition(".")
+            setattr(module.get_submodule(parent), child, FrozenBatchNorm(part))
     return module
 
 
@@ -182,9 +183,10 @@ def precompute(module: nn.Module, X: Any, *, batch_size: int = 32) -> np.ndarray
     Raises
     ------
     TypeError
-        If `X` is neither an array nor a data set.
+        If `module` is none, or `X` is neither an array nor a data set.
     ValueError
-        If there are no samples, or those of a data set are not finite or of different shapes.
+        If there are no samples, `X` has no rows of numbers, or those of a data set are not finite or of different
+        shapes; or if the module returns anything but a tensor with one row a sample.
     FloatingPointError
         If an output is not finite.
 
@@ -205,15 +207,19 @@ def precompute(module: nn.Module, X: Any, *, batch_size: int = 32) -> np.ndarray
     >>> metric.fit(X, classes).transform(X).shape
     (8, 16)
     """
+    check_scalar(module, "module", nn.Module)
     check_scalar(batch_size, "batch_size", Integral, min_val=1)
     weights = next(iter(module.state_dict().values()), torch.zeros(0))
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with loaded(X, _options) as samples, torch.no_grad():
-            outputs = [module(batch.to(weights)).cpu() for batch in _batches(samples, batch_size)]
+            # Copies, since a module that works in place would change the samples.
+            batches = (batch.to(weights, copy=True) for batch in _batches(samples, batch_size))
+            outputs = [_output(module, batch).cpu() for batch in batches]
     finally:
-        module.train(was_training)
+        for part, training in modes:
+            part.training = training
     Z = torch.cat(outputs)
     if not torch.isfinite(Z).all():
         raise FloatingPointError("The module returned NaN or infinity. Look for samples that are not finite.")
@@ -227,20 +233,32 @@ def _options(X: Any) -> dict[str, Any]:
 
 def _batches(samples: Any, batch_size: int) -> Iterator[Tensor]:
     """Samples as tensors, some at a time, which alone are converted."""
-    if not isinstance(samples, Loaded):
+    if isinstance(samples, Tensor):
         check_array_like(samples)
-        samples = samples if hasattr(samples, "shape") else np.asarray(samples)
-        if not samples.shape[0]:
-            raise ValueError("X has no samples. Pass one at least.")
+    elif not isinstance(samples, Loaded):
+        samples = check_array(samples, allow_nd=True, ensure_min_samples=0, ensure_all_finite=False)
+    if not samples.shape[0]:
+        raise ValueError("X has no samples. Pass one at least.")
     places = gen_batches(samples.shape[0], batch_size)
     yield from samples.batches(places) if isinstance(samples, Loaded) else (as_tensor(samples[some]) for some in places)
+
+
+def _output(module: nn.Module, batch: Tensor) -> Tensor:
+    """What a module makes of a batch, one row a sample."""
+    Z = module(batch)
+    if not isinstance(Z, Tensor) or Z.shape[:1] != batch.shape[:1]:
+        what = f"shape {tuple(Z.shape)}" if isinstance(Z, Tensor) else f"a {type(Z).__name__}"
+        raise ValueError(
+            f"The module returned {what} for {len(batch)} samples, but a tensor with one row each is needed."
+        )
+    return Z
 
 
 class _Centred(nn.Module):
     """Values of 0 to 255 as the published network takes them."""
 
     def forward(self, X: Tensor) -> Tensor:
-        return (X - 127) / 128
+        return X / 128 - 127 / 128  # (X - 127) / 128 to the last digit, and no byte goes below 0
 
 
 class _Convolution(nn.Conv2d):

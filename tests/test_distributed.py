@@ -263,6 +263,42 @@ def test_shards_may_be_data_sets():
             np.testing.assert_allclose(embedding, expected, rtol=0, atol=1e-8 * abs(expected).max())
 
 
+def fit_images(ranks, init):
+    sent, total = [], type(ranks).total
+
+    def watched(self, tensors):
+        sent.extend(tensor.numel() for tensor in tensors)
+        return total(self, tensors)
+
+    type(ranks).total = watched
+    trunk = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    images = np.random.default_rng(ranks.rank).standard_normal((40, 1, 16, 16))
+    DRMLTransformer(4, trunk=trunk, init=init, max_epochs=1, random_state=0).fit(images, np.arange(40) % 2)
+    return max(sent)
+
+
+def fit_unnamed(ranks):
+    class Unnamed(torch.nn.Flatten):
+        pass
+
+    X, Y, *_ = problem()
+    DRMLTransformer(4, trunk=Unnamed()).fit(X[ranks.rows(90)], Y[ranks.rows(90)])
+
+
+def test_a_trunk_that_cannot_be_pickled_is_an_error_in_all():
+    first, second = in_ranks(2, fit_unnamed)
+    assert "Can't pickle local object" in str(first)
+    assert isinstance(second, RankError)
+    assert "rank 0 with AttributeError: Can't pickle local object" in str(second)
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_images_stay_in_their_process_but_for_two(init):
+    results = in_ranks(2, fit_images, init)
+    assert not any(isinstance(result, Exception) for result in results), results
+    assert max(results) == 2 * 16 * 16
+
+
 def errors_of(ranks, function, *cases):
     """The error that a function raises for each of some cases, one after the other in the same processes."""
     errors = []

@@ -630,7 +630,10 @@ def test_given_pairs_beside_targets(digits, tmp_path):
         ({"loss": lambda Z, y: Z.sum()}, "needs targets, but y is None"),
         ({"samples_per_class": 4}, "samples_per_class draws classes"),
         ({"relation": GivenPairs([[0, 1]], n_samples=300)}, "relation has pairs of one kind only"),
-        ({"relation": GivenPairs([[0, 1]], [[1, 2]], n_samples=300)}, "leaves 0 of 1 similar pairs for training"),
+        (
+            {"relation": GivenPairs([[0, 1]], [[1, 2]], n_samples=300)},
+            "leaves 0 of 1 similar pairs for training.*another fraction, or early_stopping=False",
+        ),
         (
             {"relation": GivenPairs([[0, 1]], [[1, 2]], n_samples=301)},
             "of 301 samples, but a fit to 300",

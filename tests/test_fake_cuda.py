@@ -632,7 +632,7 @@ ELSEWHERE = {"_data", "_training", "_hraml", "_drml", "_alignment.linear", "deep
 EXCUSED = {
     "_smallest.<locals>.<lambda>": "numpy is for the CPU alone",
     "_load": "published weights are read where a trunk is built, on the CPU",
-    "precompute": "arrays of numpy",
+    **dict.fromkeys(["precompute", "_options", "_batches", "_output"], "arrays of numpy"),
     "Mahalanobis": "a function of numpy arrays",
     "TensorSearch.__getstate__": "no tensor is made or moved for a pickle",
     "_Writable": "an array of numpy",

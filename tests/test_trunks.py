@@ -3,8 +3,10 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional
 
@@ -63,6 +65,12 @@ def test_frozen_batch_norm_is_that_of_evaluation(layer, shape, affine):
     assert isinstance(freeze_batch_norm(layer), FrozenBatchNorm)
 
 
+def test_a_layer_in_several_places_is_frozen_in_all():
+    layer = nn.BatchNorm1d(3)
+    frozen = freeze_batch_norm(nn.Sequential(layer, nn.Sequential(nn.ReLU(), layer), layer))
+    assert not any(part is layer for part in frozen.modules())
+
+
 def test_batch_norm_without_statistics_is_refused():
     with pytest.raises(ValueError, match="no running statistics"):
         freeze_batch_norm(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)))
@@ -111,8 +119,34 @@ def test_a_prefix_and_what_follows_are_a_fit_of_the_whole():
     np.testing.assert_allclose(whole.transform(X), Z, atol=0.01)
 
 
+def test_neither_samples_nor_module_are_changed(rng):
+    X = rng.standard_normal((4, 3)).astype(np.float32)
+    module, before = nn.Sequential(nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(3, 2)), X.copy()
+    module[1].eval()
+    precompute(module, X)
+    precompute(module, torch.from_numpy(X))
+    np.testing.assert_array_equal(X, before)
+    assert [part.training for part in module.modules()] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("given", [pd.DataFrame, lambda X: X.astype(object)], ids=["frame", "objects"])
+def test_arrays_of_other_kinds_are_precomputed(given, rng):
+    X, module = rng.standard_normal((4, 3)), nn.Linear(3, 2).double()
+    np.testing.assert_array_equal(precompute(module, given(X)), precompute(module, X))
+
+
 def test_what_cannot_be_precomputed(rng):
     module = nn.Linear(2, 1)
+    with pytest.raises(TypeError, match="module must be an instance of torch"):
+        precompute(np.zeros((3, 2)), module)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        precompute(module, csr_array(np.eye(2)))
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
+        precompute(module, np.zeros(2))
+    with pytest.raises(ValueError, match="returned a tuple for 3 samples"):
+        precompute(nn.LSTM(2, 1), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"returned shape \(6,\) for 3 samples"):
+        precompute(nn.Flatten(0), np.zeros((3, 2)))
     with pytest.raises(ValueError, match="no samples"):
         precompute(module, np.zeros((0, 2)))
     with pytest.raises(ValueError, match="batch_size == 0"):
@@ -133,6 +167,8 @@ def test_an_untrained_trunk_has_the_published_layers():
     assert trunk[:12](X).shape == (2, 112, 3, 3)
     torch.testing.assert_close(trunk.eval()[12:](trunk[:12](X)), trunk(X))
     assert torch.isfinite(trunk(X[:, :, :1, :1])).all()
+    bytes_ = X.to(torch.uint8)
+    torch.testing.assert_close(trunk[0](bytes_), trunk[0](bytes_.float()))
 
 
 def test_published_weights_are_where_they_belong(monkeypatch, tmp_path):

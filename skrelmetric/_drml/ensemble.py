@@ -313,14 +313,18 @@ def _parallel(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _principal(y: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
     """Directions of the largest variance of inputs (B, n_inputs), unit rows, without those of none; and their mean."""
-    inputs = y.to(torch.float64)
-    mean = inputs.mean(0)
-    deviations, k = inputs - mean, min(n_components, *y.shape)
+    deviations, k = y.to(torch.float64, copy=True), min(n_components, *y.shape)
+    mean = deviations.mean(0)
+    deviations -= mean  # in place, since there may be many features
+    deviations.masked_fill_((y == y[0]).all(0), 0)  # where those of the mean's last digit would count as variance
     few = y.shape[0] < y.shape[1]
     variances, directions = largest_eigenpairs(deviations @ deviations.T if few else deviations.T @ deviations, k)
     varying = variances > max(y.shape) * torch.finfo(torch.float64).eps * variances[-1]
     directions = directions[:, varying].T.flip(0)
-    return (unit(directions @ deviations) if few else directions).to(y.dtype), mean.to(y.dtype)
+    if few:
+        directions = directions @ deviations
+        directions *= directions.norm(dim=1, keepdim=True).reciprocal()  # small as they may be
+    return directions.to(y.dtype), mean.to(y.dtype)
 
 
 def _drawn(shape: tuple[int, ...], deviation: float, generator: Generator, dtype: torch.dtype) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from skrelmetric._data.subset import Subset
 from skrelmetric._drml.ensemble import PlainHead, RelationalEnsemble
-from skrelmetric._training.encode import copied_module, dtype_of, embed, width_of
+from skrelmetric._training.encode import copied_module, dtype_of, width_of
 from skrelmetric.encoders import MLP
 
 __all__ = ["Architecture", "Encoder"]
@@ -54,7 +54,6 @@ class Architecture(NamedTuple):
     hidden_layer_sizes: Sequence[int]
     activation: str
     trunk: nn.Module | None
-    init: str
     relational: bool
     split_features: bool
     stop_gradient: bool
@@ -101,10 +100,7 @@ class Architecture(NamedTuple):
             if self.relational
             else PlainHead(*shape)
         )
-        head.to(device)
-        if self.init == "pca":
-            head.start_at_principal_components(embed(trunk, samples, dtype).to(dtype))
-        return Encoder(trunk, head, self.output, self.normalize), width
+        return Encoder(trunk, head.to(device), self.output, self.normalize), width
 
     def rebuild(self, encoder: Encoder, samples: Subset) -> tuple[Encoder, int]:
         """Copy of an encoder that was fitted, read as is asked for now, and the width of its trunk.

@@ -41,13 +41,16 @@ class Chosen(NamedTuple):
 
     def embed(self, encoder: Encoder) -> Tensor:
         """Embeddings, the same in every process."""
-        dtype = dtype_of(encoder.head)
+        return self.features(encoder, encoder.n_components, dtype_of(encoder.head))
+
+    def features(self, module: nn.Module, width: int, dtype: torch.dtype) -> Tensor:
+        """What a module makes of the samples, the same in every process."""
         (own,) = self.partitions.local
 
         def of_own(index: Tensor) -> Tensor:
-            return embed(encoder, own.some(index), dtype)
+            return embed(module, own.some(index), dtype).to(dtype)
 
-        return features_at(self.partitions, self.places, of_own, encoder.n_components, dtype)
+        return features_at(self.partitions, self.places, of_own, width, dtype)
 
 
 class Validation(NamedTuple):
@@ -194,8 +197,9 @@ def _check_unit(unit: str | None, relation: Any, given: list[Data]) -> None:
 def _split_pairs(training: Chosen, relation: GivenPairs, fraction: float, seed: int) -> Split:
     """Split of the pairs, in the same fraction of both kinds; all samples are trained on."""
     device, left, judged = training.places.device, [], []
+    options: dict[str, Any] = {"least": 1, "fewest": 1, "seed": seed, "instead": "or early_stopping=False"}
     for kind, pairs in (("similar", relation.similar), ("dissimilar", relation.dissimilar)):
-        kept, held = hold_out(len(pairs), fraction, least=1, fewest=1, seed=seed, unit=f"{kind} pairs")
+        kept, held = hold_out(len(pairs), fraction, unit=f"{kind} pairs", **options)
         left.append(pairs[kept.numpy()])
         judged.append(torch.from_numpy(pairs)[held[judged_places(len(held), held.device)]].to(device))
     places, ends = torch.cat(judged).unique(return_inverse=True)

@@ -39,8 +39,8 @@ def check_array_like(array: Any, name: str = "X") -> None:
     TypeError
         If `array` is the path of a file, or no array but something that holds or yields samples.
     ValueError
-        If it is a sparse tensor, or an array of complex numbers, of dates, of records, or of entries some of which are
-        masked, or of X ``pandas.NA``.
+        If it is a sparse tensor, a list of samples with their targets, or an array of complex numbers, of dates, of
+        records, or of entries some of which are masked, or of X ``pandas.NA``.
     """
     if isinstance(array, str | PathLike):
         raise TypeError(
@@ -53,6 +53,11 @@ def check_array_like(array: Any, name: str = "X") -> None:
             "HRAMLTransformer also take a map-style Dataset, or a DataLoader over one. RAMLLinear and HRAMLTransformer "
             "learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader or another iterable "
             "that can be gone through again, or a function that returns a new generator."
+        )
+    if _is_of_items(array):
+        raise ValueError(
+            f"{name} is a {type(array).__name__} of items (x, y). Pass samples and targets apart: fit(X, y). "
+            "DRMLTransformer and HRAMLTransformer take items of a data set, as torch.utils.data.Dataset is one."
         )
     if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
         raise ValueError(f"{name} is a tensor of layout {array.layout}. Pass {name}.to_dense(), or a scipy matrix.")
@@ -174,6 +179,12 @@ def _is_array_like(array: Any) -> bool:
     if hasattr(array, "shape") or hasattr(array, "__array__") or not hasattr(array, "__iter__"):
         return True  # what cannot be gone through is told by scikit-learn
     return hasattr(array, "__getitem__") and not hasattr(array, "keys")
+
+
+def _is_of_items(array: Any) -> bool:
+    """Whether a list begins with a sample and its target, which would make an array of no shape."""
+    first = array[0] if isinstance(array, list | tuple) and array else None
+    return isinstance(first, tuple) and len(first) == 2 and bool(np.shape(first[0])) and not np.shape(first[1])
 
 
 def _check_not_ragged(y: Any) -> None:

@@ -19,7 +19,7 @@ from skrelmetric._data.targets import Targets, TargetSummary
 from skrelmetric._training.validation import hold_out
 from skrelmetric.relations import Relation, RelationInParts, make_relation, relation_name
 
-__all__ = ["Subsets", "landmarks", "related"]
+__all__ = ["Subsets", "landmark_places", "landmarks", "related"]
 
 _N_LANDMARKS = 2000
 _FEW = 2048  # samples whose pairs stand for all where a mean over these has no sum over samples
@@ -115,10 +115,16 @@ def landmarks(data: Data, seed: int, most: int | None = None) -> tuple[Subset, t
     They are in memory unless all samples are of one data set. Encoders that are not chosen need fewer, at `most`.
     """
     generator = torch.Generator().manual_seed(seed)
-    n, only, most = data.summary.n_samples, data.partitions.only, most or _N_LANDMARKS
-    if n <= most:
-        return only if only is not None else _read_some(data, torch.arange(n)), generator
-    return _read_some(data, torch.randperm(n, generator=generator)[:most].sort().values), generator
+    places, only = landmark_places(data, generator, most), data.partitions.only
+    if only is not None and len(places) == data.summary.n_samples:
+        return only, generator
+    return _read_some(data, places), generator
+
+
+def landmark_places(data: Data, generator: torch.Generator, most: int | None = None) -> Tensor:
+    """Places of the samples that an encoder is chosen from, in ascending order."""
+    n, most = data.summary.n_samples, most or _N_LANDMARKS
+    return torch.arange(n) if n <= most else torch.randperm(n, generator=generator)[:most].sort().values
 
 
 def _read_some(data: Data, places: Tensor) -> Subset:

@@ -17,10 +17,19 @@ _N_NEIGHBORS = 10
 N_JUDGED = 2000  # samples whose neighbours are searched; more would not change the choice of an epoch
 
 
-def hold_out(n_units: int, fraction: float, *, least: int, fewest: int, seed: int, unit: str) -> tuple[Tensor, Tensor]:
-    """Units to train on and units to judge by, samples or whole classes, each in ascending order.
+def hold_out(
+    n_units: int,
+    fraction: float,
+    *,
+    least: int,
+    fewest: int,
+    seed: int,
+    unit: str,
+    instead: str = "X_val and y_val, or early_stopping=False",
+) -> tuple[Tensor, Tensor]:
+    """Units to train on and units to judge by, samples, whole classes or pairs, each in ascending order.
 
-    A fraction of them is held out, and at `least` so many.
+    A fraction of them is held out, and at `least` so many; `instead` is what an error advises where that cannot be.
 
     Raises
     ------
@@ -33,7 +42,7 @@ def hold_out(n_units: int, fraction: float, *, least: int, fewest: int, seed: in
         raise ValueError(
             f"validation_fraction={fraction} leaves {max(0, n_training)} of {n_units} {unit} for training and "
             f"{n_validation} for validation; 2 and {fewest} are needed. "
-            f"Pass more {unit}, another fraction, X_val and y_val, or early_stopping=False."
+            f"Pass more {unit}, another fraction, {instead}."
         )
     order = torch.from_numpy(np.random.default_rng(seed).permutation(n_units))
     return order[n_validation:].sort().values, order[:n_validation].sort().values

@@ -51,9 +51,8 @@ def fetch_flowers102(
     -------
     Bunch or (data, target)
         ``data`` of shape (n_samples, 3, size, size), uint8, red, green and blue, ``target`` of shape (n_samples,),
-        int64 classes from 0, ``part`` of shape (n_samples,), "train" or
-        "validation", the official part that an image is of, and ``DESCR``. Samples are ordered by class, part and
-        number of the photograph.
+        int64 classes from 0, ``part`` of shape (n_samples,), "train" or "validation", the official part that an image
+        is of, and ``DESCR``. Samples are ordered by class, part and number of the photograph.
 
     Raises
     ------

@@ -236,9 +236,16 @@ def test_split_features_start_at_the_components_of_each_part(rng):
         assert_allclose(ratios, ratios[0, 0])
 
 
-@pytest.mark.parametrize("n_samples", [1, 2, 5])
-def test_features_that_are_all_alike_have_no_components(n_samples):
-    module, _ = started(torch.full((n_samples, 6), 7.0, dtype=torch.float64))
+@pytest.mark.parametrize("n_samples", [40, 15])
+def test_components_of_small_features_are_those_of_large_ones(n_samples, rng):
+    y = torch.from_numpy(rng.standard_normal((n_samples, 20)))
+    assert_allclose(started(2.0**-60 * y)[0].nodes.weight.detach(), started(y)[0].nodes.weight.detach())
+
+
+@pytest.mark.parametrize("value", [7.0, 0.1])  # of three, the mean of the latter is another number
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 30])
+def test_features_that_are_all_alike_have_no_components(n_samples, value):
+    module, _ = started(torch.full((n_samples, 6), value, dtype=torch.float64))
     drawn = RelationalEnsemble(6, 12, 4, torch.Generator().manual_seed(0), torch.float64)
     assert torch.equal(module.nodes.weight, drawn.nodes.weight)
     assert torch.equal(module.nodes.bias, drawn.nodes.bias)

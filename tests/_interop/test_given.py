@@ -244,6 +244,11 @@ def test_streams_are_shown_the_way_to_chunks(kind):
         refuses({name: estimators[name] for name in estimators.keys() - takers}, STREAMS[kind], y, message, TypeError)
 
 
+@pytest.mark.parametrize("items", [[*zip(X, range(len(X)), strict=True)], ((torch.ones(2), torch.tensor(0)),)])
+def test_lists_of_samples_with_their_targets_are_told_from_samples(items):
+    refuses(METRICS, items, None, rf"X is a {type(items).__name__} of items \(x, y\)", ValueError)
+
+
 class Stream(IterableDataset):
     __iter__ = None
 
@@ -277,7 +282,12 @@ def test_files_are_to_be_loaded(path):
 
 def test_pairs_are_told_from_samples():
     pairs, similar = np.stack([X, X[::-1]], 1), 2 * SETS[:, 0] - 1
-    refuses(METRICS, pairs, similar, r"pairs of samples, shape \(30, 2, 4\).*`relation`.*`pair_distance` takes pairs")
+    refuses(
+        METRICS,
+        pairs,
+        similar,
+        r"pairs of samples, shape \(30, 2, 4\).*relation=skrelmetric.relations.GivenPairs.*`pair_distance` takes pairs",
+    )
     refuses(CLASSIFIERS | REGRESSORS, pairs, similar, "dim 3")
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 3))
     HRAMLTransformer(encoder=module, max_epochs=1, random_state=0).fit(pairs, similar)  # whose samples these may be
