@@ -89,7 +89,9 @@ class Images:
         return torch.from_numpy(self.X[place]), place % 2
 
 
-@pytest.mark.parametrize("given", [np.asarray, np.ndarray.tolist, torch.from_numpy, Images], ids=str)
+@pytest.mark.parametrize(
+    "given", [np.asarray, np.ndarray.tolist, torch.from_numpy, Images], ids=["array", "list", "tensor", "set"]
+)
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_what_is_precomputed_is_the_output_in_evaluation(given, batch_size, rng):
     X = rng.integers(256, size=(7, 3, 9, 9), dtype=np.uint8)
