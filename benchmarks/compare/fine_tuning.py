@@ -42,7 +42,7 @@ _OTHERS = {
 }
 
 N_FOLDS = 4
-_FIRST = 15  # of the modules that are trained: two blocks, and the features
+_FIRST = 16  # of the modules that are trained: the last block, and the features
 _WIDTH = 512  # of the embeddings, as in the paper
 _RATES = [{"learning_rate": rate, "trunk_learning_rate": rate} for rate in (1e-4, 3e-4)]
 _SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -52,8 +52,8 @@ _BUDGET: dict[str, Any] = {
     "samples_per_class": 4,
     "loss_learning_rate": 1e-2,
     "hold_out": "classes",
-    "max_epochs": 8,
-    "n_iter_no_change": 8,  # losses of proxies are worse than the start for some epochs
+    "max_epochs": 12,
+    "n_iter_no_change": 5,  # losses of proxies are worse than the start for some epochs
 }
 
 
