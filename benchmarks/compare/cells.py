@@ -45,6 +45,8 @@ INNER_FOLDS = 3
 
 _TEST_SHARE = 1 / 3  # of what is held out once
 
+_WATCHES = "callbacks"  # name of a parameter that no figure depends on
+
 _NO_FIGURES = {"show", "speed", "plotting", "cli.py", "options.py", "profiles.py"}  # source that no figure depends on
 
 _OF_RIVALS = ("catboost", "mlrl-boomer", "python-ldl")  # which need not be installed
@@ -177,7 +179,7 @@ class Cell(NamedTuple):
             "fold": self.fold,
             "seed": self.seed,
             "search": self.settings.search,
-            "parameters": {name: plain(value) for name, value in sorted(parameters)},
+            "parameters": {name: plain(value) for name, value in sorted(parameters) if not name.endswith(_WATCHES)},
             "grid": {name: [plain(value) for value in values] for name, values in method.grid.items()}
             if self.settings.search
             else {},
