@@ -184,6 +184,13 @@ class DRMLTransformer(ModuleTransformer):
     *Targets.* Losses of pairs take pairs whose relation is small for similar and large for dissimilar ones; losses of
     proxies have a proxy for each class, or for each label of a label set or a distribution.
 
+    *Start.* With ``init="pca"`` the embedding before training has the directions of the trunk features less their mean,
+    in as many principal components as fit, and early stopping returns to it where no epoch is better. On small classes
+    of many features that is better than a random start, on images with a trunk from scratch as good.
+
+    *Directions.* The losses compare directions alone, and so does the embedding with ``normalize=True``: of a few
+    features directions are too little, and :class:`RAMLLinear` is the better choice.
+
     *Given pairs.* With ``relation=GivenPairs(similar, dissimilar, n_samples=len(X))`` an epoch has each pair once: its
     batches are the samples of some pairs, those of one sample together, and samples without a pair are not trained on.
     Losses of pairs alone then need no `y`: "contrastive", "multi_similarity" and "ranked_list" learn from any pairs,
