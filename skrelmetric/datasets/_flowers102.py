@@ -3,7 +3,6 @@
 import io
 import struct
 from collections.abc import Iterator
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skrelmetric.datasets._cache import check_choice, describe, fetch_file
+from skrelmetric.datasets._images import check_size, pillow
 
 _SIDE = 256  # of the images in the files
 _N_FILES = 5  # of each part
@@ -66,8 +66,7 @@ def fetch_flowers102(
         If Pillow is not installed.
     """
     check_choice("subset", subset, tuple(_SUBSETS))
-    if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= size <= _SIDE:
-        raise ValueError(f"size={size!r} must be a whole number from 1 to {_SIDE}.")
+    check_size(size, _SIDE)
     first, end = _SUBSETS[subset]
     photographs = []
     for part in _PARTS:
@@ -88,11 +87,7 @@ def fetch_flowers102(
 
 def _decoded(encoded: tuple[bytes, ...], size: int) -> np.ndarray:
     """Images (n, 3, size, size) of some files."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("fetch_flowers102 decodes images with Pillow: pip install 'skrelmetric[images]'.") from error
-
+    Image = pillow("fetch_flowers102")
     X = np.empty((len(encoded), 3, size, size), dtype=np.uint8)
     for image, content in zip(X, encoded, strict=True):
         with Image.open(io.BytesIO(content)) as photograph:

@@ -1,6 +1,5 @@
 """Omniglot: handwritten characters, split by whole alphabets."""
 
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from zipfile import ZipFile
@@ -9,6 +8,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skrelmetric.datasets._cache import check_choice, describe, fetch_file
+from skrelmetric.datasets._images import check_size, pillow
 
 _SIDE = 105  # of the original images
 
@@ -68,8 +68,7 @@ def fetch_omniglot(
         If Pillow is not installed.
     """
     check_choice("subset", subset, tuple(_SUBSETS))
-    if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= size <= _SIDE:
-        raise ValueError(f"size={size!r} must be a whole number from 1 to {_SIDE}.")
+    check_size(size, _SIDE)
     images, characters = [], []
     for each in _SUBSETS[subset]:
         archive = fetch_file(f"images/{_ARCHIVES[each]}", data_home, download_if_missing)
@@ -93,11 +92,7 @@ def fetch_omniglot(
 
 def _read_images(archive: Path, alphabets: tuple[str, ...], size: int) -> tuple[np.ndarray, list[str]]:
     """Images (n, 1, size, size) of some alphabets in an archive, and "alphabet/character" of each."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("fetch_omniglot decodes images with Pillow: pip install 'skrelmetric[images]'.") from error
-
+    Image = pillow("fetch_omniglot")
     with ZipFile(archive) as entries:
         paths = sorted((*name.split("/")[1:], name) for name in entries.namelist() if name.endswith(".png"))
         chosen = [path for path in paths if path[0] in alphabets]  # (alphabet, character, file, entry)
