@@ -2,12 +2,11 @@
 
 from numbers import Integral
 from types import ModuleType
-from typing import Any
 
 __all__ = ["check_size", "pillow"]
 
 
-def check_size(size: Any, largest: int) -> None:
+def check_size(size: int, largest: int) -> None:
     """Refuse a height and width that is no whole number from 1 to the largest."""
     if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= size <= largest:
         raise ValueError(f"size={size!r} must be a whole number from 1 to {largest}.")
