@@ -160,7 +160,7 @@ class HRAMLTransformer(ModuleTransformer):
         Offset between distance and relation.
     n_features_in_ : int
         Number of features; only where samples are rows of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also
@@ -179,7 +179,7 @@ class HRAMLTransformer(ModuleTransformer):
 
     *The loss of neighbours* is that of :class:`skrelmetric.SoftNeighborsClassifier` and -Regressor, of a sample by all
     the others of its step: -log p of a label, for label sets, or of the class; the cross entropy of distributions; the
-    squared error of numbers, in units of each output's variance. The votes are p_j exp(-|z_i - z_j|^2 / t), where t is
+    squared error of numbers, in units of each output's variance. The votes are ``p_j exp(-|z_i - z_j|^2 / t)``, t being
     the best temperature for the features of each epoch. For classes that is neighbourhood components analysis [3]_ in
     batches, as ModernNCA [4]_ has it. A "ridge" head is solved on one half of the samples, drawn anew for each epoch,
     and the other half votes: of samples that it was solved for it makes neighbours too good to learn from.

@@ -167,7 +167,7 @@ class DRMLTransformer(ModuleTransformer):
         Criterion before training and after each epoch, the lower the better; empty without validation.
     n_features_in_ : int
         Number of features; only where samples are rows of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also

@@ -89,7 +89,7 @@ class EncoderSpec(Protocol):
 
 @dataclass(frozen=True)
 class Laplacian:
-    """Principal features of the Laplacian kernel, exp(-gamma |x - x'|_1 / s) with s the mean of |x - x'|_1.
+    """Principal features of the Laplacian kernel, ``exp(-gamma |x - x'|_1 / s)``, ``s`` the mean of ``|x - x'|_1``.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class RAMLLinear(MetricTransformer):
         Iterations of the solver.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also
@@ -110,12 +110,12 @@ class RAMLLinear(MetricTransformer):
     -----
     *The method.* Alignment asks that f(x_i, x_j) = g(y_i, y_j) for every pair (HRAML, Eq. 1), with
     f = (x_i - x_j)' M (x_i - x_j) + b = <M, T_ij> + b (Eq. 2). Given g, that is a linear regression on pairs (Eq. 3).
-    With sample weights p_i of sum 1 (1/n each without `sample_weight`), "ridge" minimises
+    With sample weights p_i of sum 1 (1/n each without `sample_weight`), "ridge" minimises::
 
         1/2 sum_ij p_i p_j (<M, T_ij> + b - g(y_i, y_j))^2 + alpha/2 |M|_F^2.
 
     *The linear cost.* With centred samples z_i, <M, T_ij> = q_i + q_j - 2 z_i' M z_j for q_i = z_i' M z_i, so the
-    normal equations need sums over samples only:
+    normal equations need sums over samples only::
 
         2 Z'P diag(q - p'q) Z + 4 S M S + alpha M  =  2 Z'P diag(g - p'g) Z - 2 Z'P G P Z,
 

@@ -51,7 +51,7 @@ def with_positive_sign(factor: "Tensor") -> "Tensor":
 
 
 class Mahalanobis:
-    """Distance |L (u - v)| of two samples, as a function that scikit-learn's neighbours and metric-learn's users take.
+    """Distance ``|L (u - v)|`` of two samples, a function as scikit-learn's neighbours and metric-learn's users take.
 
     Parameters
     ----------

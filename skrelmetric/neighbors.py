@@ -62,13 +62,13 @@ class MLkNN(NeighborClassifier):
         target its two classes.
     n_neighbors_ : int or list of int
         Number of neighbours taken, or numbers in ascending order.
-    posterior_ : ndarray of shape (n_labels, n_neighbors_ + 1), or list of them
+    posterior_ : ndarray of shape (n_labels, `n_neighbors_` + 1), or list of them
         Probability of having a label, given how many neighbours have it; one table for each of several numbers.
     label_names_ : ndarray of shape (n_labels,)
         Names of the labels, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also
@@ -264,7 +264,7 @@ class AAKNN(RegressorMixin, NeighborPredictor):
         Number of neighbours taken.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also

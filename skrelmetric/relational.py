@@ -222,7 +222,7 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
         Names of the labels, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also
@@ -395,7 +395,7 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         Names of the outputs, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also

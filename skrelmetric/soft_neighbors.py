@@ -162,7 +162,7 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
         Names of the labels, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also
@@ -292,7 +292,7 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
         Names of the outputs, where `y` is a data frame with string names.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where `X` has string names.
 
     See Also

@@ -76,7 +76,7 @@ class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         Chosen ones are within [0, 1], but 2 for a label that no sample has, so that it is predicted for none.
     n_features_in_ : int
         Number of features, where the estimator knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the estimator knows them.
 
     See Also

@@ -107,7 +107,7 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
         Fitted clones by name; "drop" for those dropped.
     n_features_in_ : int
         Number of features, where the first member knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the first member knows them.
 
     See Also
@@ -254,7 +254,7 @@ class MultioutputVotingRegressor(RegressorMixin, _Vote):
         Fitted clones by name; "drop" for those dropped.
     n_features_in_ : int
         Number of features, where the first member knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, where the first member knows them.
 
     See Also

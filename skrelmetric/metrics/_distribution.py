@@ -9,7 +9,7 @@ from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 
 def chebyshev_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Largest absolute difference of two label distributions, max_l |u_l - v_l|.
+    """Largest absolute difference of two label distributions, ``max_l |u_l - v_l|``.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def clark_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Array
 
 
 def canberra_distance(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-    """Canberra distance of two label distributions, sum_l |u_l - v_l| / (u_l + v_l).
+    """Canberra distance of two label distributions, ``sum_l |u_l - v_l| / (u_l + v_l)``.
 
     Parameters
     ----------

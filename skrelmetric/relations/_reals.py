@@ -72,12 +72,12 @@ class AbsoluteDifference(_RealDifference):
 
     Notes
     -----
-    In a column sorted so that t_1 <= ... <= t_n, with prefix sums P_i of v and Q_i of t v,
+    In a column sorted so that t_1 <= ... <= t_n, with prefix sums P_i of v and Q_i of t v::
 
-        sum_j |t_i - t_j| v_j = t_i (2 P_i - P_n) - (2 Q_i - Q_n),
+        sum_j |t_i - t_j| v_j = t_i (2 P_i - P_n) - (2 Q_i - Q_n)
 
-    so ``G @ V`` costs O(n n_columns p) after sorting. Z' G Z has a form of its own: with prefix sums c_i of the rows
-    of Z in sorted order, their total c_n and the gaps d_i = t_{i+1} - t_i, it is
+    Thus ``G @ V`` costs O(n n_columns p) after sorting. Z' G Z has a form of its own: with prefix sums c_i of the rows
+    of Z in sorted order, their total c_n and the gaps d_i = t_{i+1} - t_i, it is::
 
         sum_i d_i (c_i (c_n - c_i)' + (c_n - c_i) c_i'),
 

@@ -1,0 +1,91 @@
+"""Configuration of the documentation: `python -m sphinx -W docs docs/_build/html`."""
+
+import os
+import sys
+from pathlib import Path
+
+import skrelmetric
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # benchmarks, for pages that show their results
+
+project = "skrelmetric"
+author = "The skrelmetric developers"
+copyright = "2026, The skrelmetric developers"  # noqa: A001
+version = release = skrelmetric.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "examples", "**/README.md"]
+templates_path = ["_templates"]
+root_doc = "index"
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections say the types
+default_role = "literal"  # as in numpydoc's docstrings
+numpydoc_show_class_members = False  # the template of a class lists them
+numpydoc_class_members_toctree = False
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Links to other projects need their sites; without a network: SKRELMETRIC_DOCS_OFFLINE=1.
+intersphinx_mapping = (
+    {}
+    if os.environ.get("SKRELMETRIC_DOCS_OFFLINE")
+    else {
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "python": ("https://docs.python.org/3", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
+)
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("skrelmetric",),
+    "backreferences_dir": "gallery/backreferences",
+    "abort_on_example_error": True,
+    "remove_config_comments": True,
+    "image_srcset": ["2x"],
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skrelmetric"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_theme_options = {
+    "github_url": "https://github.com/skrelmetric/skrelmetric",
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+html_show_sourcelink = False
+
+
+def _of_others(app, what, name, obj, skip, options):
+    """Leave out what classes inherit from scikit-learn and torch: it is documented there."""
+    module = getattr(obj, "__module__", None) or ""
+    return True if module.startswith(("sklearn.", "torch.")) else None
+
+
+def setup(app):
+    """Connect the rules of this file."""
+    app.connect("autodoc-skip-member", _of_others)
