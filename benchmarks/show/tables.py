@@ -164,7 +164,7 @@ def _ranking_table(ranking: Ranking) -> Table:
 
 
 def headline_tables(given: Iterable[Ranking]) -> list[Table]:
-    """Table of the methods that are ranked for every task, if there are several tasks, with their average ranks."""
+    """Table of the methods that are ranked for every task, if there are several tasks, with ranks and losses."""
     ranked = {ranking.task: ranking for ranking in given}
     everywhere = set.intersection(*(set(each.ranks) for each in ranked.values())) if len(ranked) > 1 else set()
     if not everywhere:
@@ -174,15 +174,15 @@ def headline_tables(given: Iterable[Ranking]) -> list[Table]:
         for method in everywhere
     }
     found = {task: each.against(each.reference) for task, each in ranked.items()}
+    intervals = {task: each.intervals for task, each in ranked.items()}
     rows = []
     for method in sorted(everywhere, key=lambda method: (mean[method], method)):
         cells = [Cell(method)]
         for task, each in ranked.items():
-            rank = f"{each.average[method]:.1f}"
-            of = found[task].loc[method] if method != each.reference else None
-            percent = "" if of is None or not of.n_ratios else f", {of.percent:+.0f} %"
-            style = "bold" if method == each.average.index[0] else ""
-            cells.append(Cell(rank if of is None else f"{rank}{percent}, p = {of.holm:.2g}", style))
+            words = f"{each.average[method]:.1f}{span(intervals[task].loc[method], '.1f')}"
+            if method != each.reference and (of := found[task].loc[method]).n_ratios:
+                words += f", {of.percent:+.0f} %"
+            cells.append(Cell(words, "bold" if method == each.average.index[0] else ""))
         rows.append(tuple(cells))
     columns = (
         "",
@@ -190,8 +190,8 @@ def headline_tables(given: Iterable[Ranking]) -> list[Table]:
     )
     references = " or ".join(dict.fromkeys(each.reference for each in ranked.values()))
     caption = (
-        f"Average rank over the data sets, of which a family is one; loss against {references}, where neither was too "
-        "slow; and p of Wilcoxon's test, corrected by Holm for all methods of the task."
+        "Average rank over the data sets, of which a family is one, with its 95 percent interval by the bootstrap over "
+        f"five and more; and loss against {references}, where neither was too slow."
     )
     return [Table("Methods for every kind of target", columns, tuple(rows), caption)]
 

@@ -117,9 +117,9 @@ def test_headline_has_what_is_ranked_everywhere():
     )
     assert table.columns == ("", *columns)
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["RandomForest", "1.0, -50 %, p = 0.75", "1.0, -50 %, p = 0.5", "1.0, -50 %, p = 0.062"],
-        ["Relational neighbours", "2.0", "2.0", "2.0"],
-        ["Ridge", "3.0, +100 %, p = 0.75", "3.0, +100 %, p = 0.5", "3.0, +100 %, p = 0.062"],
+        ["RandomForest", "1.0, -50 %", "1.0, -50 %", "1.0\n[1.0,1.0], -50 %"],
+        ["Relational neighbours", "2.0", "2.0", "2.0\n[2.0,2.0]"],
+        ["Ridge", "3.0, +100 %", "3.0, +100 %", "3.0\n[3.0,3.0], +100 %"],
     ]
     assert [cell.style for cell in table.rows[0]] == ["", "bold", "bold", "bold"]
     assert headline_tables(rankings(records[:12])) == []
