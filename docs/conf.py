@@ -1,6 +1,7 @@
 """Configuration of the documentation: `python -m sphinx -W docs docs/_build/html`."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -70,10 +71,10 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "github_url": "https://github.com/skrelmetric/skrelmetric",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
     "show_prev_next": True,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "results/tables": []},
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
@@ -86,6 +87,12 @@ def _of_others(app, what, name, obj, skip, options):
     return True if module.startswith(("sklearn.", "torch.")) else None
 
 
+def _without_last_blank(app, name, content):
+    """Take the blank line, which doctest needs after output, from the end of code blocks."""
+    content[0] = re.sub(r"\n\n```$", "\n```", content[0], flags=re.MULTILINE)
+
+
 def setup(app):
     """Connect the rules of this file."""
+    app.connect("source-read", _without_last_blank)
     app.connect("autodoc-skip-member", _of_others)
