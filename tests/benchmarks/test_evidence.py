@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import benchmarks
+from benchmarks.compare import fine_tuning
 from benchmarks.compare.cells import cells, shown
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.compare.records import is_outcome, read
@@ -99,3 +100,61 @@ def test_times_of_the_readme(records):
     assert 1.5 < median(REFERENCE) / median("ExtraTrees") < 2.5
     slow = [row.seconds for result in results_of for row in result.rows if row.method == "CatBoost" and row.means]
     assert median(REFERENCE) < np.median(slow) / 2
+
+
+FINE_TUNED = HERE / "evidence/flowers.jsonl.xz"
+PRECISIONS = ("MAP@R ↑", "MAP@R joined ↑")
+
+
+@pytest.fixture(scope="module")
+def of_flowers():
+    """Records of flowers, by method and seed."""
+    found = {}
+    for record in filter(is_outcome, read(FINE_TUNED)):
+        found.setdefault(record["method"], {})[record["seed"]] = record
+    return found
+
+
+def percents(of_flowers, method, seeds):
+    """Mean average precisions in percent, separated and joined, one row for each seed."""
+    return np.array([[100 * of_flowers[method][seed]["scores"][title] for title in PRECISIONS] for seed in seeds])
+
+
+def markdown(header, rows):
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def gains(of_flowers):
+    """Rows of DRML over the loss that it is built over: means over seeds, and paired differences ± standard errors."""
+    rows = []
+    for loss in fine_tuning.LOSSES:
+        seeds = sorted(of_flowers[loss].keys() & of_flowers[f"DRML-{loss}"].keys())
+        plain, drml = (percents(of_flowers, method, seeds) for method in (loss, f"DRML-{loss}"))
+        errors = (drml - plain).std(0, ddof=1) / np.sqrt(len(seeds))
+        means = [f"{separated:.1f} / {joined:.1f}" for separated, joined in (plain.mean(0), drml.mean(0))]
+        differences = [f"{mean:+.1f} ± {error:.1f}" for mean, error in zip((drml - plain).mean(0), errors, strict=True)]
+        rows.append([loss, *means, *differences])
+    return rows
+
+
+def of_first_seed(of_flowers, methods):
+    """Precisions of the first seed, separated and joined, of methods that have it."""
+    return ["{:.1f} / {:.1f}".format(*percents(of_flowers, method, [0])[0]) for method in methods]
+
+
+def test_tables_of_fine_tuning_are_those_of_the_records(of_flowers):
+    written = (HERE / "FINE_TUNING.md").read_text(encoding="utf-8")
+    main = [name for name in fine_tuning.METHODS if ", paper" not in name and ", code" not in name]
+    records = [record for method in main for record in of_flowers[method].values()]
+    assert {record["seed"] for record in records} == {0, 1, 2}
+    assert text(comparison_tables(records)) in written
+    header = ["MAP@R, separated / joined", "plain", "DRML", "difference, separated", "joined"]
+    assert markdown(header, gains(of_flowers)) in written
+    readings = [
+        [loss, *of_first_seed(of_flowers, [loss, *(f"DRML-{loss}{reading}" for reading in ("", ", paper", ", code"))])]
+        for loss in fine_tuning.LOSSES
+    ]
+    assert markdown(["First seed", "plain", "DRML", "paper", "code"], readings) in written
+    changes = [name for name in fine_tuning.ON_REQUEST if name in of_flowers]
+    assert markdown(["First seed", "MAP@R"], zip(changes, of_first_seed(of_flowers, changes), strict=True)) in written
