@@ -78,6 +78,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
 }
+html_sidebars = {page.stem: [] for page in Path(__file__).parent.glob("*.md")}  # they have no pages beneath them
 html_show_sourcelink = False
 
 
