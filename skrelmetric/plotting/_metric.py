@@ -11,7 +11,19 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host
-from skrelmetric.plotting._axes import PALETTE, axes_or_new, check_names, optional, samples, sequential, text_color
+from skrelmetric.plotting._axes import (
+    LEAST_FONT,
+    PALETTE,
+    axes_or_new,
+    check_names,
+    font_points,
+    optional,
+    points_of,
+    samples,
+    sequential,
+    shortened,
+    text_color,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_metric", "plot_relation"]
 
 _MOST_BOXES = 20
+_MOST_LETTERS = 30
 
 
 def plot_relation(
@@ -168,7 +181,8 @@ def plot_metric(
     Returns
     -------
     matplotlib Axes
-        With the heat map as an image, white where an entry is 0.
+        With the heat map as an image, white where an entry is 0. Both directions have the names, in letters that fit:
+        long ones lose their middle, and where there is no room for all every second or third is written.
 
     Raises
     ------
@@ -199,16 +213,30 @@ def plot_metric(
     first = np.argsort(-M.diagonal(), kind="stable")[:max_features]
     shown = M[np.ix_(first, first)]
 
-    side = max(4.8, 0.16 * len(first))  # inches, so that names do not touch
-    ax = axes_or_new(ax, figsize=(side + 1.6, side))
+    names = [names[k] for k in first]
+    side = max(3.2, 0.16 * len(first)) + 0.07 * min(_MOST_LETTERS, max(map(len, names)))  # inches
+    ax = axes_or_new(ax, figsize=(side + 1.2, side + 0.2))
     limit = np.abs(shown).max() or 1.0
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label="weight in squared distance")
-    ax.set_yticks(range(len(first)), [names[k] for k in first], fontsize="small")
-    ax.set_xticks([])  # names twice would take the room that the picture needs
+    ax.figure.colorbar(image, ax=ax, label="weight")
     number = f"{len(first)} of {len(M)}" if len(first) < len(M) else str(len(M))
-    ax.set_xlabel(f"{number} features, in the order of the rows")
+    ax.set_xlabel(f"{number} features, by weight")
+    _name_both(ax, names)
     return ax
+
+
+def _name_both(ax: "Axes", names: list[str]) -> None:
+    """Names of rows and columns, in letters that fit between their lines."""
+    width, height = points_of(ax)  # from which the names take some
+    largest = font_points("small")
+    lines = max(1.0, 0.6 * min(width, height) / len(names))
+    size = min(largest, max(LEAST_FONT, lines / 1.2))
+    n_letters = min(_MOST_LETTERS, max(6, int(0.4 * min(width, height) / (0.6 * size))))
+    names = [shortened(name, n_letters) for name in names]
+    every = max(1, int(np.ceil(1.2 * size / lines)))
+    shown = range(0, len(names), every)
+    ax.set_xticks(shown, names[::every], rotation=90, fontsize=size)
+    ax.set_yticks(shown, names[::every], fontsize=size)
 
 
 def _matrix(transformer: Any) -> np.ndarray:
