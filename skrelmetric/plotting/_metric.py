@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host
+from skrelmetric._interop.given import is_missing, plain_targets
 from skrelmetric.plotting._axes import (
     LEAST_FONT,
     PALETTE,
@@ -52,7 +53,7 @@ def plot_relation(
     X : array-like of shape (n_samples, n_components)
         Transformed samples, whose Euclidean distance is the learned one; or any others, to compare with.
     Y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
+        Targets. Samples are left out where names of classes are missing.
     relation : str, callable or object, default="auto"
         Relation of the targets; see :func:`skrelmetric.relations.make_relation`.
     max_pairs : int, default=20000
@@ -88,7 +89,7 @@ def plot_relation(
     from skrelmetric._interop.torch import as_tensor
     from skrelmetric.relations import make_relation, relation_name
 
-    X = samples(X)
+    X, Y = _without_unnamed(samples(X), Y)
     G = make_relation(Y, relation)
     if len(X) != G.n_samples or len(X) < 2:
         raise ValueError(f"X has {len(X)} samples and Y {G.n_samples}, but two or more are needed, of each the same.")
@@ -109,6 +110,15 @@ def plot_relation(
     correlation = f"{spearmanr(distances, relations).statistic:.2f}" if varies else "undefined"
     ax.set_title(f"Spearman correlation {correlation}, {len(i):,} pairs")
     return ax
+
+
+def _without_unnamed(X: np.ndarray, Y: Any) -> tuple[np.ndarray, Any]:
+    """Samples and targets, none of which is missing where they are names; numbers stay as they are."""
+    names = plain_targets(Y, some_named=True)
+    if not isinstance(names, np.ndarray) or names.dtype != object or len(names) != len(X):
+        return X, Y
+    named = np.array([not any(map(is_missing, np.ravel(row).tolist())) for row in names], dtype=bool)
+    return X[named], names[named]
 
 
 def _pairs(n: int, max_pairs: int, generator: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
