@@ -98,7 +98,7 @@ def plot_neighbors(
     >>> model = SoftNeighborsClassifier().fit(X, Y)
     >>> ax = plot_neighbors(model, X_test[0], Y, y_true=Y_test[0], n_neighbors=3)
     >>> [tick.get_text() for tick in ax.get_yticklabels()]
-    ['predicted', 'true', '194', '189', '338', 'others']
+    ['predicted', 'true', '223', '13', '318', 'others']
     """
     for value, name in ((n_neighbors, "n_neighbors"), (max_labels, "max_labels")):
         check_scalar(value, name, Integral, min_val=1)

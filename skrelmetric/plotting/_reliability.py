@@ -85,7 +85,7 @@ def plot_reliability(
     >>> X_test, Y_test = load_emotions(subset="test", return_X_y=True)
     >>> ax = plot_reliability(Y_test[:, :2], MLkNN().fit(X, Y).predict_proba(X_test)[:, :2])
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['0: 0.184', '1: 0.192', 'all together: 0.188']
+    ['0: 0.173', '1: 0.224', 'all together: 0.199']
     """
     check_scalar(n_bins, "n_bins", Integral, min_val=1)
     if strategy not in _STRATEGIES:
