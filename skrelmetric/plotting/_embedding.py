@@ -209,7 +209,7 @@ def _draw(ax: "Axes", places: np.ndarray, hue: Hue, drawn: np.ndarray) -> None:
         known = max(1, (hue.values >= 0).sum())
         n_with = (hue.values == 1).sum()
         ax.set_title(f"{hue.title}\n{n_with:,} ({n_with / known:.0%})", fontsize="small")
-        _draw_presence(ax, places, values, float(np.clip(0.3 * room, 2, 36)))
+        _draw_presence(ax, places, values, float(np.clip(0.3 * room, 1.2, 36)))
     elif isinstance(hue, Classes):
         _draw_classes(ax, places, hue._replace(values=values), style)
     else:
