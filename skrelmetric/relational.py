@@ -69,11 +69,50 @@ class _RelationalNeighbors(BaseEstimator):
         ValueError
             If there is no such metric, or there are not so many training samples.
         """
+        Z, votes = self._voters(X, metric)
+        return votes.kneighbors(Z, n_neighbors, return_distance)
+
+    def kneighbors_graph(
+        self,
+        X: ArrayLike | None = None,
+        n_neighbors: int | None = 10,
+        mode: str = "connectivity",
+        *,
+        metric: str = "kernel",
+    ) -> sparse.csr_matrix:
+        """Graph of the nearest training samples of each sample under a learned metric.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or None, default=None
+            Samples. None asks for the neighbours of the training samples, none of which is its own.
+        n_neighbors : int or None, default=10
+            Number of neighbours. None is as many as vote.
+        mode : {"connectivity", "distance", "weight"}, default="connectivity"
+            Entries: 1, the distance, or the share that the neighbour has in the soft vote behind that metric, which is
+            one of the members.
+        metric : {"kernel", "linear"}, default="kernel"
+            Which of the metrics.
+
+        Returns
+        -------
+        csr_matrix of shape (n_samples, n_train)
+
+        Raises
+        ------
+        ValueError
+            If there is no such metric or `mode`, or there are not so many training samples.
+        """
+        Z, votes = self._voters(X, metric)
+        return votes.kneighbors_graph(Z, n_neighbors, mode)
+
+    def _voters(self, X: Any, metric: str) -> tuple[Any, Any]:
+        """Samples as a metric makes them, and the soft vote behind it."""
         check_is_fitted(self)
         if metric not in self.metrics_:
             raise ValueError(f"metric={metric!r} is not known. Choose one of {list(self.metrics_)}.")
         Z = None if X is None else self.members_.inputs(self._checked(X))[metric]
-        return self.members_.predictors[metric][1].kneighbors(Z, n_neighbors, return_distance)
+        return Z, self.members_.predictors[metric][1]
 
     def _checked(self, X: Any) -> Any:
         samples = validate_data(self, as_host(X), accept_sparse="csr", dtype=np.float64, reset=False)

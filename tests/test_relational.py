@@ -216,8 +216,16 @@ def test_kneighbors_are_those_of_a_metric(label_sets):
         np.testing.assert_allclose(distances, np.sort(D, axis=1)[:, :3], atol=1e-6)
         assert (indices[:, 0] == np.arange(5)).all()
         assert (model.kneighbors(None, 2, return_distance=False, metric=metric) != np.arange(60)[:, None]).all()
+        graph = model.kneighbors_graph(X[:5], 3, "distance", metric=metric)
+        np.testing.assert_array_equal(graph.indices.reshape(5, 3), indices)
+        np.testing.assert_array_equal(graph.data.reshape(5, 3), distances)
+        weights = model.kneighbors_graph(X[:5], None, "weight", metric=metric)
+        votes = model.members_.predictors[metric][1].predict_proba(Z[:5])
+        np.testing.assert_allclose(weights @ Y, votes, atol=1e-5)
     with pytest.raises(ValueError, match="metric='cosine' is not known"):
         model.kneighbors(X, metric="cosine")
+    with pytest.raises(ValueError, match="metric='cosine' is not known"):
+        model.kneighbors_graph(X, metric="cosine")
 
 
 def test_names_pickles_clones_and_searches(label_sets):

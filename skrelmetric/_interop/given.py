@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data as _validate_data
 
 from skrelmetric._interop.dask import is_dask
 
-__all__ = ["check_array", "check_array_like", "is_data_set", "plain_targets", "validate_data"]
+__all__ = ["check_array", "check_array_like", "is_data_set", "is_missing", "plain_targets", "validate_data"]
 
 _SEQUENCES = str | bytes | bytearray | range | list | tuple | deque | UserList  # of Python, which arrays are made of
 
@@ -125,7 +125,7 @@ def plain_targets(y: Any, *, numeric: bool = False, some_named: bool = False) ->
 
 def _without_gaps(values: np.ndarray, some_named: bool) -> np.ndarray:
     """Objects, or numbers with NaN for those that are missing."""
-    missing = np.fromiter(map(_is_missing, values.flat), bool, values.size).reshape(values.shape)
+    missing = np.fromiter(map(is_missing, values.flat), bool, values.size).reshape(values.shape)
     known = values[~missing]
     if any(isinstance(value, str) for value in known):
         fraction = next((value for value in known if isinstance(value, float) and value % 1), None)
@@ -145,7 +145,8 @@ def _without_gaps(values: np.ndarray, some_named: bool) -> np.ndarray:
     return numbers
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether an entry stands for one that is missing: None, NaN or ``pandas.NA``."""
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")

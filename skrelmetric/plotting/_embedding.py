@@ -1,7 +1,7 @@
 """Pictures of samples under the learned distance, coloured by their targets."""
 
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,34 +12,42 @@ from skrelmetric.plotting._axes import (
     GREY,
     PALETTE,
     axes_or_new,
-    check_names,
+    fit_texts,
+    font_points,
+    legend_place,
     optional,
+    panels,
+    points_of,
     samples,
     sequential,
+    symbols,
     text_color,
 )
+from skrelmetric.plotting._hue import Classes, Hue, Presence, read_hues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["plot_embedding"]
 
-_MARKERS = "o^sD"
+_MOST_CLASSES = 24
 _LEGEND_ROWS = 16
+_FLATTEST = 0.5  # least height of axes relative to their width, and the other way round
 
 
 def plot_embedding(
     X: ArrayLike,
     Y: ArrayLike,
     *,
-    label: int | str | None = None,
+    label: Any = None,
     label_names: ArrayLike | None = None,
     discrete: bool | None = None,
+    max_panels: int = 12,
     max_samples: int = 5000,
     random_state: Any = 0,
-    ax: "Axes | None" = None,
-) -> "Axes":
-    """Picture of samples in two dimensions, coloured by target.
+    ax: Any = None,
+) -> Any:
+    """Picture of samples in two dimensions, coloured by target; of label sets, one panel a label.
 
     Parameters
     ----------
@@ -50,34 +58,38 @@ def plot_embedding(
         Targets. Classes have a colour and marker each, and numbers a colour bar. Of several columns,
 
         - distributions, and label sets with one label each, have the class of their strongest label;
-        - other label sets and numbers have the colour of their first principal component, the one number that tells
-          most of their squared differences; the ends of the colour bar name the labels that weigh most in it.
+        - others have a panel for each column: of a label, samples with it in colour over those without it in grey, and
+          in the title the number and share of those with it.
 
-        Missing targets (NaN) are grey, or within several columns at the mean of the label.
-    label : int or str, default=None
-        The column of `Y` to colour by instead, by index or name.
+        Missing targets (NaN, None, ``pandas.NA``) are grey; in a panel of a label they are grey crosses.
+    label : int, str or sequence of these, default=None
+        Columns of `Y` to colour by, by index or name: one in a single panel, several in one each. None takes all.
     label_names : array-like of str, default=None
         Names of the columns of `Y`, or of the sorted classes where it has one column. None takes the columns of a data
         frame.
     discrete : bool, default=None
-        Whether a single column holds classes, rather than numbers. None says so of strings and whole numbers.
+        Whether a column holds classes, rather than numbers. None says so of strings and whole numbers.
+    max_panels : int, default=12
+        Most panels where `label` chooses none: those of the labels that most samples have, or of the first columns.
     max_samples : int, default=5000
         Most samples to draw; of more as many are chosen at random.
     random_state : int, RandomState or None, default=0
         Seed of that choice and of the noise beside a single component.
-    ax : matplotlib Axes, default=None
-        Where to draw. None makes a figure.
+    ax : matplotlib Axes or sequence of these, default=None
+        Where to draw. Several panels take the place of a single one, as a subfigure, or are drawn into a sequence of as
+        many. None makes a figure.
 
     Returns
     -------
-    matplotlib Axes
-        With one collection of points, in the order of the samples. Both axes have the same scale: near in the picture
-        is near under the distance, as far as two components tell.
+    matplotlib Axes or ndarray of these of shape (n_panels,)
+        Axes with one collection of points in the order of the samples; or of each label those with collections of the
+        samples without it, of those where it is unknown, and of those with it, as far as there are any. Both directions
+        have the same scale: near in the picture is near under the distance, as far as two components tell.
 
     Raises
     ------
     ValueError
-        If `X` is not finite, lengths differ, or `label` or `label_names` do not fit `Y`.
+        If `X` is not finite, lengths differ, `label` or `label_names` do not fit `Y`, or `ax` not the panels.
     ImportError
         If matplotlib is missing.
 
@@ -90,136 +102,134 @@ def plot_embedding(
     >>> ax = plot_embedding(RAMLLinear().fit_transform(X, y), y, label_names=["setosa", "versicolor", "virginica"])
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['setosa', 'versicolor', 'virginica']
+
+    Label sets have a panel for each label, and one panel where one is chosen.
+
+    >>> from skrelmetric.datasets import load_emotions
+    >>> X, Y = load_emotions(return_X_y=True)
+    >>> Z = RAMLLinear(2).fit_transform(X, Y)
+    >>> plot_embedding(Z, Y).shape
+    (6,)
+    >>> names = ["amazed", "happy", "calm", "quiet", "sad", "angry"]
+    >>> plot_embedding(Z, Y, label="calm", label_names=names).get_title().splitlines()
+    ['calm', '264 (45%)']
     """
     from skrelmetric._data.targets import read_targets
 
     component_names = list(getattr(X, "columns", []))
-    label_names = getattr(Y, "columns", None) if label_names is None else label_names
-    X, Y = samples(X), read_targets(Y).y
+    columns = getattr(Y, "columns", None)
+    X, Y = samples(X), _on_host(read_targets(Y).y)
     check_consistent_length(X, Y)
+    if label_names is None and columns is not None and len(columns) > 1:
+        label_names = columns
+    for value, name in ((max_samples, "max_samples"), (max_panels, "max_panels")):
+        check_scalar(value, name, Integral, min_val=1)
+    hues = read_hues(Y, label, label_names, discrete, max_panels)
     generator = check_random_state(random_state)
     drawn = np.arange(len(X))
-    check_scalar(max_samples, "max_samples", Integral, min_val=1)
     if len(X) > max_samples:
         drawn = np.sort(generator.choice(len(X), max_samples, replace=False))
-    X = X[drawn]
-    if Y.ndim == 1 or Y.shape[1] == 1:
-        hue = _hue(_dense(Y), label, label_names, discrete)
-        hue = type(hue)(hue[0][drawn], *hue[1:])  # all classes have names and colours, drawn or not
-    else:
-        hue = _hue(_dense(Y[drawn]), label, label_names, discrete)
-    places, axis_labels = _in_the_plane(X, component_names, generator)
+    places, names = _in_the_plane(X[drawn], component_names, generator)
+    flat = X.shape[1] == 1
+    limits = np.array([_limits(places[:, 0]), (-0.2, 1.2)]) if flat else _limits_alike(places)
+    ratio = _FLATTEST if flat else float(np.divide(*np.diff(limits, axis=1)[::-1, 0]))
 
-    ax = axes_or_new(ax)
+    if isinstance(hues, list):
+        axes = _axes_of_panels(ax, len(hues), ratio, names, Y.shape[1] if label is None else len(hues))
+    else:
+        axes = [_axes_of_one(ax, ratio)]
+        axes[0].set(xlabel=names[0], ylabel=names[1])
+    for panel, hue in zip(axes, hues if isinstance(hues, list) else [hues], strict=True):
+        _draw(panel, places, hue, drawn)
+        panel.set(xlim=limits[0], ylim=limits[1])
+        if flat:
+            panel.set_yticks([])
+        else:
+            panel.set_aspect("equal", adjustable="box")
+    if not isinstance(hues, list):
+        return axes[0]
+    axes[0].figure.canvas.figure.draw_without_rendering()  # titles are measured where the panels will be
+    fit_texts([panel.title for panel in axes], 1.05 * min(panel.get_window_extent().width for panel in axes))
+    return np.array(axes, dtype=object)
+
+
+def _on_host(Y: Any) -> Any:
+    return Y if sparse.issparse(Y) or isinstance(Y, np.ndarray) else Y.cpu().numpy()
+
+
+def _limits(places: np.ndarray, least: float = 0.0) -> tuple[float, float]:
+    """Limits of one direction, somewhat beyond the places, that are at least so far apart."""
+    low, high = float(places.min()), float(places.max())
+    extent = 1.1 * (max(high - low, least) or 1.0)
+    return (low + high - extent) / 2, (low + high + extent) / 2
+
+
+def _limits_alike(places: np.ndarray) -> np.ndarray:
+    """Limits of both directions, of shape (2, 2), neither much closer than the other."""
+    least = _FLATTEST * np.ptp(places, axis=0).max()
+    return np.array([_limits(column, least) for column in places.T])
+
+
+def _axes_of_one(ax: Any, ratio: float) -> "Axes":
+    if np.ndim(ax):
+        raise ValueError(f"ax holds {np.size(ax)} axes, but there is one panel. Pass one of them.")
+    return axes_or_new(ax, figsize=(6.4, np.clip(0.8 + 4.6 * ratio, 2.8, 5.6)))
+
+
+def _axes_of_panels(ax: Any, n_panels: int, ratio: float, names: list[str], n_labels: int) -> "list[Axes]":
+    """Axes of several panels, with the names of both directions."""
+    if np.ndim(ax):
+        axes = list(np.ravel(ax))
+        if len(axes) != n_panels:
+            raise ValueError(
+                f"ax holds {len(axes)} axes, but there are {n_panels} panels. Pass as many, such as axes.flat[:n], "
+                "choose as many labels with label=, or pass a single one for all."
+            )
+        for panel in axes:
+            panel.set(xlabel=names[0], ylabel=names[1])
+            panel.label_outer()
+        return axes
+    axes = panels(ax, n_panels, ratio)
+    figure, size = axes[0].figure, font_points(optional("matplotlib").rcParams["axes.labelsize"])
+    figure.supxlabel(names[0], fontsize=size)
+    figure.supylabel(names[1], fontsize=size)
+    if n_panels < n_labels:
+        figure.suptitle(f"{n_panels} of {n_labels} labels", fontsize=size)
+    return axes
+
+
+def _draw(ax: "Axes", places: np.ndarray, hue: Hue, drawn: np.ndarray) -> None:
+    """Draw the samples that were chosen to be."""
+    values = hue.values[drawn]
     edge = optional("matplotlib.colors").to_rgba(text_color(), 0.4)  # faint points stand out by it
-    style: dict[str, Any] = {"s": np.clip(8000 / len(X), 8, 36), "linewidths": 0.25, "edgecolors": [edge]}
-    if isinstance(hue, _Classes):
-        _draw_classes(ax, places, hue, style)
+    room = points_of(ax).prod() / len(places)  # square points
+    size = float(np.clip(0.1 * room, 8, 36))
+    style: dict[str, Any] = {"s": size, "linewidths": 0.25, "edgecolors": [edge]}
+    if isinstance(hue, Presence):
+        known = max(1, (hue.values >= 0).sum())
+        n_with = (hue.values == 1).sum()
+        ax.set_title(f"{hue.title}\n{n_with:,} ({n_with / known:.0%})", fontsize="small")
+        _draw_presence(ax, places, values, float(np.clip(0.3 * room, 1.2, 36)))
+    elif isinstance(hue, Classes):
+        _draw_classes(ax, places, hue._replace(values=values), style)
     else:
-        points = ax.scatter(places[:, 0], places[:, 1], c=hue.values, cmap=sequential(), plotnonfinite=True, **style)
-        bar = ax.figure.colorbar(points, ax=ax, label=hue.title)
-        bar.ax.set_title(hue.high, fontsize="small")
-        bar.ax.set_xlabel(hue.low, fontsize="small")
-    ax.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
-    if X.shape[1] > 1:
-        ax.set_aspect("equal", adjustable="datalim")
-    else:
-        ax.set(yticks=[], ylim=(-0.2, 1.2))
-    return ax
+        points = ax.scatter(places[:, 0], places[:, 1], c=values, cmap=sequential(), plotnonfinite=True, **style)
+        # A bar beside the axes is as high as these, where a layout makes room for it.
+        beside = ax.inset_axes((1.04, 0, 0.05, 1)) if ax.figure.get_layout_engine() is not None else None
+        ax.figure.colorbar(points, cax=beside, ax=ax, label=hue.title)
 
 
-class _Classes(NamedTuple):
-    """Colours by class."""
-
-    codes: np.ndarray  # -1 where unknown
-    names: list[str]
-    title: str | None
-
-
-class _Numbers(NamedTuple):
-    """Colours by number."""
-
-    values: np.ndarray
-    title: str
-    high: str = ""  # what the ends of the colour bar stand for
-    low: str = ""
-
-
-def _dense(Y: Any) -> np.ndarray:
-    Y = Y.toarray() if sparse.issparse(Y) else Y
-    Y = Y if isinstance(Y, np.ndarray) else Y.cpu().numpy()
-    return Y[:, 0] if Y.ndim == 2 and Y.shape[1] == 1 else Y
-
-
-def _hue(Y: np.ndarray, label: int | str | None, names: Any, discrete: bool | None) -> _Classes | _Numbers:
-    if Y.ndim == 1:
-        if label is not None:
-            raise ValueError(f"label={label!r} chooses one of several columns, but Y has one. Leave it out.")
-        return _single(Y, names, discrete)
-    given = names is not None
-    names = (
-        check_names(names, Y.shape[1], "label_names", "labels") if given else [f"label {j}" for j in range(Y.shape[1])]
+def _draw_presence(ax: "Axes", places: np.ndarray, has: np.ndarray, size: float) -> None:
+    """Draw samples with a label over those without it, which are smaller and fainter."""
+    styles: tuple[tuple[int, dict[str, Any]], ...] = (
+        (0, {"color": GREY, "s": size / 2, "alpha": 0.5}),
+        (-1, {"color": GREY, "s": size, "marker": "x", "linewidths": 0.75}),
+        (1, {"color": PALETTE[0], "s": size}),
     )
-    if label is not None:
-        column, name = Y[:, (index := _index(label, names))], names[index]
-        if discrete is None and np.isin(column, [0, 1]).all():
-            return _Classes(column.astype(int), [f"not {name}", name], None)
-        hue = _single(column, None, discrete)
-        return hue._replace(title=name)
-    if Y.dtype.kind not in "biuf":
-        raise ValueError(f"Y holds classes in {Y.shape[1]} columns. Choose the one to colour by with label=.")
-    Y = Y.astype(np.float64)
-    known = ~np.isnan(Y).any(1)
-    if known.any() and (Y[known] >= 0).all() and np.allclose(Y[known].sum(1), 1):
-        strongest = np.where(known, Y.argmax(1), -1)
-        return _present(_Classes(strongest, names, "strongest label"))
-    return _first_component(Y, names)
-
-
-def _index(label: int | str, names: list[str]) -> int:
-    if isinstance(label, str) and label in names:
-        return names.index(label)
-    if not isinstance(label, str) and -len(names) <= label < len(names):
-        return int(label)
-    raise ValueError(f"label={label!r} is none of the {len(names)} labels. Choose an index or one of {names}.")
-
-
-def _single(y: np.ndarray, names: Any, discrete: bool | None) -> _Classes | _Numbers:
-    """Colours by a single column."""
-    numeric = y.dtype.kind in "biuf"
-    known = np.array([value is not None and value == value for value in y.tolist()], dtype=bool)  # NaN is not itself
-    if discrete is None:
-        discrete = not numeric or bool((y[known] == y[known].round()).all())
-    if not discrete:
-        if not numeric:
-            raise ValueError("discrete=False is for numbers, but Y holds classes. Leave it out.")
-        return _Numbers(y.astype(np.float64), "target")
-    classes, of_known = np.unique(y[known], return_inverse=True)
-    codes = np.full(len(y), -1)
-    codes[known] = of_known
-    plain = [f"{value:g}" if numeric else str(value) for value in classes.tolist()]
-    return _Classes(codes, plain if names is None else check_names(names, len(classes), "label_names", "classes"), None)
-
-
-def _present(hue: _Classes) -> _Classes:
-    """Colours without the classes that no sample has."""
-    used, codes = np.unique(hue.codes, return_inverse=True)
-    shift = int((used < 0).any())
-    return hue._replace(codes=codes - shift, names=[hue.names[code] for code in used[shift:]])
-
-
-def _first_component(Y: np.ndarray, names: list[str]) -> _Numbers:
-    known = ~np.isnan(Y)
-    means = np.where(known, Y, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    scores, fractions, directions = _principal_components(np.where(known, Y, means), 1)
-    direction = directions[0]
-    high, low = (names[end] if sign * direction[end] > 0 else "" for sign, end in _ends(direction))
-    values = np.where(known.any(1), scores[:, 0], np.nan)
-    return _Numbers(values, f"first principal component of {len(names)} labels ({fractions[0]:.0%})", high, low)
-
-
-def _ends(direction: np.ndarray) -> list[tuple[int, int]]:
-    return [(1, int(direction.argmax())), (-1, int(direction.argmin()))]
+    for value, style in styles:
+        chosen = has == value
+        if chosen.any():
+            ax.scatter(*places[chosen].T, **{"linewidths": 0, **style})
 
 
 def _principal_components(A: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -246,22 +256,21 @@ def _in_the_plane(X: np.ndarray, names: list, generator: np.random.RandomState) 
     return np.column_stack([X[:, 0], generator.uniform(size=len(X))]), [*labels, ""]
 
 
-def _draw_classes(ax: "Axes", places: np.ndarray, hue: _Classes, style: dict[str, Any]) -> None:
+def _draw_classes(ax: "Axes", places: np.ndarray, hue: Classes, style: dict[str, Any]) -> None:
     """Draw all classes as one collection, so that none lies above the others."""
     lines, markers = optional("matplotlib.lines"), optional("matplotlib.markers")
-    symbols = [(color, marker) for marker in _MARKERS for color in PALETTE]
-    counts = np.bincount(hue.codes[hue.codes >= 0], minlength=len(hue.names))
-    named = np.sort(np.argsort(-counts, kind="stable")[: len(symbols)])
-    entries = [(hue.names[code], *symbol) for code, symbol in zip(named, symbols, strict=False)]
+    counts = np.bincount(hue.values[hue.values >= 0], minlength=len(hue.names))
+    named = np.sort(np.argsort(-counts, kind="stable")[:_MOST_CLASSES])
+    entries = [(hue.names[code], *symbol) for code, symbol in zip(named, symbols(len(named)), strict=True)]
     if len(hue.names) > len(named):
         entries.append((f"{len(hue.names) - len(named)} rarer", GREY, "."))
-    if (hue.codes < 0).any():
+    if (hue.values < 0).any():
         entries.append(("unknown", GREY, "x"))
 
     place_of = np.full(len(hue.names) + 1, len(named))  # the last one is that of code -1
     place_of[named] = np.arange(len(named))
     place_of[-1] = len(entries) - 1
-    entry = place_of[hue.codes]
+    entry = place_of[hue.values]
     shapes = [markers.MarkerStyle(marker) for _, _, marker in entries]
     paths = [shape.get_path().transformed(shape.get_transform()) for shape in shapes]
     colors = [color for _, color, _ in entries]
@@ -271,4 +280,4 @@ def _draw_classes(ax: "Axes", places: np.ndarray, hue: _Classes, style: dict[str
         lines.Line2D([], [], linestyle="", marker=marker, color=color, label=name) for name, color, marker in entries
     ]
     n_columns = -(-len(handles) // _LEGEND_ROWS)
-    ax.legend(handles=handles, title=hue.title, loc="upper left", bbox_to_anchor=(1, 1), ncols=n_columns, frameon=False)
+    ax.legend(handles=handles, title=hue.title or None, ncols=n_columns, **legend_place(ax))

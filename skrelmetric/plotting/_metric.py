@@ -11,7 +11,20 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host
-from skrelmetric.plotting._axes import PALETTE, axes_or_new, check_names, optional, samples, sequential, text_color
+from skrelmetric._interop.given import is_missing, plain_targets
+from skrelmetric.plotting._axes import (
+    LEAST_FONT,
+    PALETTE,
+    axes_or_new,
+    check_names,
+    font_points,
+    optional,
+    points_of,
+    samples,
+    sequential,
+    shortened,
+    text_color,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_metric", "plot_relation"]
 
 _MOST_BOXES = 20
+_MOST_LETTERS = 30
 
 
 def plot_relation(
@@ -39,7 +53,7 @@ def plot_relation(
     X : array-like of shape (n_samples, n_components)
         Transformed samples, whose Euclidean distance is the learned one; or any others, to compare with.
     Y : array-like or sparse matrix of shape (n_samples,) or (n_samples, n_outputs)
-        Targets.
+        Targets. Samples are left out where names of classes are missing.
     relation : str, callable or object, default="auto"
         Relation of the targets; see :func:`skrelmetric.relations.make_relation`.
     max_pairs : int, default=20000
@@ -75,7 +89,7 @@ def plot_relation(
     from skrelmetric._interop.torch import as_tensor
     from skrelmetric.relations import make_relation, relation_name
 
-    X = samples(X)
+    X, Y = _without_unnamed(samples(X), Y)
     G = make_relation(Y, relation)
     if len(X) != G.n_samples or len(X) < 2:
         raise ValueError(f"X has {len(X)} samples and Y {G.n_samples}, but two or more are needed, of each the same.")
@@ -96,6 +110,15 @@ def plot_relation(
     correlation = f"{spearmanr(distances, relations).statistic:.2f}" if varies else "undefined"
     ax.set_title(f"Spearman correlation {correlation}, {len(i):,} pairs")
     return ax
+
+
+def _without_unnamed(X: np.ndarray, Y: Any) -> tuple[np.ndarray, Any]:
+    """Samples and targets, none of which is missing where they are names; numbers stay as they are."""
+    names = plain_targets(Y, some_named=True)
+    if not isinstance(names, np.ndarray) or names.dtype != object or len(names) != len(X):
+        return X, Y
+    named = np.array([not any(map(is_missing, np.ravel(row).tolist())) for row in names], dtype=bool)
+    return X[named], names[named]
 
 
 def _pairs(n: int, max_pairs: int, generator: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +191,8 @@ def plot_metric(
     Returns
     -------
     matplotlib Axes
-        With the heat map as an image, white where an entry is 0.
+        With the heat map as an image, white where an entry is 0. Both directions have the names, in letters that fit:
+        long ones lose their middle, and where there is no room for all every second or third is written.
 
     Raises
     ------
@@ -199,16 +223,30 @@ def plot_metric(
     first = np.argsort(-M.diagonal(), kind="stable")[:max_features]
     shown = M[np.ix_(first, first)]
 
-    side = max(4.8, 0.16 * len(first))  # inches, so that names do not touch
-    ax = axes_or_new(ax, figsize=(side + 1.6, side))
+    names = [names[k] for k in first]
+    side = max(3.2, 0.16 * len(first)) + 0.07 * min(_MOST_LETTERS, max(map(len, names)))  # inches
+    ax = axes_or_new(ax, figsize=(side + 1.2, side + 0.2))
     limit = np.abs(shown).max() or 1.0
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label="weight in squared distance")
-    ax.set_yticks(range(len(first)), [names[k] for k in first], fontsize="small")
-    ax.set_xticks([])  # names twice would take the room that the picture needs
+    ax.figure.colorbar(image, ax=ax, label="weight")
     number = f"{len(first)} of {len(M)}" if len(first) < len(M) else str(len(M))
-    ax.set_xlabel(f"{number} features, in the order of the rows")
+    ax.set_xlabel(f"{number} features, by weight")
+    _name_both(ax, names)
     return ax
+
+
+def _name_both(ax: "Axes", names: list[str]) -> None:
+    """Names of rows and columns, in letters that fit between their lines."""
+    width, height = points_of(ax)  # from which the names take some
+    largest = font_points("small")
+    lines = max(1.0, 0.6 * min(width, height) / len(names))
+    size = min(largest, max(LEAST_FONT, lines / 1.2))
+    n_letters = min(_MOST_LETTERS, max(6, int(0.4 * min(width, height) / (0.6 * size))))
+    names = [shortened(name, n_letters) for name in names]
+    every = max(1, int(np.ceil(1.2 * size / lines)))
+    shown = range(0, len(names), every)
+    ax.set_xticks(shown, names[::every], rotation=90, fontsize=size)
+    ax.set_yticks(shown, names[::every], fontsize=size)
 
 
 def _matrix(transformer: Any) -> np.ndarray:

@@ -1,4 +1,5 @@
 from io import BytesIO
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from skrelmetric.plotting import plot_embedding
-from skrelmetric.plotting._axes import GREY, PALETTE
+from skrelmetric.plotting._axes import GREY, PALETTE, symbols
 from tests.plotting.drawn import bar, legend
 
 
@@ -45,7 +46,8 @@ def test_a_single_sample_and_equal_samples_are_drawn(n_components):
         ax = plot_embedding(np.ones((n_samples, n_components)), np.zeros(n_samples))
         ax.figure.savefig(BytesIO())
         assert np.isfinite(ax.collections[0].get_offsets()).all()
-        assert plot_embedding(np.ones((n_samples, n_components)), np.ones((n_samples, 2))).has_data()
+        panels = plot_embedding(np.ones((n_samples, n_components)), np.ones((n_samples, 2)))
+        assert [len(panel.collections[0].get_offsets()) for panel in panels] == [n_samples] * 2
 
 
 def test_few_of_many_samples_are_drawn_with_their_colours(rng):
@@ -60,8 +62,10 @@ def test_few_of_many_samples_are_drawn_with_their_colours(rng):
     classes = np.r_[np.zeros(98), 1, 2]  # of which few are drawn, and named as all are
     named = plot_embedding(X, classes, max_samples=2, label_names=["many", "one", "other"])
     assert legend(named) == ["many", "one", "other"]
-    sets = plot_embedding(X, sparse.csr_array(np.eye(100)[:, :5]), max_samples=10)
-    assert len(sets.collections[0].get_offsets()) == 10
+    sets = np.eye(100)[:, :5]
+    for panel, counted in zip(plot_embedding(X, sparse.csr_array(sets), max_samples=10), sets.T, strict=True):
+        assert sum(len(points.get_offsets()) for points in panel.collections) == 10
+        assert panel.get_title().endswith(f"{int(counted.sum())} (1%)"), "of all samples, drawn or not"
 
 
 def test_classes_have_a_colour_each():
@@ -107,44 +111,134 @@ def test_numbers_have_a_colour_bar():
     np.testing.assert_array_equal(whole.collections[0].get_array(), [1, 2, 3])
 
 
+def drawn(panel):
+    """Places of the samples in the colour of a label, and of those in grey."""
+    of_color = {to_rgba(PALETTE[0])[:3]: [], to_rgba(GREY)[:3]: []}
+    for points in panel.collections:
+        of_color[tuple(points.get_facecolors()[0][:3])].append(np.asarray(points.get_offsets()))
+    return [np.concatenate([np.empty((0, 2)), *places]) for places in of_color.values()]
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda Y: pd.DataFrame(Y, columns=list("abcd"))])
-def test_label_sets_have_the_colour_of_their_first_principal_component(label_sets, kind):
+def test_label_sets_have_a_panel_for_each_label(label_sets, kind):
     X, Y = label_sets
     names = None if isinstance(kind(Y), pd.DataFrame) else list("abcd")
-    ax = plot_embedding(X, kind(Y), label_names=names)
-    pca = PCA(1).fit(Y)
-    np.testing.assert_allclose(ax.collections[0].get_array(), pca.transform(Y)[:, 0], atol=1e-10)
-    assert bar(ax).get_ylabel() == f"first principal component of 4 labels ({pca.explained_variance_ratio_[0]:.0%})"
-    loadings = pca.components_[0]
-    assert loadings.min() < 0 < loadings.max()
-    assert bar(ax).get_title() == "abcd"[loadings.argmax()]
-    assert bar(ax).get_xlabel() == "abcd"[loadings.argmin()]
+    panels = plot_embedding(X[:, :2], kind(Y), label_names=names)
+    assert panels.shape == (4,)
+    for panel, name, has in zip(panels, "abcd", Y.T == 1, strict=True):
+        with_label, without = drawn(panel)
+        np.testing.assert_array_equal(with_label, X[has, :2])
+        np.testing.assert_array_equal(without, X[~has, :2])
+        assert panel.get_title() == f"{name}\n{has.sum()} ({has.mean():.0%})"
+        assert panel.collections[0].get_facecolors()[0][:3] == pytest.approx(to_rgba(GREY)[:3]), "those with it on top"
+        assert panel.get_xlim() == panels[0].get_xlim()
+        assert panel.get_ylim() == panels[0].get_ylim()
+        assert panel.get_aspect() == 1
+    assert panels[0].figure.get_supxlabel() == "component 1"
+    assert panels[0].figure.get_supylabel() == "component 2"
 
 
-def test_missing_labels_count_as_the_mean_of_their_label(label_sets):
+def test_unknown_labels_are_grey_crosses(label_sets):
+    X, Y = label_sets[0][:, :2], label_sets[1].astype(float)
+    Y[:3, 1] = np.nan
+    for gaps in (Y, pd.DataFrame(Y).astype("Int64")):
+        panel = plot_embedding(X, gaps)[1]
+        absent, unknown, present = panel.collections
+        np.testing.assert_array_equal(unknown.get_offsets(), X[:3])
+        np.testing.assert_array_equal(absent.get_offsets(), X[Y[:, 1] == 0])
+        np.testing.assert_array_equal(present.get_offsets(), X[Y[:, 1] == 1])
+        assert panel.get_title().splitlines()[1] == f"{(Y[:, 1] == 1).sum()} ({(Y[3:, 1] == 1).mean():.0%})"
+
+
+def test_of_many_labels_the_most_frequent_have_panels(label_sets):
     X, Y = label_sets
-    gaps = Y.astype(float)
-    gaps[0, 1], gaps[1] = np.nan, np.nan
-    values = np.ma.filled(plot_embedding(X, gaps).collections[0].get_array(), np.nan)
-    filled = np.where(np.isnan(gaps), np.nanmean(gaps, axis=0), gaps)
-    expected = PCA(1).fit_transform(filled)[:, 0]
-    expected[1] = np.nan
-    np.testing.assert_allclose(values, expected, atol=1e-10)
+    Y = np.column_stack([Y, np.zeros((40, 20)), Y[:, 3]])
+    panels = plot_embedding(X, Y, max_panels=3)
+    first = sorted(np.argsort(-Y.sum(0), kind="stable")[:3])
+    assert [panel.get_title().splitlines()[0] for panel in panels] == [f"label {k}" for k in first]
+    assert panels[0].figure.get_suptitle() == "3 of 25 labels"
+    assert len(plot_embedding(X, Y)) == 12
+    assert len(plot_embedding(X, Y, label=range(14))) == 14
 
 
-def test_a_label_can_be_chosen(label_sets):
-    X, Y = label_sets
+def test_labels_can_be_chosen(label_sets):
+    X, Y = label_sets[0][:, :2], label_sets[1]
     by_name = plot_embedding(X, Y, label="b", label_names=list("abcd"))
     by_index = plot_embedding(X, Y, label=1)
-    expected = [to_rgba(PALETTE[has]) for has in Y[:, 1]]
-    np.testing.assert_allclose(by_name.collections[0].get_facecolors(), expected)
-    np.testing.assert_allclose(by_index.collections[0].get_facecolors(), expected)
-    assert legend(by_name) == ["not b", "b"]
+    for ax in (by_name, by_index):
+        np.testing.assert_array_equal(drawn(ax)[0], X[Y[:, 1] == 1])
+    assert by_name.get_title().startswith("b\n")
+    assert (by_name.get_xlabel(), by_name.get_ylabel()) == ("component 1", "component 2")
+    several = plot_embedding(X, Y, label=["d", 0], label_names=list("abcd"))
+    assert [panel.get_title()[0] for panel in several] == ["d", "a"]
     numbers = plot_embedding(X, Y + 0.5, label=-1)
     np.testing.assert_array_equal(numbers.collections[0].get_array(), Y[:, -1] + 0.5)
     assert bar(numbers).get_ylabel() == "label 3"
     classes = plot_embedding(X[:2], np.array([["x", "u"], ["y", "v"]]), label=1)
     assert legend(classes) == ["u", "v"]
+
+
+def test_several_columns_of_numbers_or_classes_have_a_panel_each(label_sets):
+    X, Y = label_sets
+    panels = plot_embedding(X, Y * [0.5, 1.5, 2.5, 3.5])
+    for panel, column in zip(panels, (Y * [0.5, 1.5, 2.5, 3.5]).T, strict=True):
+        np.testing.assert_array_equal(panel.collections[0].get_array(), column)
+    names = plot_embedding(X[:2], np.array([["x", "u"], ["y", "v"]]))
+    assert [legend(panel) for panel in names] == [["x", "y"], ["u", "v"]]
+
+
+def test_panels_take_the_place_of_axes_or_are_drawn_into_several(label_sets):
+    X, Y = label_sets
+    figure, (left, right) = plt.subplots(1, 2, layout="constrained")
+    panels = plot_embedding(X, Y, ax=right)
+    assert plt.get_fignums() == [figure.number]
+    assert not right.axison
+    assert not left.has_data()
+    figure.draw_without_rendering()
+    middle = figure.bbox.width / 2
+    assert all(panel.get_window_extent().x0 >= middle for panel in panels)
+    figure, grid = plt.subplots(2, 2)
+    panels = plot_embedding(X, Y, ax=grid)
+    assert list(panels) == list(grid.flat)
+    assert [panel.get_xlabel() != "" for panel in panels] == [False, False, True, True]
+    assert [panel.get_ylabel() != "" for panel in panels] == [True, False, True, False]
+
+
+def test_axes_that_do_not_suit_the_panels_are_told(label_sets):
+    X, Y = label_sets
+    figure, grid = plt.subplots(1, 3)
+    with pytest.raises(ValueError, match="ax holds 3 axes, but there are 4 panels"):
+        plot_embedding(X, Y, ax=grid)
+    with pytest.raises(ValueError, match="ax holds 3 axes, but there is one panel"):
+        plot_embedding(X, Y[:, 0], ax=grid)
+    with pytest.raises(ValueError, match="ax stands in no grid of subplots"):
+        plot_embedding(X, Y, ax=figure.add_axes((0, 0, 1, 1)))
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+@pytest.mark.parametrize("n_labels", [2, 6, 12])
+def test_titles_of_panels_fit_at_the_size_of_a_column(rng, n_labels, style):
+    X, Y = rng.standard_normal((50, 2)), rng.integers(0, 2, (50, n_labels))
+    with plt.style.context(style):
+        figure, ax = plt.subplots(figsize=(3.3, 2.5), layout="constrained")
+        names = [f"a name of many letters {k}" for k in range(n_labels)]
+        panels = plot_embedding(X, Y, label_names=names, ax=ax)
+        figure.draw_without_rendering()
+    titles = [panel.title.get_window_extent() for panel in panels]
+    assert not any(a.overlaps(b) for a, b in combinations(titles, 2))
+    assert not any(title.overlaps(panel.get_window_extent().shrunk(0.9, 0.9)) for title in titles for panel in panels)
+
+
+@pytest.mark.parametrize("spread", [(1, 1), (1, 20), (20, 1)])
+def test_axes_are_not_half_empty(rng, spread):
+    X = rng.uniform(-1, 1, (200, 2)) * spread
+    ax = plot_embedding(X, np.arange(200) % 2)
+    extents = np.ptp(X, axis=0)
+    limits = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    assert (limits <= 1.1 * np.maximum(extents, extents.max() / 2) + 1e-9).all()
+    ax.figure.draw_without_rendering()
+    box = ax.get_window_extent()
+    assert box.height / box.width == pytest.approx(limits[1] / limits[0])
 
 
 def test_distributions_have_the_colour_of_their_strongest_label():
@@ -161,13 +255,14 @@ def test_distributions_have_the_colour_of_their_strongest_label():
     [
         (([[np.nan, 1]], [0]), "X contains NaN"),
         (([[0, 1]], [0, 1]), "inconsistent numbers of samples"),
-        ((np.eye(2), [0, 1], {"label": 1}), "label=1 chooses one of several columns"),
+        ((np.eye(2), [0, 1], {"label": 1}), "label=1 chooses among several columns"),
         ((np.eye(2), np.eye(2), {"label": "c"}), "label='c' is none of the 2 labels"),
         ((np.eye(2), np.eye(2), {"label": 2}), "label=2 is none of the 2 labels"),
         ((np.eye(2), np.eye(2), {"label_names": ["a"]}), "label_names holds 1, but there are 2 labels"),
         ((np.eye(2), [0, 1], {"label_names": "ab"}), "label_names holds one string, but there are 2 classes"),
         ((np.eye(2), ["a", "b"], {"discrete": False}), "discrete=False is for numbers"),
-        ((np.eye(2), np.array([["a", "b"], ["c", "d"]])), "Choose the one to colour by with label="),
+        ((np.eye(2), np.eye(2), {"label": []}), "label is empty"),
+        ((np.eye(2), np.eye(2), {"label": ["c"]}), "label='c' is none of the 2 labels"),
     ],
 )
 def test_embedding_says_what_does_not_fit(arguments, message):
@@ -177,9 +272,33 @@ def test_embedding_says_what_does_not_fit(arguments, message):
     assert plt.get_fignums() == []
 
 
-def test_names_of_classes_may_be_missing(rng):
+@pytest.mark.parametrize("kind", ["string", "object", "category", None])
+def test_names_of_classes_may_be_missing(rng, kind):
     X = rng.normal(size=(6, 2))
-    ax = plot_embedding(X, np.array(["a", None, "b", "a", None, "b"], dtype=object))
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels[:2] == ["a", "b"]
-    assert "unknown" in labels[-1]
+    missing = None if kind is None else pd.NA
+    y = ["a", missing, "b", "a", missing, "b"]
+    ax = plot_embedding(X, np.array(y, dtype=object) if kind is None else pd.Series(y, dtype=kind))
+    assert legend(ax) == ["a", "b", "unknown"]
+    colors = [to_rgba(color) for color in (PALETTE[0], GREY, PALETTE[1])]
+    np.testing.assert_allclose(ax.collections[0].get_facecolors()[:3], colors)
+
+
+def test_six_classes_differ_in_shape():
+    y = np.arange(36)
+    points = plot_embedding(np.column_stack([y, y]), y % 6).collections[0]
+    shapes = {path.vertices.tobytes() for path in points.get_paths()[:6]}
+    assert len(shapes) == 6
+    assert len(set(symbols(36))) == 36
+
+
+def test_the_legend_is_inside_where_no_layout_makes_room():
+    figure, (plain, _) = plt.subplots(1, 2)
+    plot_embedding(np.eye(6), list("abcabc"), ax=plain)
+    figure.draw_without_rendering()
+    box = plain.get_legend().get_window_extent()
+    assert plain.bbox.contains(*box.min)
+    assert plain.bbox.contains(*box.max)
+
+
+def test_a_column_of_a_data_frame_has_classes():
+    assert legend(plot_embedding(np.eye(3), pd.DataFrame({"kind": ["x", "y", "x"]}))) == ["x", "y"]

@@ -1,9 +1,10 @@
 """Pictures of relations and of metrics."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 from sklearn.datasets import load_iris
@@ -88,7 +89,8 @@ def test_metric_has_the_features_of_largest_weight_first(rng):
     np.testing.assert_allclose(image.get_array(), M[first][:, first])
     assert image.get_clim() == (-abs(M).max(), abs(M).max())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["abcde"[k] for k in first]
-    assert ax.get_xlabel() == "3 of 5 features, in the order of the rows"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["abcde"[k] for k in first]
+    assert ax.get_xlabel() == "3 of 5 features, by weight"
 
 
 def test_metric_takes_names_and_components_of_an_estimator():
@@ -100,6 +102,31 @@ def test_metric_takes_names_and_components_of_an_estimator():
     assert {tick.get_text() for tick in ax.get_yticklabels()} == set(X.columns)
     unnamed = plot_metric(RAMLLinear().fit(X.to_numpy(), y))
     assert {tick.get_text() for tick in unnamed.get_yticklabels()} == set("0123")
+
+
+@pytest.mark.parametrize("size", [None, (3.3, 2.5)])
+@pytest.mark.parametrize("n_features", [5, 20, 40])
+def test_names_of_features_do_not_overlap(rng, n_features, size):
+    X = rng.standard_normal((60, n_features))
+    metric = RAMLLinear().fit(X, X[:, 0])
+    ax = None if size is None else plt.figure(figsize=size, layout="constrained").add_subplot()
+    names = [f"mean of the spectral centroid, band {k}" for k in range(n_features)]
+    ax = plot_metric(metric, feature_names=names, max_features=40, ax=ax)
+    ax.figure.draw_without_rendering()
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+        assert all(label.get_fontsize() >= 5 for label in labels)
+        assert {label.get_text()[-1] for label in labels} <= set("0123456789"), "they differ at the end"
+    assert min(ax.get_window_extent().size / ax.figure.bbox.size) > 0.3
+    assert len(labels) == n_features or size is not None
+
+
+def test_relation_leaves_out_samples_without_a_name(rng):
+    X = rng.standard_normal((30, 2))
+    y = pd.Series(["a", "b", pd.NA] * 10, dtype="string")
+    assert plot_relation(X, y).get_title() == plot_relation(X[y.notna()], y[y.notna()]).get_title()
+    assert "190 pairs" in plot_relation(X, y).get_title()
 
 
 def test_metric_says_what_it_cannot_draw(label_sets):

@@ -9,23 +9,28 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from skrelmetric import RAMLLinear
+from skrelmetric import MLkNN, RAMLLinear
 from skrelmetric.plotting import (
     plot_critical_difference,
     plot_embedding,
     plot_metric,
+    plot_neighbors,
     plot_quality_against_time,
     plot_relation,
+    plot_reliability,
     plot_training,
 )
 from tests.plotting.drawn import Trained
 
 PICTURES = {
     "embedding of classes": lambda ax: plot_embedding(np.eye(4), [0, 1, 1, 0], ax=ax),
+    "embedding of a label": lambda ax: plot_embedding(np.eye(4), np.eye(4)[:, :2], label=0, ax=ax),
     "embedding of numbers": lambda ax: plot_embedding(np.eye(4), [0.5, 1, 1, 0], ax=ax),
     "relation": lambda ax: plot_relation(np.eye(4), [0, 1, 1, 0], ax=ax),
     "relation of numbers": lambda ax: plot_relation(np.eye(9), np.arange(9) ** 2.5, ax=ax),
     "metric": lambda ax: plot_metric(RAMLLinear().fit([[0.0, 1], [1, 0], [2, 2]], [0, 0, 1]), ax=ax),
+    "neighbors": lambda ax: plot_neighbors(MLkNN(2).fit(np.eye(4), np.eye(4)), np.eye(4)[0], np.eye(4), ax=ax),
+    "reliability": lambda ax: plot_reliability([[0, 1], [1, 1]], [[0.2, 0.9], [0.8, 0.7]], ax=ax),
     "training": lambda ax: plot_training(Trained([3.0, 2.0], [1.0, 0.5, 0.7], 1), ax=ax),
     "nemenyi": lambda ax: plot_critical_difference([[1, 2, 3], [1, 3, 2], [1.0, 2, 3]], ax=ax),
     "wilcoxon": lambda ax: plot_critical_difference([[1, 2, 3], [1, 3, 2.0]], test="wilcoxon-holm", ax=ax),
@@ -59,9 +64,18 @@ def test_pictures_make_a_figure_of_their_own_without_axes(draw):
 def test_pictures_take_the_colour_of_text_from_the_style(draw):
     with plt.style.context("dark_background"):
         ax = draw(None)
-        texts = [text for axes in ax.figure.axes for text in axes.findobj(matplotlib.text.Text) if text.get_text()]
-        dark = [text.get_text() for text in texts if max(to_rgba(text.get_color())[:3]) < 0.5]
-    assert dark == []
+    assert dark_texts(ax.figure) == []
+
+
+def dark_texts(figure):
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    return [text.get_text() for text in texts if max(to_rgba(text.get_color())[:3]) < 0.5]
+
+
+def test_panels_take_the_colour_of_text_from_the_style():
+    with plt.style.context("dark_background"):
+        panels = plot_embedding(np.eye(4), np.eye(4)[:, :3])
+    assert dark_texts(panels[0].figure) == []
 
 
 @pytest.mark.parametrize(

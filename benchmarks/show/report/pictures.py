@@ -147,7 +147,7 @@ def _embedding(Z: np.ndarray, Y: np.ndarray, title: str, name: str) -> Picture:
     )
     with style(name):
         ax = Figure(figsize=(5.2, 3.9), layout="constrained").subplots()
-        plot_embedding(Z, Y, ax=ax)
+        plot_embedding(Z, Y, max_panels=6, ax=ax)  # each panel takes some 50 kB of the page
         return _picture(ax, title, caption, name)
 
 
