@@ -332,8 +332,13 @@ class NeighbourSearch:
         """
         if not self.euclidean:
             return _relative_tolerance(kth)
-        rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
-        return rounding * (row_norms(X, squared=True)[:, None] + kth) + self._of_samples
+        relative, absolute = self.rounding
+        return relative * (row_norms(X, squared=True)[:, None] + kth) + absolute
+
+    @property
+    def rounding(self) -> tuple[float, float]:
+        """Difference of equal squared distances: relative to the squares that they are made of, and absolute."""
+        return (64 + 4 * self.samples.shape[1]) * float(np.finfo(np.float64).eps), self._of_samples
 
     @cached_property
     def _of_samples(self) -> float:
