@@ -108,8 +108,8 @@ def test_converted_models_give_what_they_gave(name, dtype, samples, queries):
 
 @pytest.mark.parametrize("model", [MLkNN(4), MLkNN(range(1, 20)), SoftNeighborsClassifier(6), AAKNN(3)], ids=str)
 def test_equal_distances_are_decided_alike(model, rng):
-    """Samples of a grid far from the origin, some of which are equal, and all of which have many others as near."""
-    X, queries = (rng.integers(0, 3, (n, 3)) + 1e6 for n in (120, 60))
+    """Samples of a grid, some of which are equal, and all of which have many others as near but for rounding."""
+    X, queries = (7.3 + 0.1 * rng.integers(0, 3, (n, 3)) for n in (120, 60))
     Y = rng.integers(0, 2, (120, 4))
     Y = Y / (1 + Y.sum(1, keepdims=True)) if isinstance(model, AAKNN) else Y
     model.fit(X, Y)
