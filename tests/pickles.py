@@ -38,7 +38,10 @@ ESTIMATORS = {  # name of the file, estimator, kind of targets
     "HRAMLTransformer-mlp": (HRAMLTransformer(2, encoder="mlp", **SHORT), "classes"),
     "HRAMLTransformer-linear": (HRAMLTransformer(2, encoder="mlp", head="linear", **SHORT), "labels"),
     "DRMLTransformer": (DRMLTransformer(4, n_branches=2, **SHORT), "classes"),
-    "DRMLTransformer-proxies": (DRMLTransformer(4, n_branches=2, loss="triplet", output="embedding", **SHORT), "classes"),
+    "DRMLTransformer-triplet": (
+        DRMLTransformer(4, n_branches=2, loss="triplet", output="embedding", **SHORT),
+        "classes",
+    ),
     "MLkNN": (MLkNN(3), "labels"),
     "MLkNN-several": (MLkNN(range(1, 4)), "labels"),
     "MLkNN-cosine": (MLkNN(3, metric="cosine"), "labels"),
@@ -51,7 +54,10 @@ ESTIMATORS = {  # name of the file, estimator, kind of targets
     "RelationalNeighborsRegressor-number": (RelationalNeighborsRegressor(cv=None, random_state=0), "number"),
     "MultilabelThresholdClassifier": (MultilabelThresholdClassifier(MLkNN(3), cv=2), "labels"),
     "MultilabelVotingClassifier": (MultilabelVotingClassifier([("few", MLkNN(2)), ("many", MLkNN(4))]), "labels"),
-    "MultioutputVotingRegressor": (MultioutputVotingRegressor([("few", AAKNN(2)), ("many", AAKNN(4))]), "distributions"),
+    "MultioutputVotingRegressor": (
+        MultioutputVotingRegressor([("few", AAKNN(2)), ("many", AAKNN(4))]),
+        "distributions",
+    ),
 }
 
 

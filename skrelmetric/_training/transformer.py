@@ -203,8 +203,21 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         return [self._read(X_val, y_val, device=data.device, reset=False, streams=False)]
 
     def _options(self, X: Any) -> dict[str, Any]:
-        """Kinds of samples that are taken, as options of ``check_array``: those of a module have any shape."""
+        """Kinds of samples that are taken, as options of ``check_array``: those of a module have any shape.
+
+        Raises
+        ------
+        ValueError
+            If samples are no rows of features, and there is no module for them.
+        """
         module = isinstance(getattr(self, self._module_parameter), nn.Module)
+        shape = tuple(getattr(X, "shape", ()))
+        are_pairs = len(shape) == 3 and shape[1] == 2  # which are told what to do where they are read
+        if not module and len(shape) > 2 and not are_pairs:
+            raise ValueError(
+                f"Samples have {len(shape) - 1} dimensions, {shape[1:]}, but rows of features are needed. Pass a torch "
+                f"module that takes such samples, {self._module_parameter}=..., or flatten them: X.reshape(len(X), -1)."
+            )
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
         return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
 
