@@ -129,7 +129,7 @@ class HRAMLTransformer(ModuleTransformer):
     mixed_precision : bool, default=False
         Whether the encoder is trained in bfloat16 where torch deems it safe: for float32. Sums over pairs are float64.
     verbose : bool, default=False
-        Whether to show the progress of the epochs, which needs rich.
+        Whether to show the progress of the epochs as a bar, on standard output, which needs rich.
     callbacks : callable, list of callables or None, default=None
         What is called after every epoch of `fit` with a :class:`skrelmetric.callbacks.Epoch`, and stops the training by
         returning True; :class:`skrelmetric.callbacks.EpochLog` writes a log. Those of scikit-learn go to

@@ -21,8 +21,16 @@ from skrelmetric._drml.supervision import Supervision
 from skrelmetric._drml.training import Chosen, Split, Training, split
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.device_lock import exclusive
-from skrelmetric._interop.sklearn import HasMethods, Interval, StrOptions, fit_context, n_samples_of, with_callbacks
-from skrelmetric._interop.torch import like, resolve_device
+from skrelmetric._interop.sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    n_samples_of,
+    warn_caller,
+    with_callbacks,
+)
+from skrelmetric._interop.torch import TINY, like, resolve_device
 from skrelmetric._training.batches import of_pairs, per_class, shuffled
 from skrelmetric._training.callbacks import EpochCallbacks
 from skrelmetric._training.encode import dtype_of
@@ -141,7 +149,7 @@ class DRMLTransformer(ModuleTransformer):
     mixed_precision : bool, default=False
         Whether the trunk computes in bfloat16 where torch deems it safe.
     verbose : bool, default=False
-        Whether to show the progress of the epochs, which needs rich.
+        Whether to show the progress of the epochs as a bar, on standard output, which needs rich.
     callbacks : callable, list of callables or None, default=None
         What is called after every epoch of `fit` with a :class:`skrelmetric.callbacks.Epoch`, and stops the training by
         returning True; :class:`skrelmetric.callbacks.EpochLog` writes a log. Those of scikit-learn go to
@@ -464,6 +472,7 @@ class DRMLTransformer(ModuleTransformer):
             places = landmark_places(data, torch.Generator().manual_seed(seed)).to(data.device)
             features = Chosen(data.partitions, places).features(encoder.trunk, width, dtype_of(encoder.head))
             encoder.head.start_at_principal_components(features)
+            _warn_of_lost_directions(features, encoder.head.embed(features, "nodes"))
             encoder.head = agreed(encoder.head, ranks, data.device)  # other machines round otherwise
         return encoder, width, example
 
@@ -511,3 +520,14 @@ class DRMLTransformer(ModuleTransformer):
     @property
     def _n_features_out(self) -> int:
         return self.encoder_.n_components
+
+
+def _warn_of_lost_directions(features: Tensor, nodes: Tensor) -> None:
+    """Warn of trunk features that differ, but so little that their nodes count as 0, of which nothing is learned."""
+    if (features != features[0]).any() and not (nodes.norm(dim=1) > TINY).any():
+        deviation = float((features - features.mean(0)).abs().max())
+        warn_caller(
+            f"Trunk features differ by {deviation:.1e} at most, too little for directions, so that the embedding is 0. "
+            "Scale the samples, for example by StandardScaler.",
+            UserWarning,
+        )

@@ -76,7 +76,8 @@ class RAMLLinear(MetricTransformer):
     random_state : int, RandomState or None, default=None
         Seed of the pairs that "svr" and "krr" sample.
     verbose : bool, default=False
-        Whether "ridge" prints its iterations and their residual.
+        Whether "ridge" reports its iterations and their residual: to the logger "skrelmetric" at level INFO, or on
+        standard error where `logging` has no handler.
 
     Attributes
     ----------

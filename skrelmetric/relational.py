@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -16,6 +16,7 @@ from skrelmetric._interop.dask import by_blocks, is_dask
 from skrelmetric._interop.given import plain_targets, validate_data
 from skrelmetric._interop.labels import class_indicator, labels_by_blocks, predicted_labels
 from skrelmetric._interop.magnitudes import check_range, largest, limit_of
+from skrelmetric._interop.pickles import VersionedEstimator
 from skrelmetric._interop.sklearn import HasMethods, StrOptions, fit_context, keep_label_names, relative_weights
 from skrelmetric._relational.members import DISTRIBUTIONS, LABELS, NUMBERS, Kind, Recipe
 from skrelmetric._relational.mixture import mixture_weights
@@ -25,7 +26,7 @@ from skrelmetric.thresholds import best_thresholds, fixed_thresholds
 __all__ = ["RelationalNeighborsClassifier", "RelationalNeighborsRegressor"]
 
 
-class _RelationalNeighbors(BaseEstimator):
+class _RelationalNeighbors(VersionedEstimator):
     """Weighted mean of members behind a linear and a kernel metric."""
 
     _parameter_constraints: dict = {

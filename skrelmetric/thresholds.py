@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
@@ -18,6 +18,7 @@ from skrelmetric._interop.arrays import as_host, like
 from skrelmetric._interop.dask import is_dask
 from skrelmetric._interop.given import plain_targets
 from skrelmetric._interop.labels import label_classes, label_probabilities, labels_by_blocks
+from skrelmetric._interop.pickles import VersionedEstimator
 from skrelmetric._interop.sklearn import (
     HasMethods,
     StrOptions,
@@ -44,7 +45,7 @@ def _closeness(n_right: np.ndarray, n_predicted: np.ndarray, n_having: int) -> n
 _AIMS: dict[str, Callable] = {"f1": _f1, "frequency": _closeness}
 
 
-class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class MultilabelThresholdClassifier(ClassifierMixin, MetaEstimatorMixin, VersionedEstimator):
     """Classifier of label sets that predicts each label from a threshold of its own on.
 
     The thresholds are chosen on probabilities of samples that the classifier was not fitted to.

@@ -144,7 +144,7 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If a layer keeps no running statistics.
+        If a layer keeps no running statistics; the module is then as it was.
 
     Examples
     --------
@@ -155,10 +155,14 @@ def freeze_batch_norm(module: nn.Module) -> nn.Module:
     """
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return FrozenBatchNorm(module)
-    for name, part in list(module.named_modules(remove_duplicate=False)):  # a layer may have several places
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            parent, _, child = name.rpartition(".")
-            setattr(module.get_submodule(parent), child, FrozenBatchNorm(part))
+    frozen = {  # all of them before any is replaced, so that a module with a layer that cannot be stays as it is
+        name: FrozenBatchNorm(part)
+        for name, part in module.named_modules(remove_duplicate=False)  # a layer may have several places
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    }
+    for name, layer in frozen.items():
+        parent, _, child = name.rpartition(".")
+        setattr(module.get_submodule(parent), child, layer)
     return module
 
 

@@ -1,6 +1,7 @@
 """The estimator of deep relational metric learning."""
 
 import pickle
+import warnings
 from contextlib import nullcontext
 from copy import deepcopy
 
@@ -54,6 +55,16 @@ def test_before_training_the_embedding_is_that_of_principal_components(relationa
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-3)
     drawn = quick(init="random", **options, **steps, early_stopping=False).fit(X, y).transform(X)
     assert np.abs(drawn - Z).max() > 0.1
+
+
+@pytest.mark.parametrize("options", [{}, {"relational": False}, {"split_features": True}], ids=str)
+def test_samples_too_small_for_directions_are_warned_of(options, digits):
+    X, y = digits
+    with pytest.warns(UserWarning, match=r"differ by .*e-15 at most, too little.*StandardScaler"):
+        quick(**options).fit(1e-14 * X, y)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        quick(**options, early_stopping=False).fit(1e-9 * X, y)
+        quick(**options, early_stopping=False).fit(np.zeros_like(X), y)  # which all learners take
 
 
 def test_training_on_small_classes_does_no_harm(rng):

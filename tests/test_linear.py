@@ -1,3 +1,4 @@
+import logging
 import tracemalloc
 
 import numpy as np
@@ -307,13 +308,31 @@ def test_unconverged_solution_warns(samples):
         RAMLLinear(alpha=1e-3, max_iter=1).fit(*(np.tile(each, (2, 1)) for each in samples))
 
 
-def test_verbose_prints_iterations_and_residuals(samples, capsys):
-    metric = RAMLLinear(verbose=True).fit(*samples)
-    *_, last = lines = capsys.readouterr().out.splitlines()
+def test_verbose_logs_iterations_and_residuals(samples, caplog, capsys):
+    with caplog.at_level("INFO", "skrelmetric"):
+        metric = RAMLLinear(verbose=True).fit(*samples)
+    *_, last = lines = caplog.messages
     assert len(lines) == metric.n_iter_
-    assert last == f"[RAMLLinear] iteration {metric.n_iter_}, residual {metric.residual_:.1e}"
-    RAMLLinear(verbose=True, psd="constrained").fit(*samples)
-    assert "residual" in capsys.readouterr().out
+    assert last == f"RAMLLinear: iteration {metric.n_iter_}, residual {metric.residual_:.1e}"
+    with caplog.at_level("INFO", "skrelmetric"):
+        RAMLLinear(verbose=True, psd="constrained").fit(*samples)
+    assert "residual" in caplog.messages[-1]
+    caplog.clear()
+    RAMLLinear(verbose=True).fit(*samples)  # at a level of the user's that leaves it out
+    assert not caplog.messages
+    assert capsys.readouterr() == ("", "")
+
+
+def test_verbose_is_on_standard_error_where_logging_has_no_handler(samples, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("skrelmetric"), "propagate", False)
+    metric = RAMLLinear(verbose=True).fit(*samples)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[-1] == f"RAMLLinear: iteration {metric.n_iter_}, residual {metric.residual_:.1e}"
+    assert len(printed.err.splitlines()) == metric.n_iter_
+    monkeypatch.setattr(logging, "lastResort", None)
+    RAMLLinear(verbose=True).fit(*samples)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_interrupted_fit_leaves_the_one_before(samples, monkeypatch):
@@ -324,7 +343,7 @@ def test_interrupted_fit_leaves_the_one_before(samples, monkeypatch):
     def interrupt(*line):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("builtins.print", interrupt)
+    monkeypatch.setattr(logging.getLogger("skrelmetric"), "info", interrupt)
     with pytest.raises(KeyboardInterrupt):
         metric.fit(X[:, :4], Y)
     monkeypatch.undo()

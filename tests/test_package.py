@@ -101,6 +101,7 @@ def test_public_names():
         "losses",
         "mahalanobis",
         "metrics",
+        "onnx",
         "plotting",
         "relations",
         "scorers",

@@ -74,6 +74,10 @@ def test_a_layer_in_several_places_is_frozen_in_all():
 def test_batch_norm_without_statistics_is_refused():
     with pytest.raises(ValueError, match="no running statistics"):
         freeze_batch_norm(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)))
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3, track_running_stats=False))
+    with pytest.raises(ValueError, match="no running statistics"):
+        freeze_batch_norm(module)
+    assert [type(layer) for layer in module] == [nn.BatchNorm1d, nn.BatchNorm1d]  # none is replaced
 
 
 class Images:

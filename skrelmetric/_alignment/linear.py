@@ -1,5 +1,6 @@
 """Linear metric: from samples and targets as they were given to the factor that is kept of it."""
 
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ from skrelmetric.relations import Relation
 __all__ = ["LinearMetric", "linear_metric"]
 
 _PENALTY = 1.0  # of the regression whose predictions have a part in the metric, in units of the mean variance
+
+_LOGGER = logging.getLogger("skrelmetric")
 
 
 class LinearMetric(NamedTuple):
@@ -98,7 +101,7 @@ def _aligned(problem: Problem, estimator: BaseEstimator) -> AlignedMetric:
         return predictions_alone(problem, alpha, _PENALTY)
     if estimator.solver == "ridge":
         solve = {"project": ridge, "constrained": constrained_ridge}[estimator.psd]
-        options = {"report": _printed} if estimator.verbose else {}
+        options = {"report": _logged} if estimator.verbose else {}
         return solve(problem, alpha, max_iter=estimator.max_iter, tol=estimator.tol, **options)
     rng, coordinates = check_random_state(estimator.random_state), principal_coordinates(problem)
     pairs = PairSample.draw(coordinates, problem.G, estimator.n_pairs, rng)
@@ -107,8 +110,14 @@ def _aligned(problem: Problem, estimator: BaseEstimator) -> AlignedMetric:
     return support_vectors(pairs, alpha, estimator.epsilon)
 
 
-def _printed(n_iter: int, residual: float) -> None:
-    print(f"[RAMLLinear] iteration {n_iter}, residual {residual:.1e}")
+def _logged(n_iter: int, residual: float) -> None:
+    """Log an iteration, for which the user asked: on standard error where no handler of theirs is there."""
+    message = "RAMLLinear: iteration %d, residual %.1e"
+    if _LOGGER.hasHandlers():
+        _LOGGER.info(message, n_iter, residual)
+    elif logging.lastResort:
+        arguments = n_iter, residual
+        logging.lastResort.emit(_LOGGER.makeRecord(_LOGGER.name, logging.INFO, __file__, 0, message, arguments, None))
 
 
 def _check_solver(estimator: BaseEstimator, X: Any, ranks: Ranks) -> None:

@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 from sklearn.utils.validation import _num_samples as n_samples_of
 
 from skrelmetric._interop.given import check_array_like
+from skrelmetric._interop.pickles import VersionedEstimator
 
 try:
     from sklearn.utils._array_api import check_same_namespace
@@ -100,7 +101,7 @@ def stays_on_device(X: Any) -> bool:
     return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
 
 
-class MetricTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class MetricTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedEstimator):
     """Transformer into a learned metric: of any array, sparse ones too, by targets of any number of outputs."""
 
     def __sklearn_tags__(self):
@@ -132,7 +133,7 @@ class LabelScorer(_Scorer):
         return super()._score(call, estimator, X, y_true, **kwargs)
 
 
-class NamedMembers(_BaseHeterogeneousEnsemble):
+class NamedMembers(VersionedEstimator, _BaseHeterogeneousEnsemble):
     """An ensemble of named estimators: parameters by name, tags, routing of metadata to `fit`, and its picture."""
 
     get_metadata_routing = VotingClassifier.get_metadata_routing

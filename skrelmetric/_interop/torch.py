@@ -12,6 +12,7 @@ from torch import Tensor
 from skrelmetric._interop.sklearn import stays_on_device
 
 __all__ = [
+    "TINY",
     "as_tensor",
     "block_rows",
     "largest_eigenpairs",
@@ -24,7 +25,8 @@ __all__ = [
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
-_TINY = 1e-12  # below which a norm counts as 0
+TINY = 1e-12
+"""Norm up to which a vector counts as 0."""
 
 # Elements of a row block. On the CPU a block and its products should stay in the second-level cache;
 # on an accelerator a block should be large enough to fill it.
@@ -103,7 +105,7 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     Theirs would be that of the loss divided by next to nothing.
     """
     norms = vectors.norm(dim=dim, keepdim=True)
-    return vectors * torch.where(norms <= _TINY, torch.inf, norms).reciprocal()
+    return vectors * torch.where(norms <= TINY, torch.inf, norms).reciprocal()
 
 
 def block_rows(n_columns: int, device: torch.device) -> int:

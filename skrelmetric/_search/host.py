@@ -108,14 +108,14 @@ class NeighbourSearch:
         # Of few features a tree of the index is faster.
         self.screened = self.euclidean and not sparse.issparse(X) and X.shape[0] >= FEWEST
         self.screened &= algorithm == "brute" or (algorithm == "auto" and X.shape[1] > _FEATURES_OF_TREES)
-        self.index = NearestNeighbors(
-            metric=metric,
-            p=None if "p" in params else 2,
-            metric_params=metric_params,
-            algorithm=algorithm,
-            n_jobs=n_jobs,
-        ).fit(self.samples)
-        _ = self.screen
+        self.options = {
+            "metric": metric,
+            "p": None if "p" in params else 2,
+            "metric_params": metric_params,
+            "algorithm": algorithm,
+            "n_jobs": n_jobs,
+        }
+        _ = self.index, self.screen
 
     def nearest(self, X, n_neighbors: int, *, ranked: bool = False) -> Found:
         """The nearest training samples, equal distances in the order of the samples.
@@ -262,12 +262,20 @@ class NeighbourSearch:
         return Found(*map(np.concatenate, zip(*blocks, strict=True)))
 
     @cached_property
+    def index(self) -> NearestNeighbors:
+        """Index of the training samples, made with them and again after they are unpickled.
+
+        Pickles of scikit-learn's trees are for its own version alone.
+        """
+        return NearestNeighbors(**self.options).fit(self.samples)
+
+    @cached_property
     def screen(self) -> Screen | None:
         """Screen of the training samples, made with them and again after they are unpickled; None if there is none."""
         return Screen(self.samples) if self.screened else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("screen", "_of_samples")}
+        return {name: value for name, value in vars(self).items() if name not in ("index", "screen", "_of_samples")}
 
     @property
     def _pairwise_options(self) -> dict[str, Any]:
@@ -324,8 +332,13 @@ class NeighbourSearch:
         """
         if not self.euclidean:
             return _relative_tolerance(kth)
-        rounding = (64 + 4 * X.shape[1]) * np.finfo(np.float64).eps
-        return rounding * (row_norms(X, squared=True)[:, None] + kth) + self._of_samples
+        relative, absolute = self.rounding
+        return relative * (row_norms(X, squared=True)[:, None] + kth) + absolute
+
+    @property
+    def rounding(self) -> tuple[float, float]:
+        """Difference of equal squared distances: relative to the squares that they are made of, and absolute."""
+        return (64 + 4 * self.samples.shape[1]) * float(np.finfo(np.float64).eps), self._of_samples
 
     @cached_property
     def _of_samples(self) -> float:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skrelmetric._interop.arrays import as_host, like, module_of
+from skrelmetric._interop.pickles import VersionedEstimator
 from skrelmetric._interop.sklearn import StrOptions, check_same_namespace, keep_label_names, warn_caller
 from skrelmetric._search.host import Found
 from skrelmetric._search.neighbours import Neighbours, read_queries
@@ -20,7 +20,7 @@ _SEARCH = ("metric", "metric_params", "algorithm", "n_jobs", "device")
 """Names of the parameters of the search."""
 
 
-class NeighborPredictor(BaseEstimator):
+class NeighborPredictor(VersionedEstimator):
     """Predictor that asks the nearest training samples."""
 
     _parameter_constraints: dict = {

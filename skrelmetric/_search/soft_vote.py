@@ -18,6 +18,7 @@ from skrelmetric._search.neighbours import Neighbours
 from skrelmetric._search.votes import dense, weighted_sum
 
 __all__ = [
+    "NEAR",
     "SoftVote",
     "are_distributions",
     "ballots",
@@ -28,7 +29,7 @@ __all__ = [
     "tuned",
 ]
 
-_NEAR = 10  # number of the neighbour whose squared distance is the unit
+NEAR = 10  # number of the neighbour whose squared distance is the unit
 _MOST_WEIGHTS = 2**24  # of training samples that are predicted by the others, where there are not
 _FEWEST_JUDGED = 512  # of these anyway
 _MOST_RANKED = 256  # training samples whose neighbours are counted
@@ -325,7 +326,7 @@ def _last(columns: Any) -> Any:
 
 def _reach(vote: SoftVote, blocks: Iterator[tuple[slice, Any]]) -> int:
     """Number of neighbours beyond which all others weigh next to nothing in the votes on some training samples."""
-    reach, n_train, weights = _NEAR if vote.local else 1, vote.n_train, vote.sample_weight
+    reach, n_train, weights = NEAR if vote.local else 1, vote.n_train, vote.sample_weight
     n_left = int((weights > 0).sum()) - 1 - np.arange(n_train)
     for _, Q in blocks:
         W = vote.weights(Q)
@@ -351,7 +352,7 @@ def _unit(near: np.ndarray, least: np.ndarray) -> float:
 
 def _near(Q: Any) -> Any:
     """The tenth least of each row, or the largest that is finite if there are fewer."""
-    xp, tenth = module_of(Q), _kth(Q, _NEAR)
+    xp, tenth = module_of(Q), _kth(Q, NEAR)
     if xp.isfinite(tenth).all():
         return tenth
     return xp.where(xp.isfinite(tenth), tenth, xp.amax(xp.where(xp.isfinite(Q), Q, 0.0), 1))

@@ -147,20 +147,23 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
-        encoder, example = deepcopy(self.encoder_).cpu().to(_EXPORTED[dtype]), as_tensor(self._example).cpu()
+        # The oldest that torch writes; of later ones ONNX Runtime has less in float64.
+        self._onnx_program(_EXPORTED[dtype], opset_version=18).save(str(path), external_data=False)
+
+    def _onnx_program(self, dtype: torch.dtype | None, opset_version: int) -> Any:
+        """The map from samples "X" to their embedding "Z" as torch exports it, in the dtype of the weights for None."""
+        encoder, example = deepcopy(self.encoder_).cpu().to(dtype), as_tensor(self._example).cpu()
         with catch_warnings():
             simplefilter("ignore")  # torch's exporter warns of itself
-            torch.onnx.export(
+            return torch.onnx.export(
                 encoder,
                 (example.to(dtype_of(encoder)) if example.is_floating_point() else example,),
-                str(path),
                 input_names=["X"],
                 output_names=["Z"],
                 dynamic_shapes=({0: torch.export.Dim("n_samples")},),
                 dynamo=True,
                 verbose=False,
-                external_data=False,
-                opset_version=18,  # the oldest that torch writes; of later ones ONNX Runtime has less in float64
+                opset_version=opset_version,
             )
 
     def _mapped(self, module: nn.Module, X: Any, method: str) -> Any:
@@ -200,8 +203,21 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         return [self._read(X_val, y_val, device=data.device, reset=False, streams=False)]
 
     def _options(self, X: Any) -> dict[str, Any]:
-        """Kinds of samples that are taken, as options of ``check_array``: those of a module have any shape."""
+        """Kinds of samples that are taken, as options of ``check_array``: those of a module have any shape.
+
+        Raises
+        ------
+        ValueError
+            If samples are no rows of features, and there is no module for them.
+        """
         module = isinstance(getattr(self, self._module_parameter), nn.Module)
+        shape = tuple(getattr(X, "shape", ()))
+        are_pairs = len(shape) == 3 and shape[1] == 2  # which are told what to do where they are read
+        if not module and len(shape) > 2 and not are_pairs:
+            raise ValueError(
+                f"Samples have {len(shape) - 1} dimensions, {shape[1:]}, but rows of features are needed. Pass a torch "
+                f"module that takes such samples, {self._module_parameter}=..., or flatten them: X.reshape(len(X), -1)."
+            )
         dtype = integer_dtype(X) if module and holds_integers(X) else float_dtypes(X)
         return {"dtype": dtype, "accept_sparse": "csr", "allow_nd": module}
 

@@ -417,9 +417,10 @@ def test_more_that_is_refused():
         clone(ALIGNED).partial_fit(Images(), Y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         clone(RELATIONAL).fit(Images(), Y[1:])
-    for model in (DRMLTransformer(4), HRAMLTransformer()):
-        with pytest.raises(ValueError, match="dim 4"):
-            model.fit(Images())
+    for model, module in ((DRMLTransformer(4), "trunk"), (HRAMLTransformer(), "encoder")):
+        for some in (Images(), X):
+            with pytest.raises(ValueError, match=rf"rows of features are needed. Pass a torch module.*{module}="):
+                model.fit(some, Y)
     fitted = clone(RELATIONAL).fit(Images())
     assert fitted.transform(Images(X[:1])).shape == (1, 4)
     with pytest.raises(ValueError, match="has 0 samples"):

@@ -71,7 +71,7 @@ def test_specs_are_instances(samples):
         ([[0.0, np.nan], [1, 2]], [0, 1], "contains NaN"),
         ([[0.0, np.inf], [1, 2]], [0, 1], "contains infinity"),
         ([0.0, 1.0], [0, 1], "Expected 2D array"),
-        (np.zeros((3, 3, 2)), [0, 1, 1], "dim 3"),
+        (np.zeros((3, 3, 2)), [0, 1, 1], r"dimensions, \(3, 2\).*rows of features.*torch module.*encoder="),
         ([[0.0, 1], [1, 2]], None, "HRAMLTransformer requires y to be passed, but the target y is None"),
         ([[0.0, 1], [1, 2]], [0, 1, 1], "inconsistent numbers of samples"),
         ([[0.0, 1], [1, 2]], [0.5, np.inf], "contains infinity"),
