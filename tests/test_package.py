@@ -1,9 +1,11 @@
-"""The package as a whole: what importing it costs, what it exports, which way its rooms look."""
+"""The package as a whole: what importing it costs, what it exports, which way its rooms look, what is said of it."""
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from skrelmetric import (
 )
 
 PACKAGE = Path(skrelmetric.__file__).parent
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # Private floors, from the ground up: each imports those before it.
 FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational"]
@@ -187,3 +191,43 @@ def test_docstrings_follow_numpydoc(name):
 
 def test_py_typed_is_shipped():
     assert (PACKAGE / "py.typed").exists()
+
+
+def text_of(*parts):
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def test_changes_and_citation_are_of_this_version():
+    headings = re.findall(r"^## ([\d.]+)( \(unreleased\))?$", text_of("CHANGELOG.md"), re.MULTILINE)
+    newest = next(version for version, unreleased in headings if not unreleased)
+    assert PROJECT["version"].startswith(f"{newest}.")
+    numbers = [[int(number) for number in version.split(".")] for version, _ in headings]
+    assert numbers == sorted(numbers, reverse=True)
+    assert not any(unreleased for _, unreleased in headings[1:])
+    assert re.findall(r"^version: (.+)$", text_of("CITATION.cff"), re.MULTILINE) == [PROJECT["version"]]
+
+
+def listed_in_the_reference():
+    module = None
+    for line in text_of("docs", "reference", "index.rst").splitlines():
+        if found := re.fullmatch(r"\.\. currentmodule:: (\S+)", line):
+            module = found[1]
+        elif found := re.fullmatch(r"   (\w+)", line):
+            yield f"{module}.{found[1]}"
+
+
+def test_the_reference_lists_every_public_name():
+    estimators = [f"skrelmetric.{name}" for name in skrelmetric.__all__ if name[0].isupper()]
+    rooms = [name for name in skrelmetric.__all__ if name[0].islower()]
+    names = [f"skrelmetric.{room}.{name}" for room in rooms for name in getattr(skrelmetric, room).__all__]
+    assert sorted(listed_in_the_reference()) == sorted(estimators + names)
+
+
+def test_extras_that_are_named_exist_and_all_are_explained():
+    extras = set(PROJECT["optional-dependencies"])
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    lists = [names.split(",") for text in texts for names in re.findall(r"(?:skrelmetric|\.)\[([a-z,]+)\]", text)]
+    assert {name for names in lists for name in names} <= extras
+    rows = re.findall(r"^\| (`.*?) \|", text_of("docs", "install.md"), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(extras)

@@ -55,7 +55,6 @@ def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike
         is computed under the present configuration of scikit-learn, in whatever thread or process.
     """
     from dask import delayed
-    from dask.utils import funcname
 
     width = () if n_columns is None else (n_columns,)
     if ismethod(function):
@@ -65,7 +64,6 @@ def map_rows(function: Callable, X: Any, n_columns: int | None, dtype: DTypeLike
         function=delayed(function, traverse=False),  # a task of its own: as an argument it would go with every block
         empty=np.empty((0, *width), dtype=dtype),
         config=get_config(),
-        token=funcname(function),
         drop_axis=list(range(1, X.ndim)),  # along which blocks are joined
         new_axis=[1] if width else None,
         chunks=(X.chunks[0], *((n,) for n in width)),

@@ -65,7 +65,9 @@ def test_classifiers_are_those_of_dense_labels(model, kind, data):
     model.fit(X, given)
     assert (given.data == before.data).all()
     exact = np.testing.assert_array_equal if isinstance(model, MLkNN) else np.testing.assert_allclose
-    exact(model.predict_proba(queries), P, strict=True)
+    probabilities = model.predict_proba(queries)
+    exact(probabilities, P)
+    assert (probabilities.shape, probabilities.dtype) == (P.shape, P.dtype)
     assert isinstance(model.predict(queries), sparse.csr_matrix)
     np.testing.assert_array_equal(model.predict(queries).toarray(), labels, strict=True)
     for n_labels, top in tops.items():
