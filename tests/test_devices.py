@@ -11,6 +11,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from scipy import sparse
 from sklearn import config_context
@@ -32,6 +33,18 @@ from skrelmetric._search.device import TensorSearch
 from skrelmetric._search.host import NeighbourSearch
 from skrelmetric.mahalanobis import psd_factor, with_positive_sign
 from skrelmetric.relations import GivenPairs, make_relation
+
+needs_dispatch = pytest.mark.skipif(
+    [int(number) for number in sklearn.__version__.split(".")[:2]] < [1, 9],
+    reason="scikit-learn before 1.9 does not dispatch all of this, or refuses less",
+)
+
+STRICT = pytest.param(
+    "array_api_strict",
+    marks=pytest.mark.skipif(
+        np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="its arrays are handed over by numpy 2.1 and later"
+    ),
+)
 
 FLOATS = [torch.float64, torch.float32]
 RELATIONS = ["hamming", "l1", "sqeuclidean", "discrete", "hellinger", "cosine", "jeffreys", "jaccard"]
@@ -229,6 +242,7 @@ def test_broken_code_is_caught(owner, name, broken, cuda, dispatch, rng, monkeyp
         RAMLLinear().fit(cuda(X), cuda(Y))
 
 
+@needs_dispatch
 @pytest.mark.parametrize("host_targets", [False, True])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_pipelines_stay_on_the_accelerator(dtype, host_targets, cuda, dispatch, rng):
@@ -388,6 +402,7 @@ def test_metrics_that_tensors_lack_are_refused(options, dispatch, rng):
             estimator.fit(torch.from_numpy(X), torch.from_numpy(y))
 
 
+@needs_dispatch
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("last", [MLkNN(5), AAKNN()])
 def test_pipelines_of_host_tensors(last, dtype, dispatch, rng):
@@ -420,7 +435,7 @@ def test_tensors_without_dispatch_give_numpy(estimator, rng):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("estimator", [RAMLLinear(), MLkNN(), AAKNN()], ids=lambda estimator: type(estimator).__name__)
-@pytest.mark.parametrize("namespace", ["torch", "array_api_strict"])
+@pytest.mark.parametrize("namespace", ["torch", STRICT])
 def test_scikit_learn_array_api_check(namespace, estimator, dtype):
     pytest.importorskip(namespace)
     # scikit-learn's accuracy, a mean of booleans, comes in torch's default dtype, and is compared in that of X.
@@ -493,7 +508,9 @@ def test_the_training_accelerator_is_not_the_host(training_cuda):
         weight.detach().numpy()
 
 
-@pytest.mark.parametrize(("dtype", "host_targets"), [(torch.float64, False), (torch.float32, True)])
+@pytest.mark.parametrize(
+    ("dtype", "host_targets"), [(torch.float64, False), pytest.param(torch.float32, True, marks=needs_dispatch)]
+)
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_metrics_stay_on_the_accelerator(name, dtype, host_targets, training_cuda, dispatch, rng):
     X, Y, _ = samples(rng, dtype=dtype)
@@ -542,6 +559,7 @@ RELATIONAL = {
 }
 
 
+@needs_dispatch
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", RELATIONAL)
 def test_relational_metrics_stay_on_the_accelerator(name, dtype, training_cuda, dispatch, rng):

@@ -22,6 +22,7 @@ from torch import Tensor
 from skrelmetric import AAKNN, DRMLTransformer, HRAMLTransformer, MLkNN, RAMLLinear
 from skrelmetric.losses import LOSSES, Batch
 from skrelmetric.metrics import retrieval_report
+from tests.test_devices import needs_dispatch
 from tests.test_fake_cuda import CASES, on_device, tensors_of
 
 CUDA = pytest.param(
@@ -148,6 +149,7 @@ def test_sparse_samples_and_missing_labels(name, device, rng):
     assert_close(distances(embedding), distances(expected), 1e-6)
 
 
+@needs_dispatch
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("last", [MLkNN(5), AAKNN(5)], ids=["MLkNN", "AAKNN"])
 def test_pipelines_of_tensors_stay_on_the_device(last, dtype, device, dispatch, rng):

@@ -23,6 +23,7 @@ from sklearn.utils import get_tags
 
 from skrelmetric import MLkNN, MultilabelThresholdClassifier, RAMLLinear
 from skrelmetric.scorers import MULTILABEL_SCORERS
+from tests.test_devices import needs_dispatch
 
 
 class Given(ClassifierMixin, BaseEstimator):
@@ -315,6 +316,7 @@ def test_tags_are_those_of_the_estimator():
     assert tags.target_tags.multi_output
 
 
+@needs_dispatch
 def test_tensors_are_answered_with_tensors(label_sets):
     X, Y, queries = label_sets
     for y in (Y, Y[:, 0]):

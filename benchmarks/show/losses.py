@@ -37,6 +37,6 @@ def mean_logarithms(losses: pd.DataFrame, n_test: int) -> pd.Series:
     whose number, 0 here, no record says.
     """
     told = losses.where(losses >= _ROUNDING).min()
-    half = told.fillna(np.inf).clip(upper=1 / n_test) / 2 if n_test else float("nan")
+    half = told.fillna(np.inf).clip(upper=1 / n_test) / 2 if n_test else pd.Series(np.nan, losses.columns)
     losses = losses.mask(losses.abs() < _ROUNDING, half, axis="columns")
     return np.log(losses.where(losses > 0)).mean(axis=1, skipna=False)
