@@ -58,6 +58,6 @@ print(weights.nlargest(6).round(2).to_string())
 print(f"rank correlation of both: {spearmanr(weights, importances).statistic:.2f}")
 
 # %%
-# Body mass index, s5 (a measure of triglycerides) and blood pressure weigh more than three times what the heaviest
-# shuffled feature does, and importance names the same three. Below, both are near what chance gives: age and s2 weigh
-# less than some shuffled features. The metric was worth .10 of R² (.40 and .30).
+# Body mass index, s5 (probably the log of triglycerides) and blood pressure weigh more than three times what the
+# heaviest shuffled feature does, and importance names the same three. Of the others only s4 stands out, and age and s2
+# weigh less than some shuffled features. The metric was worth .10 of R² (.40 and .30).

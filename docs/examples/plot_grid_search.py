@@ -54,3 +54,8 @@ for criterion in ["average_precision", "f1_macro", "neg_hamming_loss"]:
     fitted = model.set_params(**chosen).fit(X, Y)
     scores = {name: MULTILABEL_SCORERS[name](fitted, X_test, Y_test) for name in ("average_precision", "f1_macro")}
     print(f"chosen by {criterion}:", *(f"{name} {score:.3f}" for name, score in scores.items()), chosen)
+
+# %%
+# Average precision asks for 16 components and a weak penalty, macro F1 and Hamming loss for four and a strong one. On
+# the held-out pieces these four are better by both criteria (.828 and .650, where 16 have .820 and .636), so that the
+# smaller metric was no worse for average precision either. Such differences are small for 202 pieces.

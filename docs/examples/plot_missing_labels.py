@@ -84,6 +84,6 @@ ax.set(xlabel="weight of the pieces labelled in a hurry", ylabel="labels that di
 ax.legend()
 
 # %%
-# With 90 % of the labels unknown the metric still has better neighbours (1.65 labels differ) than none (1.69); taken for
-# "has not" they spoil it (1.75), and complete samples alone do so at 30 % already. Hurried pieces are worth a weight of
-# .1 to .2 (1.57): without them the metric is worse (1.63), and with full weight too (1.60).
+# With 90 % of the labels unknown the metric still has better neighbours (1.65 labels differ) than none (1.69); taken
+# for "has not" they spoil it (1.75), and complete samples alone do so at 30 % already. Hurried pieces are worth a
+# weight of .1 to .2 (1.57): without them the metric is worse (1.63), and with full weight too (1.60).

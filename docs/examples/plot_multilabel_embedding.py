@@ -3,8 +3,8 @@ Label sets in two dimensions
 ============================
 
 Each piece of music in ``emotions`` evokes one or more of six moods, so that it has no class to colour by or to learn
-from. :class:`~skrelmetric.RAMLLinear` learns two components under which pieces of similar moods are near. New pieces
-go through the same map.
+from. :class:`~skrelmetric.RAMLLinear` learns two components under which pieces of similar moods are near. New pieces go
+through the same map.
 """
 
 # %%
@@ -34,8 +34,8 @@ maps = {
 }
 
 # %%
-# The held-out pieces, coloured by what differs most between label sets. The colour bar says which moods its ends
-# stand for.
+# The held-out pieces, coloured by what differs most between label sets. The colour bar says which moods its ends stand
+# for.
 
 fig, axes = plt.subplots(2, 1, figsize=(6.4, 7), layout="constrained")
 for ax, name in zip(axes, ["principal components", "learned metric"], strict=True):

@@ -60,7 +60,9 @@ fig.legend(loc="outside upper center", ncols=1)
 
 metric = RAMLLinear(relation="l1").fit(scale(X), scale(Y))
 fig, axes = plt.subplots(2, 1, figsize=(6.4, 7), layout="constrained", sharex=True)
-for ax, Z, title in zip(axes, [scale(X), metric.transform(scale(X))], ["Plain distance", "Learned distance"], strict=True):
+for ax, Z, title in zip(
+    axes, [scale(X), metric.transform(scale(X))], ["Plain distance", "Learned distance"], strict=True
+):
     plot_relation(Z, scale(Y), relation="l1", ax=ax)
     ax.set_title(f"{title}: {ax.get_title()}")
     ax.label_outer()

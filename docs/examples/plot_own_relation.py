@@ -7,8 +7,8 @@ another matter. A function ``g(Y_a, Y_b)`` says how far apart two label sets are
 """
 
 # %%
-# Russell's circumplex puts moods on a circle, from unpleasant at the left to pleasant at the right, and from calm at the
-# bottom to aroused at the top. The angles, in degrees, are ours.
+# Russell's circumplex puts moods on a circle, from unpleasant at the left to pleasant at the right, and from calm at
+# the bottom to aroused at the top. The angles, in degrees, are ours.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,7 +37,8 @@ ax.set_ylabel("calm to aroused")
 
 # %%
 # Two label sets are as far apart as a mood of one of them is from the nearest mood of the other, on average. The
-# function takes rows of ``Y``, returns all pairs, and is called with distinct label sets only. No piece is without a mood.
+# function takes rows of ``Y``, returns all pairs, and is called with distinct label sets only. No piece is without a
+# mood.
 
 
 def on_the_circle(Y_a, Y_b):
@@ -74,5 +75,5 @@ ax.set(xlabel="relation of a held-out piece and its neighbour", ylabel="share of
 ax.legend(loc="lower right")
 
 # %%
-# With the relation of the circle 17 % of the neighbours are more than 1 away, which is beyond the next mood or two; with
-# "hamming" they are 22 %, without a metric 25 %. No more labels differ for it (1.50, 1.52 and 1.69).
+# With the relation of the circle 17 % of the neighbours are more than 1 away, the chord of 60 degrees; with "hamming"
+# they are 22 %, without a metric 25 %. No more labels differ for it (1.50, 1.52 and 1.69).

@@ -62,6 +62,6 @@ ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend()
 
 # %%
-# Macro F1 rises from .387 to .488, and no label loses. It has its price: more predictions are wrong, by a Hamming loss of
-# .272 and not .190, for which one half is the right threshold. F1 of samples stays as it was (.632), and thresholds that
-# keep to the frequency of labels lose some of it (.590).
+# Macro F1 rises from .387 to .488, and no label loses. It has its price: more predictions are wrong, by a Hamming loss
+# of .272 and not .190, for which one half is the right threshold. F1 of samples stays as it was (.632), and thresholds
+# that keep to the frequency of labels lose some of it (.590).
