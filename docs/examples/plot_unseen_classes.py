@@ -62,6 +62,7 @@ for of_row, (title, images) in zip(axes, rows.items(), strict=True):
         ax.set(xticks=[], yticks=[])
         if unseen[image] != unseen[query]:
             ax.plot([0, 7], [0, 7], color="C3", linewidth=3)
+plt.show()
 
 # %%
 # 300 of the unseen digits in the plane, by t-SNE, which keeps neighbours together.
@@ -72,6 +73,7 @@ for ax, name in zip(axes, ["pixels", "DRML"], strict=True):
     for digit in range(5, 10):
         ax.scatter(*places[unseen[:300] == digit].T, marker=f"${digit}$", s=40)
     ax.set(title=f"Unseen digits by {name}", xticks=[], yticks=[])
+plt.show()
 
 # %%
 # The nearest image shows the same digit for .945 of the unseen images, and for .777 by pixels, which go by the light.
