@@ -18,6 +18,7 @@ def test_script_draws_and_leaves_nothing_behind(script, tmp_path, monkeypatch):
     (temporary := tmp_path / "temporary").mkdir()
     (work := tmp_path / "work").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(plt, "show", lambda: None)  # without a screen it may warn
     monkeypatch.chdir(work)
     plt.close("all")
     try:

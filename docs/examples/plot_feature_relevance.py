@@ -36,6 +36,7 @@ print(f"R² {model.score(X_test, y_test):.2f}, without a metric {plain.score(X_t
 # The matrix, heaviest features first. Off the diagonal are pairs of features whose differences count together.
 
 plot_metric(model["ramllinear"], feature_names=X.columns)
+plt.show()
 
 # %%
 # Permutation importance is what the predictions lose where a feature of the held-out patients is shuffled. It looks at
@@ -56,6 +57,7 @@ ax.set(xlabel="weight in the metric, $M_{kk}$", ylabel="permutation importance (
 ax.legend(loc="lower right")
 print(weights.nlargest(6).round(2).to_string())
 print(f"rank correlation of both: {spearmanr(weights, importances).statistic:.2f}")
+plt.show()
 
 # %%
 # Body mass index, s5 (probably the log of triglycerides) and blood pressure weigh more than three times what the

@@ -45,6 +45,7 @@ for ax, criterion in zip(axes, ["average_precision", "f1_macro", "neg_hamming_lo
     ax.set_xticks(range(len(dimensions)), ["all" if size is None else size for size in dimensions])
     ax.set_yticks(range(len(alphas)), alphas)
 ax.set_xlabel("n_components")
+plt.show()
 
 # %%
 # The choice of each criterion on pieces of music that were held out from the search.

@@ -47,6 +47,7 @@ for sample, ax in enumerate(axes.flat):
 fig.supxlabel("label")
 fig.supylabel("share")
 fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+plt.show()
 
 # %%
 # The metric from which the distributions were drawn, and the one that was learned, each with its largest entry as 1.
@@ -59,6 +60,7 @@ for ax, matrix, title in zip(axes, [M, learned], ["True metric", "Learned metric
 axes[0].set_ylabel("feature")
 fig.colorbar(image, ax=axes, shrink=0.8)
 print(f"correlation of entries: {np.corrcoef(M.ravel(), learned.ravel())[0, 1]:.2f}")
+plt.show()
 
 # %%
 # The learned matrix is the true one but for noise (correlation .97 of their entries), and neighbours behind it have a

@@ -86,6 +86,7 @@ above.legend()
 below.plot(n_samples, errors, "o-")
 below.set(xlabel="samples", ylabel="distance to the true metric", ylim=(0, None))
 below.xaxis.set_major_formatter("{x:,.0f}")
+plt.show()
 
 # %%
 # Sixteen times the samples take no more memory in chunks, 5 MB, and 129 MB at once; the metrics are equal but for

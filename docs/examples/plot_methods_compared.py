@@ -74,6 +74,7 @@ print(*(f"({number}) {method}" for number, method in enumerate(methods, 1)), sep
 print(f"Friedman's test: p = {friedmanchisquare(*scores.to_numpy().T).pvalue:.2g}")
 fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 plot_critical_difference(scores, ax=ax)
+plt.show()
 
 # %%
 # HRAML has the best average rank, 2.0. It and NCA differ from plain neighbours (5.2); of no other two methods can ten

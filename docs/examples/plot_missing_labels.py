@@ -61,6 +61,7 @@ ax.axhline(plain, color="black", linewidth=1, label="without a metric")
 ax.set(xlabel="share of labels that are unknown", ylabel="labels that differ from a neighbour's")
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend()
+plt.show()
 
 # %%
 # Now all labels are there, but 320 of the 391 pieces were labelled in a hurry: 30 % of their labels are wrong. The
@@ -82,6 +83,7 @@ ax.plot(weights, curve, "o-")
 ax.axhline(plain, color="black", linewidth=1, label="without a metric")
 ax.set(xlabel="weight of the pieces labelled in a hurry", ylabel="labels that differ from a neighbour's")
 ax.legend()
+plt.show()
 
 # %%
 # With 90 % of the labels unknown the metric still has better neighbours (1.65 labels differ) than none (1.69); taken

@@ -41,6 +41,7 @@ fig, axes = plt.subplots(2, 1, figsize=(6.4, 7), layout="constrained")
 for ax, name in zip(axes, ["principal components", "learned metric"], strict=True):
     plot_embedding(maps[name].transform(X_test), Y_test, label_names=moods, ax=ax)
     ax.set(title=f"Held-out pieces, {name}", xticks=[], yticks=[])
+plt.show()
 
 # %%
 # The learned plane again, one mood at a time. Moods that exclude each other are at opposite sides.
@@ -51,6 +52,7 @@ for ax, mood, has in zip(axes.flat, moods, Y_test.to_numpy(bool).T, strict=True)
     ax.scatter(*Z[~has].T, s=8, color="0.8")
     ax.scatter(*Z[has].T, s=14, color="C3")
     ax.set_title(mood)
+plt.show()
 
 # %%
 # How much of the moods do two numbers keep? Neighbours in the plane predict those of the held-out pieces.

@@ -44,6 +44,7 @@ left.hlines([0.5, len(rows) - 1.5], -0.5, len(moods) - 0.5, color="black")
 right.barh(range(1, len(rows) - 1), weights)
 right.set(xlabel="share of the vote")
 right.spines[["top", "right"]].set_visible(False)
+plt.show()
 
 # %%
 # Without the metric another piece would be the nearest. The squared distance is a sum over features, with the metric
@@ -67,6 +68,7 @@ ax.set_yticks(range(8), [X.columns[k].replace("_Acc1298", "").replace("_Mem40", 
 ax.set(xlabel=f"share in the squared distance to piece {other}")
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend(loc="lower right")
+plt.show()
 
 # %%
 # The piece is relaxing and quiet, and so says the vote, with .86 and .78. Without the metric an amazed and happy piece

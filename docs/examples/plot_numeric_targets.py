@@ -54,6 +54,7 @@ ax.set(xlabel="R² of held-out wines", xlim=(0, 1))
 ax.invert_yaxis()
 ax.grid(axis="y", alpha=0.4)
 fig.legend(loc="outside upper center", ncols=1)
+plt.show()
 
 # %%
 # Pairs of wines: the learned distance follows the differences of the five numbers.
@@ -66,6 +67,7 @@ for ax, Z, title in zip(
     plot_relation(Z, scale(Y), relation="l1", ax=ax)
     ax.set_title(f"{title}: {ax.get_title()}")
     ax.label_outer()
+plt.show()
 
 # %%
 # Behind the nonlinear metric neighbours explain .66 of the variance of held-out measurements, on average over the five,

@@ -34,6 +34,7 @@ for mood, place in zip(angles, circle, strict=True):
     ax.text(1.12 * place.real, 1.12 * place.imag, mood, ha="right" if place.real < 0 else "left", va="center")
 ax.set(xlim=(-1.7, 1.7), ylim=(-1.3, 1.3), xticks=[], yticks=[], xlabel="unpleasant to pleasant", aspect="equal")
 ax.set_ylabel("calm to aroused")
+plt.show()
 
 # %%
 # Two label sets are as far apart as a mood of one of them is from the nearest mood of the other, on average. The
@@ -73,6 +74,7 @@ for (name, metric), style in zip(metrics.items(), [":", "--", "-"], strict=True)
     print(f"{name}: {(of_neighbours > 1).mean():.0%} beyond 1, {n_differ.mean():.2f} labels differ")
 ax.set(xlabel="relation of a held-out piece and its neighbour", ylabel="share of neighbours at most so far")
 ax.legend(loc="lower right")
+plt.show()
 
 # %%
 # With the relation of the circle 17 % of the neighbours are more than 1 away, the chord of 60 degrees; with "hamming"

@@ -64,6 +64,7 @@ for (name, of_labels), style in zip(scores.items(), ["k-", "s:", "o-", "^--"], s
     print(f"{name:20}", *(f"{precision:.2f}" for precision in precisions))
 ax.set(xlabel="k", ylabel="precision at k", xticks=ks, ylim=(0, 1.03))
 ax.legend()
+plt.show()
 
 # %%
 # What each word counts for under the metric: the diagonal of its matrix, by what the word is about.
@@ -76,6 +77,7 @@ fig, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ax.boxplot([weights[kinds == name] for name in names], whis=(0, 100))
 ax.set_xticks([1, 2, 3], names)
 ax.set(xlabel="words", ylabel="weight in the metric")
+plt.show()
 
 # %%
 # Plain neighbours name a right subject first in .07 of the texts. Behind the metric, which gives words on the subjects
