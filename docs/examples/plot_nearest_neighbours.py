@@ -6,8 +6,9 @@ A prediction by neighbours can be looked into: who voted, with what weight, and 
 """
 
 # %%
-# All training pieces of music vote on the moods of a held-out one. ``kneighbors_graph(mode="weight")`` holds the share
-# of each in the vote; the shares of all are 1 in sum.
+# All training pieces of music vote on the moods of a held-out one, the nearer the more.
+# :func:`~skrelmetric.plotting.plot_neighbors` shows the nearest of them with their distances, their shares in the vote
+# (``kneighbors_graph(mode="weight")`` has those of all) and their moods, below what is predicted and what is true.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skrelmetric import RAMLLinear, SoftNeighborsClassifier
 from skrelmetric.datasets import load_emotions
+from skrelmetric.plotting import plot_neighbors
 
 X, Y = load_emotions(subset="train", return_X_y=True, as_frame=True)
 X_test, Y_test = load_emotions(subset="test", return_X_y=True, as_frame=True)
@@ -23,27 +25,7 @@ moods = [name.partition("-")[0] for name in Y]
 
 model = make_pipeline(StandardScaler(), RAMLLinear(), SoftNeighborsClassifier()).fit(X, Y)
 asked = X_test.iloc[[36]]
-probabilities = model.predict_proba(asked)
-graph = model[-1].kneighbors_graph(model[:-1].transform(asked), 8, mode="weight")
-voters, weights = graph.indices, graph.data
-print(f"8 of {len(X)} pieces have {weights.sum():.0%} of the vote.")
-
-# %%
-# The moods of the piece, of its eight nearest neighbours, and the probabilities that the vote of all comes to.
-
-rows = np.vstack([Y_test.iloc[36], Y.iloc[voters], probabilities])
-names = ["held-out piece", *(f"training piece {voter}" for voter in voters), "probability"]
-
-fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 4.4), width_ratios=[2, 1], layout="constrained", sharey=True)
-left.imshow(rows, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
-for mood, probability in enumerate(probabilities[0]):
-    left.text(mood, len(rows) - 1, f"{probability:.2f}", ha="center", va="center")
-left.set_xticks(range(len(moods)), moods, rotation=45)
-left.set_yticks(range(len(rows)), names)
-left.hlines([0.5, len(rows) - 1.5], -0.5, len(moods) - 0.5, color="black")
-right.barh(range(1, len(rows) - 1), weights)
-right.set(xlabel="share of the vote")
-right.spines[["top", "right"]].set_visible(False)
+plot_neighbors(model, asked, Y, y_true=Y_test.iloc[36], n_neighbors=8, label_names=moods)
 plt.show()
 
 # %%
