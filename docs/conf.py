@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "image_srcset": ["2x"],
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"
