@@ -23,10 +23,8 @@ def check_array(array: Any, **options: Any) -> Any:
     """Array that scikit-learn's check passes, of what is like one."""
     name = options.get("input_name", "X")
     check_array_like(array, name)
-    with (
-        np.errstate(over="ignore", invalid="ignore"),
-        _names_told(array, name),
-    ):  # it adds up to find what is not finite
+    # scikit-learn adds numbers up to find those that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"), _names_told(array, name):
         return _check_array(array, **options)
 
 
