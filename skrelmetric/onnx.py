@@ -17,7 +17,10 @@ from skrelmetric.deep import HRAMLTransformer
 from skrelmetric.drml import DRMLTransformer
 from skrelmetric.linear import RAMLLinear
 from skrelmetric.neighbors import AAKNN, MLkNN
+from skrelmetric.relational import RelationalNeighborsClassifier, RelationalNeighborsRegressor
 from skrelmetric.soft_neighbors import SoftNeighborsClassifier, SoftNeighborsRegressor
+from skrelmetric.thresholds import MultilabelThresholdClassifier
+from skrelmetric.voting import MultilabelVotingClassifier, MultioutputVotingRegressor
 
 __all__ = ["register_converters"]
 
@@ -49,7 +52,8 @@ def register_converters() -> None:
     bytes for each pair: ask for many queries in several calls.
 
     *What is refused.* Neighbours need a Euclidean metric, dense targets, and a fit to numpy arrays or sparse matrices
-    on the CPU. Operators are those of opset 13 or later, and of modules of torch 18 or later.
+    on the CPU. Votes, thresholds and relational estimators are refused, with what to convert instead. Operators are
+    those of opset 13 or later, and of modules of torch 18 or later.
 
     Examples
     --------
@@ -79,6 +83,8 @@ def register_converters() -> None:
             parser=_parse_classifier if classifies else None,
             options={"zipmap": [True, False, "columns"]} if classifies else None,
         )
+    for kind in _WITHOUT:
+        update_registered_converter(kind, _alias(kind), _set_shapes, _Conversion(_refuse), parser=_refuse)
 
 
 class _Graph:
@@ -208,6 +214,13 @@ def _soft(graph: _Graph, predictor: Any, X: str, dtype: Any) -> list[str]:
     return [graph("Div", masses, graph("MatMul", weights, ballots[:, -1:]))]
 
 
+def _refuse(scope: Any, estimator: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    raise ValueError(
+        f"{type(estimator).__name__} has no converter. {_WITHOUT[type(estimator)]} The estimator itself can be kept by "
+        "joblib or skops."
+    )
+
+
 _CONVERTERS: dict[type, Callable[[_Graph, Any, str, Any], list[str]]] = {
     RAMLLinear: _linear,
     HRAMLTransformer: _module,
@@ -217,6 +230,20 @@ _CONVERTERS: dict[type, Callable[[_Graph, Any, str, Any], list[str]]] = {
     SoftNeighborsClassifier: _soft_classifier,
     SoftNeighborsRegressor: _soft,
 }
+
+_MEMBERS = "Convert its members alone, and average what they return by its weights."
+_WITHOUT: dict[type, str] = {
+    RelationalNeighborsClassifier: (
+        "Convert a single vote: make_pipeline(StandardScaler(), HRAMLTransformer(), SoftNeighborsClassifier())."
+    ),
+    RelationalNeighborsRegressor: (
+        "Convert a single vote: make_pipeline(StandardScaler(), HRAMLTransformer(), SoftNeighborsRegressor())."
+    ),
+    MultilabelVotingClassifier: _MEMBERS,
+    MultioutputVotingRegressor: _MEMBERS,
+    MultilabelThresholdClassifier: "Convert its estimator_, and compare the probabilities with its thresholds_.",
+}
+"""What to do instead of converting an estimator that has no converter."""
 
 
 # Neighbours

@@ -285,9 +285,15 @@ def fixed_thresholds(thresholds: Any, n_labels: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there are any other number of them, or they are not finite.
+        If they are no numbers, there are any other number of them, or they are not finite.
     """
-    values = np.asarray(thresholds, dtype=np.float64)
+    try:
+        values = np.asarray(thresholds, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"thresholds={thresholds!r} is not known. Pass a number for each label in the order of the columns of y, "
+            f"one number for all, or one of {list(_AIMS)}."
+        ) from error
     if values.shape not in ((), (n_labels,)):
         raise ValueError(
             f"thresholds has shape {values.shape}, but y has {n_labels} label{'s' * (n_labels != 1)}. Pass one number "

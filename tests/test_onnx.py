@@ -19,7 +19,12 @@ from skrelmetric import (
     DRMLTransformer,
     HRAMLTransformer,
     MLkNN,
+    MultilabelThresholdClassifier,
+    MultilabelVotingClassifier,
+    MultioutputVotingRegressor,
     RAMLLinear,
+    RelationalNeighborsClassifier,
+    RelationalNeighborsRegressor,
     SoftNeighborsClassifier,
     SoftNeighborsRegressor,
 )
@@ -198,6 +203,23 @@ def test_what_has_no_converter_says_so(samples, rng):
 def test_what_is_not_fitted_says_so(model, queries):
     with pytest.raises(NotFittedError):
         skl2onnx.to_onnx(model, queries)
+
+
+@pytest.mark.parametrize(
+    ("model", "instead"),
+    [
+        (RelationalNeighborsClassifier(), "HRAMLTransformer.., SoftNeighborsClassifier"),
+        (RelationalNeighborsRegressor(), "HRAMLTransformer.., SoftNeighborsRegressor"),
+        (MultilabelVotingClassifier([("a", MLkNN())]), "Convert its members alone"),
+        (MultioutputVotingRegressor([("a", AAKNN())]), "Convert its members alone"),
+        (MultilabelThresholdClassifier(MLkNN()), "Convert its estimator_"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_estimators_of_several_say_what_to_convert(model, instead, queries):
+    for given in (model, make_pipeline(StandardScaler(), model)):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} has no converter. .*{instead}"):
+            skl2onnx.to_onnx(given, queries)
 
 
 def test_without_skl2onnx(monkeypatch):

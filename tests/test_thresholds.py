@@ -351,6 +351,7 @@ def test_a_fit_that_fails_leaves_the_former_one(label_sets):
         ({"thresholds": [[0.5, 0.5, 0.5]]}, "shape \\(1, 3\\)"),
         ({"thresholds": [0.5, np.nan, 0.5]}, "must be finite. To predict a label for no sample"),
         ({"thresholds": np.inf}, "must be finite"),
+        ({"thresholds": ["high", 0.5, 0.5]}, "thresholds=.*is not known. Pass a number for each label in the order"),
         (
             {"estimator": LinearSVC()},
             "'estimator' parameter .* must be an object implementing 'fit' and 'predict_proba'",

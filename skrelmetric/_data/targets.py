@@ -14,6 +14,7 @@ from torch import Tensor
 from skrelmetric._data.samples import Rows, take
 from skrelmetric._interop.arrays import canonical
 from skrelmetric._interop.given import check_array, plain_targets
+from skrelmetric._interop.labels import warn_of_joined_names
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["Columns", "TargetSummary", "Targets", "less_mean", "read_targets"]
@@ -356,6 +357,8 @@ def _checked(y: Any, ensure_min_samples: int, read_before: bool) -> Any:
     if y.dtype.kind == "O":
         with suppress(TypeError, ValueError):  # then they are classes
             return y.astype(np.float64)
+    if y.ndim == 1 and not read_before:
+        warn_of_joined_names(y)
     return y
 
 

@@ -1,6 +1,8 @@
 """Samples and targets as they were given: what is no array of numbers or classes is refused before it is read."""
 
 from collections import UserList, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -19,15 +21,17 @@ _SEQUENCES = str | bytes | bytearray | range | list | tuple | deque | UserList  
 
 def check_array(array: Any, **options: Any) -> Any:
     """Array that scikit-learn's check passes, of what is like one."""
-    check_array_like(array, options.get("input_name", "X"))
-    with np.errstate(over="ignore", invalid="ignore"):  # it adds numbers up to find those that are not finite
+    name = options.get("input_name", "X")
+    check_array_like(array, name)
+    # scikit-learn adds numbers up to find those that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"), _names_told(array, name):
         return _check_array(array, **options)
 
 
 def validate_data(estimator: BaseEstimator, X: Any, *y: Any, **options: Any) -> Any:
     """Samples, and targets if given, that scikit-learn's validation passes, of samples that are like an array."""
     check_array_like(X)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), _names_told(X, "X"):
         return _validate_data(estimator, X, *y, **options)
 
 
@@ -67,11 +71,13 @@ def check_array_like(array: Any, name: str = "X") -> None:
         )
     framed = hasattr(array, "columns") and hasattr(array, "dtypes")
     dtypes = [str(dtype) for dtype in (array.dtypes if framed else [getattr(array, "dtype", "")])]
-    dates = [dtype for dtype in dtypes if dtype.lower().startswith(("date", "time", "duration"))]
-    if dates:
+    dated = [place for place, dtype in enumerate(dtypes) if dtype.lower().startswith(("date", "time", "duration"))]
+    if dated:
+        columns = [array.columns[place] for place in dated] if framed else []
+        column = f"{name}[{columns[0]!r}]" if framed else name
         raise ValueError(
-            f"{name} holds {dates[0]}, but numbers are needed. Say which, for example days since a date: "
-            f"({name} - start) / numpy.timedelta64(1, 'D')."
+            f"{name} holds {dtypes[dated[0]]}{_in_columns(columns)}, but numbers are needed. Say which, for example "
+            f"days since a date: ({column} - start) / numpy.timedelta64(1, 'D')."
         )
     if getattr(getattr(array, "dtype", None), "names", None):
         raise ValueError(
@@ -112,6 +118,8 @@ def plain_targets(y: Any, *, numeric: bool = False, some_named: bool = False) ->
         return y
     values = np.asarray(y)
     if values.dtype.kind == "O":
+        if any(isinstance(value, list | tuple | set | frozenset | np.ndarray) for value in values.flat):
+            raise _no_columns()
         values = _without_gaps(values, some_named)
     if numeric and values.dtype.kind in "OSU":
         name = next((value for value in values.flat if isinstance(value, str | bytes)), None)
@@ -189,10 +197,46 @@ def _is_of_items(array: Any) -> bool:
 
 
 def _check_not_ragged(y: Any) -> None:
-    may_hold_lists = isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.dtype.kind == "O")
-    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if may_hold_lists else []
+    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)] if isinstance(y, list | tuple) else []
     if any(isinstance(row, set | frozenset) for row in rows) or len({len(row) for row in rows}) > 1:
+        raise _no_columns()
+
+
+def _no_columns() -> ValueError:
+    return ValueError(
+        "y holds a list or a set of labels for each sample, but a (n_samples, n_labels) array is needed. "
+        "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
+    )
+
+
+@contextmanager
+def _names_told(array: Any, name: str) -> Iterator[None]:
+    """Errors about strings that are no numbers, with the columns that hold them and what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
         raise ValueError(
-            "y is a list of label sets, or of lists of different lengths, but a (n_samples, n_labels) array is needed. "
-            "sklearn.preprocessing.MultiLabelBinarizer turns them into a 0/1 label indicator."
-        )
+            f"{name} holds strings{_in_columns(_columns_of_names(array))}, but numbers are needed ({error}). Encode "
+            "names and categories before, for example by sklearn.preprocessing.OneHotEncoder() in "
+            "sklearn.compose.make_column_transformer."
+        ) from error
+
+
+def _columns_of_names(array: Any) -> list[Any]:
+    """Columns with an entry that is no number, by name or place."""
+    entries = np.asarray(array, dtype=object)
+    if entries.ndim != 2:
+        return []
+    named = []
+    for column, values in zip(getattr(array, "columns", range(entries.shape[1])), entries.T, strict=True):
+        try:
+            values.astype(np.float64)
+        except (TypeError, ValueError):
+            named.append(column)
+    return named
+
+
+def _in_columns(columns: list[Any]) -> str:
+    return f" in column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}" if columns else ""

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from skrelmetric._interop.arrays import as_host, canonical, like, module_of, two_classes, unwrapped, without_zeros
 from skrelmetric._interop.dask import by_blocks
 from skrelmetric._interop.given import plain_targets
-from skrelmetric._interop.sklearn import label_columns, positive_columns
+from skrelmetric._interop.sklearn import label_columns, positive_columns, warn_caller
 
 __all__ = [
     "ROUNDING",
@@ -21,7 +21,10 @@ __all__ = [
     "label_probabilities",
     "labels_by_blocks",
     "predicted_labels",
+    "warn_of_joined_names",
 ]
+
+_SEPARATORS = ("; ", ", ", " | ", ";", ",", "|")  # of several names in one string
 
 ROUNDING = 1e-12
 """Difference up to which probabilities are equal: sums of votes round by how many samples are predicted at once."""
@@ -95,8 +98,25 @@ def class_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
         return label_indicator(y, otherwise)
     if isinstance(y, np.ndarray):
         check_classification_targets(y)
+        warn_of_joined_names(y)
     classes, xp = module_of(y).unique(y), module_of(y)
     return classes, xp.asarray(y[:, None] == classes, dtype=xp.int32)
+
+
+def warn_of_joined_names(y: np.ndarray) -> None:
+    """Warn of classes whose names seem to be label sets, "rock;calm" beside "rock": few names make more classes."""
+    if y.dtype.kind not in "OU":
+        return
+    classes = {value for value in y.flat if isinstance(value, str)}
+    for separator in _SEPARATORS:
+        joined = sorted(value for value in classes if separator in value)
+        if joined and len({name for value in classes for name in value.split(separator)}) < len(classes):
+            warn_caller(
+                f"y holds {str(joined[0])!r}, and is taken for {len(classes)} classes. If a sample has several labels, "
+                f"pass a column for each label: pandas.Series(y).str.get_dummies({separator!r}).",
+                UserWarning,
+            )
+            return
 
 
 def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:

@@ -51,6 +51,7 @@ __all__ = [
     "MetricTransformer",
     "NamedMembers",
     "StrOptions",
+    "check_same_columns",
     "check_same_namespace",
     "check_sample_weight",
     "fit_context",
@@ -155,6 +156,25 @@ def routed_to_fit(estimator, params: dict):
             "request them where they are meant, as in RAMLLinear().set_fit_request(sample_weight=True)."
         )
     return process_routing(estimator, "fit", **params)
+
+
+def check_same_columns(truth, prediction):
+    """Refuse data frames that have a column of one name at different places, since columns are compared by place.
+
+    Raises
+    ------
+    ValueError
+        If there is such a column.
+    """
+    names, predicted = _get_feature_names(truth), _get_feature_names(prediction)
+    if names is None or predicted is None or len(names) != len(predicted):
+        return
+    moved = [name for name, other in zip(names, predicted, strict=True) if name != other and name in predicted]
+    if moved:
+        raise ValueError(
+            f"Truth and prediction are data frames with columns in different orders: {moved[0]!r} has another place. "
+            "Pass prediction[truth.columns]."
+        )
 
 
 def keep_label_names(estimator, y):

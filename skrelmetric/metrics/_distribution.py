@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
 from skrelmetric._interop.magnitudes import MOST, check_range, largest, unit_rows
+from skrelmetric._interop.sklearn import check_same_columns
 from skrelmetric.metrics._rows import check_same_shape, dense, mean
 
 
@@ -173,6 +174,7 @@ def intersection_similarity(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weig
 
 
 def _distributions(y_true, y_pred) -> tuple[np.ndarray, np.ndarray]:
+    check_same_columns(y_true, y_pred)
     u = dense(y_true, "y_true").astype(np.float64, copy=False)
     v = dense(y_pred, "y_pred").astype(np.float64, copy=False)
     check_same_shape(u, v)

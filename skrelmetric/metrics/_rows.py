@@ -9,7 +9,7 @@ from scipy import sparse
 
 from skrelmetric._interop.arrays import without_zeros
 from skrelmetric._interop.given import check_array
-from skrelmetric._interop.sklearn import positive_columns, relative_weights
+from skrelmetric._interop.sklearn import check_same_columns, positive_columns, relative_weights
 
 
 def dense(array, name: str) -> np.ndarray:
@@ -27,6 +27,7 @@ def check_same_shape(truth: np.ndarray, prediction: np.ndarray) -> None:
 
 def labels_and_scores(y_true, y_score, *, keep_sparse: bool = False) -> tuple[Any, Any]:
     """Relevance as booleans and scores as floats, both (n_samples, n_labels); csr_arrays of sparse scores if kept."""
+    check_same_columns(y_true, y_score)
     read = _thin if keep_sparse and sparse.issparse(y_score) else dense
     relevant = read(y_true, "y_true")
     scores = read(_positive_columns(y_score), "y_score").astype(np.float64, copy=False)

@@ -93,8 +93,13 @@ def plot_critical_difference(
     ['deep (1.12)', 'linear (2.00)', '(2.88) plain', 'critical difference 1.66']
     """
     names = getattr(scores, "columns", None) if names is None else names
-    scores = check_array(scores, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2, input_name="scores")
+    scores = check_array(scores, dtype=np.float64, input_name="scores")
     n_datasets, n_methods = scores.shape
+    if n_datasets < 2 or n_methods < 2:
+        raise ValueError(
+            f"scores has shape {scores.shape}, but two data sets (rows) and two methods (columns) are the least. "
+            "Folds of one data set are no data sets: their training samples overlap."
+        )
     names = check_names(range(n_methods) if names is None else names, n_methods, "names", "methods")
     if len(set(names)) < n_methods:
         raise ValueError(f"names repeats some of {names}. Pass a name of its own for each method.")

@@ -263,9 +263,14 @@ def _matrix(transformer: Any) -> np.ndarray:
     if linear_map is None:
         raise TypeError(
             f"{type(transformer).__name__} is no linear metric of its samples: it has no get_mahalanobis_matrix, nor a "
-            "transform that is linear in their features. Pass one such as RAMLLinear."
+            f"transform that is linear in their features. Pass one such as {_metric_of(transformer)}."
         )
     return linear_map @ linear_map.T
+
+
+def _metric_of(model: Any) -> str:
+    """Where the linear metric is that an estimator holds; RAMLLinear for one that holds none."""
+    return "its metrics_['linear']" if "linear" in getattr(model, "metrics_", ()) else "RAMLLinear"
 
 
 def _linear_map(transformer: Any) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length, check_scalar
 
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.given import check_array, is_missing, plain_targets
+from skrelmetric._interop.sklearn import check_same_columns
 from skrelmetric.plotting._axes import (
     GREY,
     PALETTE,
@@ -141,6 +142,7 @@ def _read(y_true: Any, y_prob: Any, names: Any) -> list[_Label]:
             f"y_prob is a list of {len(y_prob)} arrays, but one column a label is needed. Pass "
             "numpy.column_stack([probabilities[:, 1] for probabilities in y_prob])."
         )
+    check_same_columns(y_true, y_prob)
     P = check_array(as_host(y_prob), dtype=np.float64, ensure_2d=False, input_name="y_prob")
     beyond = P[(P < -_ROUNDING) | (P > 1 + _ROUNDING)]
     if len(beyond):

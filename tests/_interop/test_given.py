@@ -1,6 +1,7 @@
 """Kinds of samples and targets that every estimator takes alike, or refuses alike."""
 
 import datetime
+import re
 from collections import deque
 from pathlib import Path
 
@@ -186,8 +187,8 @@ MASKED = np.ma.array(X, mask=X > 1)
     [
         (DAYS, r"datetime64\[D\], but numbers are needed. Say which"),
         (DAYS - DAYS[0], r"timedelta64\[D\], but numbers"),
-        (pd.DataFrame({"a": X[:, 0], "day": pd.to_datetime(DAYS)}), "datetime64.*but numbers"),
-        (pl.DataFrame({"a": X[:, 0], "day": DAYS}), "Date.*but numbers"),
+        (pd.DataFrame({"a": X[:, 0], "day": pd.to_datetime(DAYS)}), r"datetime64.*in column 'day'.*\['day'\] - start"),
+        (pl.DataFrame({"a": X[:, 0], "day": DAYS}), "Date in column 'day', but numbers"),
         (RECORDS, "records of the fields .'a', 'b', 'c', 'd'.*structured_to_unstructured"),
         (MASKED, r"masked entries.*filled\(numpy.nan\)"),
         (X + 1j, "Complex data not supported|it holds .*j"),
@@ -219,6 +220,44 @@ def test_strings_of_numbers_are_numbers():
     for estimator in (METRICS | CLASSIFIERS).values():
         np.testing.assert_array_equal(answers(estimator, X.astype(str), SETS), answers(estimator, X, SETS))
     refuses(ALL, np.full((30, 2), "a"), SETS, "could not convert string to float")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"size": X[:, 0].astype(str), "genre": NAMES, "mood": NAMES}),
+        pd.DataFrame({"size": X[:, 0], "genre": pd.Categorical(NAMES), "mood": NAMES}),
+        pl.DataFrame({"size": X[:, 0], "genre": NAMES.tolist(), "mood": NAMES.tolist()}),
+    ],
+    ids=["strings", "category", "polars"],
+)
+def test_columns_of_names_are_told(frame):
+    refuses(ALL, frame, SETS, "X holds strings in columns 'genre', 'mood', but numbers are needed.*OneHotEncoder")
+    refuses(ALL, frame[["genre"]].to_numpy(), SETS, "X holds strings in column 0, but")
+
+
+@pytest.mark.parametrize("kind", [pd.Series, pl.Series, lambda lists: pd.DataFrame({"y": lists})])
+def test_columns_of_lists_are_shown_the_way_to_an_indicator(kind):
+    for lists in ([["rock", "calm"]] * 30, [["rock"], ["calm", "rock"]] * 15):
+        refuses(ALL, X, kind(lists), "list or a set of labels for each sample.*MultiLabelBinarizer")
+    refuses(ALL, X, [{"rock"}, {"calm"}] * 15, "list or a set of labels for each sample.*MultiLabelBinarizer")
+
+
+@pytest.mark.parametrize("separator", [";", ", ", "|"])
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pd.Categorical])
+def test_label_sets_in_strings_are_told(kind, separator):
+    sets = [("rock",), ("calm",), ("rock", "calm"), ("rock", "loud"), ("calm", "loud")] * 6
+    y = kind([separator.join(names) for names in sets])
+    for name in ("RAML", "HRAML", "soft", "relational"):
+        with pytest.warns(UserWarning, match=f"5 classes.*get_dummies.'{re.escape(separator)}'.") as caught:
+            clone(ALL[name]).fit(X, y)
+        assert caught[0].filename == __file__
+
+
+def test_names_of_classes_with_a_separator_are_classes():
+    y = np.array(["Smith, Anna", "Smith, Bert", "Jones, Carl"] * 10)
+    for name in ("RAML", "soft", "relational"):
+        clone(ALL[name]).fit(X, y)  # warnings are errors
 
 
 def batches():

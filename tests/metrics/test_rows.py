@@ -1,4 +1,6 @@
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from skrelmetric import metrics
@@ -32,3 +34,17 @@ def test_sample_weights(name, rng):
 def test_bad_input(name, truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         getattr(metrics, name)(truth, prediction)
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("name", [*MULTILABEL, *DISTRIBUTION, "precision_at_k", "propensity_scored_precision_at_k"])
+def test_frames_with_columns_in_another_order_are_refused(name, kind):
+    truth = kind({"rock": [1, 0, 1], "calm": [0, 1, 1]})
+    criterion, options = getattr(metrics, name), {}
+    if "precision_at_k" in name:
+        options = {"k": 1} | ({"propensities": [0.5, 0.5]} if "propensity" in name else {})
+    with pytest.raises(ValueError, match=r"different orders.*prediction\[truth.columns\]"):
+        criterion(truth, truth[["calm", "rock"]], **options)
+    renamed = truth.to_numpy()
+    assert criterion(truth, truth, **options) == criterion(truth, renamed, **options)
+    assert criterion(truth, kind({"a": [1, 0, 1], "b": [0, 1, 1]}), **options) == criterion(truth, renamed, **options)

@@ -93,8 +93,8 @@ def test_critical_difference_takes_names_from_a_data_frame():
     ("scores", "options", "message"),
     [
         ([[1, np.nan], [1, 2]], {}, "scores contains NaN"),
-        ([[1], [2]], {}, "minimum of 2 is required"),
-        ([[1, 2]], {}, "minimum of 2 is required"),
+        ([[1], [2]], {}, r"shape \(2, 1\), but two data sets"),
+        ([[1, 2]], {}, r"shape \(1, 2\), but two data sets .* Folds of one data set are no data sets"),
         (np.eye(2), {"names": ["a"]}, "names holds 1, but there are 2 methods"),
         (np.eye(2), {"names": ["a", "a"]}, "names repeats"),
         (np.eye(2), {"test": "t-test"}, "test='t-test' is not known"),

@@ -14,7 +14,7 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrelmetric import HRAMLTransformer, MLkNN, RAMLLinear
+from skrelmetric import HRAMLTransformer, MLkNN, RAMLLinear, RelationalNeighborsClassifier
 from skrelmetric.plotting import plot_embedding, plot_metric, plot_quality_against_time, plot_relation
 
 
@@ -139,6 +139,10 @@ def test_metric_says_what_it_cannot_draw(label_sets):
         plot_metric(MLkNN(2).fit(X, Y))
     with pytest.raises(TypeError, match="HRAMLTransformer is no linear metric"):
         plot_metric(HRAMLTransformer().fit(X, Y))
+    relational = RelationalNeighborsClassifier(cv=None).fit(X, Y)
+    with pytest.raises(TypeError, match=r"no linear metric.*Pass one such as its metrics_\['linear'\]"):
+        plot_metric(relational)
+    plt.close(plot_metric(relational.metrics_["linear"]).get_figure())
     with pytest.raises(TypeError, match="ndarray is no estimator"):
         plot_metric(np.eye(2))
     with pytest.raises(ValueError, match="feature_names holds 2, but there are 5 features"):

@@ -119,6 +119,9 @@ def test_a_label_that_all_or_none_have_is_drawn():
     assert len(curves(plot_reliability(np.ones((4, 2)), np.full((4, 2), 0.5)))) == 3
 
 
+FRAME = pd.DataFrame(np.eye(2), columns=["rock", "calm"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,6 +129,7 @@ def test_a_label_that_all_or_none_have_is_drawn():
         (([0, 1], [0.5, 1.5]), "y_prob holds 1.5, but probabilities are from 0 to 1"),
         (([0, 1], [0.5, np.nan]), "y_prob contains NaN"),
         ((np.eye(2), np.ones((2, 3))), r"y_true has shape \(2, 2\) and y_prob \(2, 3\)"),
+        ((FRAME, FRAME[["calm", "rock"]]), "columns in different orders"),
         ((np.eye(2) * 3, np.ones((2, 2))), "it holds 3.0"),
         (([0, 1, 2], [0.5, 0.5, 0.5]), "y_true has 3 classes, but y_prob 1 columns"),
         ((["a", "a"], [0.5, 0.5]), "y_true has 1 classes"),

@@ -180,7 +180,7 @@ def test_unfitting_lists_are_refused(y, relation, message):
 
 def test_auto_refuses_what_it_cannot_tell():
     with pytest.raises(ValueError, match="Unknown label type|cannot tell"):
-        make_relation(np.array([[{}], [[]]], dtype=object))
+        make_relation(np.array([[{}], [1j]], dtype=object))
 
 
 @pytest.mark.parametrize(
