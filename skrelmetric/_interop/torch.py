@@ -49,7 +49,7 @@ def resolve_device(device: str | torch.device, X: Any = None) -> torch.device:
         torch.zeros(1, dtype=torch.float64, device=resolved).item()  # every sum is float64
     except (RuntimeError, AssertionError, ImportError, NotImplementedError, TypeError) as error:
         raise ValueError(
-            f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}). "
+            f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0].split('. ')[0]}). "
             "Pass 'auto', 'cpu', or a device that torch sees, such as 'cuda' where torch.cuda.is_available()."
         ) from error
     return resolved

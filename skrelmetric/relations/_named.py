@@ -86,7 +86,14 @@ def make_relation(
     """
     targets = read_targets(y, device)
     if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
-        return relation.bind(targets.y, targets.device)
+        bound = relation.bind(targets.y, targets.device)
+        if not isinstance(bound, Relation):
+            raise ValueError(
+                f"{type(relation).__name__}.bind returned a {type(bound).__name__}, but it must return a "
+                "skrelmetric.relations.Relation, such as Factored. A matrix is given by a function of places: "
+                "relation=lambda a, b: matrix[numpy.ix_(a, b)] with y=numpy.arange(len(X))."
+            )
+        return bound
     if callable(relation) and not isinstance(relation, type):
         return _of_callable(targets, relation)
     _, rule = rule_of(relation, targets.summary)
@@ -144,6 +151,8 @@ def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
                 "that a sample has not, and NaN for an unknown one; pass relation='discrete' if they are classes.",
                 UserWarning,
             )
+    if isinstance(relation, type):
+        raise ValueError(f"relation={relation.__name__} is a class. Pass an object, {relation.__name__}(...).")
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
