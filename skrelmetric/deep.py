@@ -1,5 +1,7 @@
 """Deep aligned metric."""
 
+from __future__ import annotations
+
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self

@@ -1,5 +1,7 @@
 """Deep relational metric learning."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Integral, Real

@@ -1,5 +1,7 @@
 """Linear aligned metric."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Relation of pairs that are given, where nothing is known of the samples themselves."""
 
+from __future__ import annotations
+
 from copy import copy
 from numbers import Integral
 from typing import Any, Self

@@ -1,5 +1,7 @@
 """Names of relations, and the operator that each makes of a target."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,8 +26,8 @@ __all__ = ["PAIRWISE", "Jeffreys", "Rule", "make_relation", "relation_name", "ru
 
 
 def make_relation(
-    y: "ArrayLike | Targets",
-    relation: "str | Callable[[Any, Any], Any] | Relation | Jeffreys" = "auto",
+    y: ArrayLike | Targets,
+    relation: str | Callable[[Any, Any], Any] | Relation | Jeffreys = "auto",
     *,
     device: str | torch.device | None = None,
 ) -> Relation:
@@ -100,7 +102,7 @@ def make_relation(
     return rule.of(targets, targets.summary)
 
 
-def relation_name(y: "ArrayLike | Targets") -> str:
+def relation_name(y: ArrayLike | Targets) -> str:
     """Relation that "auto" stands for.
 
     Parameters
@@ -121,7 +123,7 @@ def relation_name(y: "ArrayLike | Targets") -> str:
     return _auto(read_targets(y, "cpu").summary)
 
 
-def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
+def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:
     """Name of a relation, "auto" resolved, and its rule, for targets that suit it.
 
     Raises
@@ -135,7 +137,7 @@ def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
     return name, rule
 
 
-def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
+def _named(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:
     if isinstance(relation, str) and relation == "auto":
         relation = _auto(summary)
         if _FEW_LEVELS < summary.n_levels <= 2 * _MANY_LEVELS:
