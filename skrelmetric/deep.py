@@ -1,5 +1,7 @@
 """Deep aligned metric."""
 
+from __future__ import annotations
+
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
@@ -11,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._alignment.problem import targets_of_fit
 from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data, is_partitioned
 from skrelmetric._hraml.heads import warn_of
@@ -321,8 +324,8 @@ class HRAMLTransformer(ModuleTransformer):
             :func:`skrelmetric.distributed.shards`, the samples of this process.
         y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing, not
-            -1, which counts like any other. None for Chunks, which hold them, and for a data set, to take the second
-            element of each item.
+            -1, which counts like any other. None for Chunks, which hold them, for a data set, to take the second
+            element of each item, and where `relation` is given pairs.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
         X_val : array-like, sparse matrix, data set or DataLoader, default=None
@@ -498,6 +501,7 @@ class HRAMLTransformer(ModuleTransformer):
             exclusive(resolve_device(self.device, samples)) as device,
         ):
             self._check_parameters(X, ranks)
+            y = targets_of_fit(samples, y, self.relation)
             data = self._read(samples, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
             given = self._read_validation(others, y_val, data)
             seed, checkpoint = self._begin(data, given)

@@ -1,5 +1,7 @@
 """Deep relational metric learning."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Integral, Real
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skrelmetric._alignment.problem import targets_of_fit
 from skrelmetric._data.loaded import loaded
 from skrelmetric._data.read import Data
 from skrelmetric._data.targets import Targets
@@ -26,7 +29,6 @@ from skrelmetric._interop.sklearn import (
     Interval,
     StrOptions,
     fit_context,
-    n_samples_of,
     warn_caller,
     with_callbacks,
 )
@@ -420,7 +422,7 @@ class DRMLTransformer(ModuleTransformer):
         ):
             self._check_parameters(X, ranks)
             pairs_alone = y is None and isinstance(self.relation, GivenPairs)
-            targets = np.zeros(n_samples_of(samples)) if pairs_alone else y  # which nobody looks at
+            targets = targets_of_fit(samples, y, self.relation)
             data = self._read(samples, targets, ranks=ranks, device=device, streams=False)
             given = self._read_validation(others, y_val, data)
             seed, checkpoint = self._begin(data, given)

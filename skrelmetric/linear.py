@@ -1,5 +1,7 @@
 """Linear aligned metric."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -229,7 +231,7 @@ class RAMLLinear(MetricTransformer):
             by chunk, in every pass anew. Within :func:`skrelmetric.distributed.shards`, those of this process.
         y : array-like, sparse matrix or dask.array.Array of shape (n_samples,) or (n_samples, n_outputs)
             Targets: a 0/1 label indicator, label distributions, numbers or classes. NaN where a number is missing, not
-            -1, which counts like any other. None for Chunks, which hold them.
+            -1, which counts like any other. None for Chunks, which hold them, and where `relation` is given pairs.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, at least 0. A pair counts by the product of its samples' weights. None weighs all alike.
 

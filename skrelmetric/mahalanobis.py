@@ -1,5 +1,7 @@
 """Algebra of a linear metric: the factor of a symmetric matrix, and distances under it."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Mahalanobis", "psd_factor", "with_positive_sign"]
 
 
-def psd_factor(M: "Tensor") -> "Tensor":
+def psd_factor(M: Tensor) -> Tensor:
     """Factor L with L' L the positive semi-definite matrix nearest to M.
 
     Parameters
@@ -38,7 +40,7 @@ def psd_factor(M: "Tensor") -> "Tensor":
     return (eigenvectors[:, :rank] * eigenvalues[:rank].sqrt()).T
 
 
-def with_positive_sign(factor: "Tensor") -> "Tensor":
+def with_positive_sign(factor: Tensor) -> Tensor:
     """Rows multiplied by -1 where that makes the first of their largest entries positive.
 
     Entries within rounding of the largest count as largest, so that rounding does not choose among them.

@@ -1,5 +1,7 @@
 """Nearest-neighbour predictors for label sets and label distributions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, Self

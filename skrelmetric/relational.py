@@ -1,5 +1,7 @@
 """Estimators that need no thought: metrics, votes of neighbours and ridge regression, weighted by held-out samples."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -119,7 +121,7 @@ class _RelationalNeighbors(VersionedEstimator):
         samples = validate_data(self, as_host(X), accept_sparse="csr", dtype=np.float64, reset=False)
         return _in_range(samples, least=False)
 
-    def _fit(self, X: Any, targets: Any, Y: np.ndarray, kind: Kind, sample_weight: Any) -> "_HeldOut | None":
+    def _fit(self, X: Any, targets: Any, Y: np.ndarray, kind: Kind, sample_weight: Any) -> _HeldOut | None:
         """Fit members to all samples, and weigh them by their predictions of held-out ones, which are returned."""
         weights = None
         if sample_weight is not None:

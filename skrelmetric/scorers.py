@@ -7,6 +7,8 @@ multi-label formats: one (n_samples, n_labels) array, or a list with an array fo
 read ``transform``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Predictors by all neighbours, each with a weight that falls with its distance."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import partial
 from numbers import Integral, Real

@@ -1,5 +1,7 @@
 """Thresholds of label probabilities, one for each label."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self

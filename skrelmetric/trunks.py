@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from skrelmetric._data.loaded import Loaded, loaded
 from skrelmetric._interop.given import check_array, check_array_like
+from skrelmetric._interop.sklearn import warn_caller
 from skrelmetric._interop.torch import as_tensor
 
 __all__ = ["FrozenBatchNorm", "efficientnet_lite0", "freeze_batch_norm", "precompute"]
@@ -262,6 +263,12 @@ class _Centred(nn.Module):
     """Values of 0 to 255 as the published network takes them."""
 
     def forward(self, X: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and X.is_floating_point() and X.numel() and 0 < X.detach().max() <= 1:
+            warn_caller(
+                "The values of a batch of images are at most 1, but this trunk takes 0 to 255: all are black to it. "
+                "Multiply them by 255; torchvision's PILToTensor keeps bytes, where ToTensor divides by 255.",
+                UserWarning,
+            )
         return X / 128 - 127 / 128  # (X - 127) / 128 to the last digit, and no byte goes below 0
 
 

@@ -1,5 +1,7 @@
 """Votes of several estimators on targets of several columns, which scikit-learn's own voting refuses."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any, Self

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from skrelmetric import DRMLTransformer, MLkNN, drml
 from skrelmetric._drml.training import Training, Validation
@@ -673,3 +674,58 @@ def test_other_samples_than_those_of_the_pairs_are_refused(digits):
         quick(loss="triplet", relation=bound, early_stopping=False).fit(X, unknown)
     with pytest.raises(ValueError, match="hold_out='pairs' holds out some of the pairs of a GivenPairs"):
         model.set_params(relation="auto").fit(X, y)
+
+
+class Own:
+    """Loss of embeddings and a batch."""
+
+    def __init__(self, function, **attributes):
+        self.function = function
+        vars(self).update(attributes)
+
+    def build(self, n_labels, width, n_groups, generator, dtype=torch.float32):
+        return self.function
+
+
+@pytest.mark.parametrize("relational", [True, False])
+@pytest.mark.parametrize("own", [lambda f: f, lambda f: Own(lambda Z, batch, _: f(Z, batch), uses={"labels"})])
+def test_losses_that_would_train_nothing_are_refused(own, relational, digits):
+    X, y = digits
+    for function, message in (
+        (lambda Z, y: Z.detach().square().mean(), "has no gradient, so that nothing would be learned"),
+        (lambda Z, y: Z.square().sum(1)[:2], r"returned shape \(2,\)"),
+        (lambda Z, y: 1.5, "returned float"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            quick(loss=own(function), relational=relational).fit(X, y)
+    nothing_to_compare = quick(loss=own(lambda Z, y: torch.zeros(())), relational=True)
+    nothing_to_compare.fit(X, y)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"uses": "labels"}, {"uses": {"label"}}], ids=str)
+def test_losses_say_what_they_use(attributes, digits):
+    with pytest.raises(ValueError, match=r"Own\.uses is .* but it must say what the loss reads"):
+        quick(loss=Own(lambda Z, batch, _: Z.mean(), **attributes)).fit(*digits)
+
+
+def test_errors_of_what_users_wrote_say_what_it_got(digits):
+    X, y = digits
+    with pytest.raises(RuntimeError) as caught:
+        quick(loss=lambda Z, y: Z @ Z).fit(X, y)
+    assert "The loss got Z of shape (" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError) as caught:
+        quick(trunk=nn.Linear(5, 3)).fit(X, y)
+    assert f"The encoder got samples of shape (2, {X.shape[1]}), torch.float32." in caught.value.__notes__
+
+
+def test_samples_of_other_shapes_than_in_fit_are_refused(rng):
+    images = rng.random((12, 3, 8, 8), dtype=np.float32)
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    metric = quick(trunk=trunk, n_components=4).fit(images, np.arange(12) % 3)
+    assert metric.transform(rng.random((2, 3, 9, 9), dtype=np.float32)).shape == (2, 4)
+    for wrong in (images[0], images.transpose(0, 2, 3, 1), images[:, :1], images.reshape(12, -1)):
+        with pytest.raises(ValueError, match=r"Samples have shape \(.*but had \(3, 8, 8\) in fit.* x\[None\]"):
+            metric.transform(wrong)
+        if len(wrong) == 12:
+            with pytest.raises(ValueError, match=r"but had \(3, 8, 8\) in fit"):
+                metric.transform(TensorDataset(torch.from_numpy(wrong.copy())))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from graphlib import TopologicalSorter
+from inspect import getmembers, isclass, isfunction, signature
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,13 @@ def test_extras_that_are_named_exist_and_all_are_explained():
     assert {name for names in lists for name in names} <= extras
     rows = re.findall(r"^\| (`.*?) \|", text_of("docs", "install.md"), re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(extras)
+
+
+def test_signatures_are_short():
+    doors = [getattr(skrelmetric, name) for name in skrelmetric.__all__]
+    public = doors + [getattr(door, name) for door in doors for name in getattr(door, "__all__", ())]
+    functions = [each for each in public if isfunction(each)]
+    functions += [method for each in public if isclass(each) for _, method in getmembers(each, isfunction)]
+    own = [each for each in functions if each.__module__.startswith("skrelmetric")]
+    assert len(own) > 200
+    assert [each.__qualname__ for each in own if "numpy._typing" in str(signature(each))] == []

@@ -210,3 +210,13 @@ def test_pretrained_trunk_tells_flowers_apart(data_home):
         Z = efficientnet_lite0().eval()(torch.from_numpy(X).float())
     pixels = X.reshape(len(X), -1).astype(np.float32)
     assert recall_at_k(Z.numpy(), y, k=1) > recall_at_k(pixels, y, k=1) + 0.2
+
+
+@pytest.mark.parametrize("given", [lambda X: X, torch.from_numpy], ids=["array", "tensor"])
+def test_images_of_0_to_1_are_warned_of(given, rng):
+    X = rng.random((2, 3, 32, 32), dtype=np.float32)
+    trunk = efficientnet_lite0(pretrained=False)
+    with pytest.warns(UserWarning, match="at most 1, but this trunk takes 0 to 255"):
+        precompute(trunk[:2], given(X))
+    for bright in (255 * X, np.zeros_like(X), (255 * X).astype(np.uint8)):
+        precompute(trunk[:2], given(bright))

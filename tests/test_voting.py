@@ -220,7 +220,7 @@ def test_bad_parameters(parameters, message, label_sets):
         (["a", "a", "a"], "1 class[.]"),
         ([[0, 2], [1, 0], [0, 1]], "label indicator of 0 and 1, but it holds .*2"),
         (sparse.csr_array([[0, 2], [1, 0], [0, 1]]), "label indicator of 0 and 1, but it holds .*2"),
-        ([["a"], ["b"], ["a"]], "label indicator of 0 and 1, but it holds .*'a'"),
+        ([["a"], ["b"], ["a"]], "label indicator of 0 and 1, but it holds .*'a'.*MultiLabelBinarizer"),
         ([[1], [2, 3], [1]], "MultiLabelBinarizer"),
         ([0.5, 0.25, 0.75], "Unknown label type"),
         ([0, np.nan, 1], "y contains NaN"),

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from skrelmetric._alignment.coordinates import principal_coordinates
-from skrelmetric._alignment.problem import Problem, problem
+from skrelmetric._alignment.problem import Problem, problem, targets_of_fit
 from skrelmetric._alignment.ridge import AlignedMetric, constrained_ridge, predictions_alone, ridge
 from skrelmetric._alignment.sampled_pairs import PairSample, kernel_ridge, support_vectors
 from skrelmetric._data.read import Options, is_partitioned, read
@@ -69,7 +69,7 @@ def linear_metric(estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, 
         data = read(
             estimator,
             X,
-            y,
+            targets_of_fit(X, y, estimator.relation),
             sample_weight,
             options=options,
             device=device,

@@ -13,10 +13,12 @@ from skrelmetric._data.partitions import InMemory, Partitions
 from skrelmetric._data.read import Data
 from skrelmetric._data.samples import Rows, Samples, shifted
 from skrelmetric._data.subset import Subset
+from skrelmetric._interop.sklearn import n_samples_of
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric.relations import Relation, RelationInParts, make_relation
+from skrelmetric.chunks import Chunks
+from skrelmetric.relations import GivenPairs, Relation, RelationInParts, make_relation
 
-__all__ = ["Problem", "Related", "problem"]
+__all__ = ["Problem", "Related", "problem", "targets_of_fit"]
 
 S = TypeVar("S")
 
@@ -111,6 +113,13 @@ class Problem:
         turned = self.partitions.map(lambda some: Related(some.samples.turned(rotation), lambda: some.G))
         mean = self.mean.new_zeros(rotation.shape[1])
         return Problem(turned, (self.shape[0], rotation.shape[1]), mean, self.dtype, False, self.G)
+
+
+def targets_of_fit(X: Any, y: Any, relation: Any) -> Any:
+    """Targets of a fit: `y`, or zeros at which nobody looks, where it is None and the pairs of samples are given."""
+    if y is not None or not isinstance(relation, GivenPairs) or isinstance(X, Chunks):
+        return y
+    return np.zeros(n_samples_of(X))
 
 
 def problem(data: Data, relation: Any) -> Problem:

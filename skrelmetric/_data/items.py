@@ -180,6 +180,6 @@ def _as_sample(x: Any, what: str) -> Tensor:
     if tensor is None:
         raise ValueError(
             f"{what} {found}, but a tensor or an array of numbers is needed. End the transform of the data set with "
-            "torchvision's ToTensor, or with numpy.asarray."
+            "torchvision's PILToTensor, which keeps bytes of 0 to 255, or with ToTensor, for trunks that take 0 to 1."
         )
     return tensor if tensor.is_floating_point() or tensor.dtype in _KEPT else tensor.to(torch.int64)

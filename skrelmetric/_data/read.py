@@ -282,9 +282,16 @@ def _check_no_pairs(X: Any, options: Options) -> None:
     if len(shape) == 3 and shape[1] == 2 and not options(X).get("allow_nd"):
         raise ValueError(
             f"X holds pairs of samples, shape {shape}, but metrics are learned here from samples and targets. "
-            "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; DRMLTransformer "
-            "learns from pairs alone by relation=skrelmetric.relations.GivenPairs(similar, dissimilar, n_samples=...). "
-            "`pair_distance` takes pairs, once it is learned."
+            "Pass X of shape (n_samples, n_features) and y with what similar samples have in common; or, where nothing "
+            "but pairs is known, relation=skrelmetric.relations.GivenPairs(similar, dissimilar, n_samples=...) with "
+            "their places in X. `pair_distance` takes pairs, once it is learned."
+        )
+    if len(shape) == 3 and not options(X).get("allow_nd"):
+        raise ValueError(
+            f"X has shape {shape}, but (n_samples, n_features) is needed. Nothing is learned of triplets and "
+            "quadruplets of samples: say which pairs are similar and dissimilar, by skrelmetric.relations.GivenPairs. "
+            "Flatten samples that are no rows of features, X.reshape(len(X), -1), or pass them to DRMLTransformer or "
+            "HRAMLTransformer with a torch module of your own."
         )
 
 

@@ -8,10 +8,13 @@ from torch import Generator, Tensor, nn
 
 from skrelmetric._drml.ensemble import ASSIGNMENTS, PlainHead, RelationalEnsemble
 from skrelmetric._drml.supervision import Supervision
+from skrelmetric._interop.notes import noted
 from skrelmetric._interop.randomness import drawing
 from skrelmetric.losses import LOSSES, Batch
 
 __all__ = ["Discrimination", "Losses", "OwnLoss", "PlainDiscrimination", "Weights", "objective_of"]
+
+_FIELDS = {"pairs", "labels", "targets"}  # of a batch
 
 
 class Weights(NamedTuple):
@@ -116,8 +119,8 @@ class Discrimination(nn.Module):
         n_branches = self.ensemble.n_branches
         own = (batch if len(samples) == len(y) else batch.of(samples)).divided(branches, n_branches)
         chosen = nodes.flatten(0, 1).index_select(0, samples * n_branches + branches)
-        of_branches = self.branch_loss(chosen, own, generator)
-        of_embedding = self.embedding_loss(embedding, batch, generator)
+        of_branches = _checked(self.branch_loss(chosen, own, generator), chosen)
+        of_embedding = _checked(self.embedding_loss(embedding, batch, generator), embedding)
         reconstruction = errors.mean() if len(y) else errors.sum()
         total = (
             self.weights.ensemble * of_branches
@@ -156,7 +159,8 @@ class PlainDiscrimination(nn.Module):
     def total(self, y: Tensor, rows: Tensor, generator: Generator) -> Tensor:
         """Loss of trunk features of shape (B, D) of some training samples."""
         batch = self.supervision.batch(rows, uses=self.uses)
-        return self.embedding_loss(self.head.embed(y, "nodes"), batch, generator)
+        embedded = self.head.embed(y, "nodes")
+        return _checked(self.embedding_loss(embedded, batch, generator), embedded)
 
 
 class OwnLoss(nn.Module):
@@ -182,12 +186,30 @@ class OwnLoss(nn.Module):
         total = 0 * Z.sum()
         for group in batch.groups.unique().tolist():
             own = batch.groups == group
-            loss = self.losses[group](Z[own], batch.targets[own])
-            if not isinstance(loss, Tensor) or loss.numel() != 1:
-                what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-                raise ValueError(f"The loss returned {what}. It must return one number, as a tensor.")
-            total = total + loss.squeeze()
+            embedded, y = Z[own], batch.targets[own]
+            with noted(f"The loss got Z of shape {tuple(embedded.shape)}, and y of shape {tuple(y.shape)}, {y.dtype}."):
+                loss = self.losses[group](embedded, y)
+            total = total + _checked(loss, Z)
         return total
+
+
+def _checked(loss: Any, Z: Tensor) -> Tensor:
+    """Loss of embeddings as one number.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or would train nothing. A 0 without a gradient is that of a batch that has nothing to compare.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"The loss returned {what}. It must return one number, as a tensor.")
+    if Z.requires_grad and not loss.requires_grad and loss != 0:
+        raise ValueError(
+            "The loss has no gradient, so that nothing would be learned. Compute it from Z by functions of torch, "
+            "without detach(), item() or numpy."
+        )
+    return loss.squeeze()
 
 
 def objective_of(
@@ -225,4 +247,19 @@ def objective_of(
 
 
 def _uses(spec: Any) -> Collection[str]:
-    return getattr(spec, "uses", {"targets"})
+    """Fields of a batch that a loss reads.
+
+    Raises
+    ------
+    ValueError
+        If an object with ``build`` does not say so.
+    """
+    if not hasattr(spec, "build"):
+        return {"targets"}
+    uses = getattr(spec, "uses", None)
+    if not isinstance(uses, set | frozenset) or not uses <= _FIELDS:
+        raise ValueError(
+            f"{type(spec).__name__}.uses is {uses!r}, but it must say what the loss reads of a batch: "
+            "frozenset({'pairs'}), frozenset({'labels'}) or frozenset({'pairs', 'labels'})."
+        )
+    return uses

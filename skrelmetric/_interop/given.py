@@ -58,6 +58,14 @@ def check_array_like(array: Any, name: str = "X") -> None:
             "learn from batches (X, y): fit(skrelmetric.chunks.Chunks(source)), of a DataLoader or another iterable "
             "that can be gone through again, or a function that returns a new generator."
         )
+    first = array[0] if isinstance(array, list | tuple) and len(array) else None
+    if isinstance(first, PathLike) or type(first).__module__.startswith("PIL."):
+        raise TypeError(
+            f"{name} is a {type(array).__name__} of {type(first).__name__}, but numbers are needed. Pass a "
+            "torch.utils.data.Dataset whose items are tensors to DRMLTransformer or HRAMLTransformer; or the images as "
+            f"an array: numpy.stack([numpy.asarray(image) for image in {name}]).transpose(0, 3, 1, 2) of images of one "
+            "size and mode."
+        )
     if _is_of_items(array):
         raise ValueError(
             f"{name} is a {type(array).__name__} of items (x, y). Pass samples and targets apart: fit(X, y). "

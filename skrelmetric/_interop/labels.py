@@ -151,6 +151,8 @@ def predicted_labels(probabilities: Any, classes: Any, X: Any, thresholds: Any =
 def _no_indicator(value: Any, otherwise: str) -> ValueError:
     """Error for a value that is neither 0 nor 1 where labels are."""
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str):
+        otherwise = f"sklearn.preprocessing.MultiLabelBinarizer makes columns of lists of names. {otherwise}"
     return ValueError(
         f"y must be a label indicator of 0 and 1, but it holds {value!r}. Write 1 for a label that a sample has, 0 for "
         f"one that it has not, and NaN for an unknown one where these are taken. {otherwise}"

@@ -69,7 +69,7 @@ __all__ = [
     "with_callbacks",
 ]
 
-_NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib"}
+_NOT_CALLERS = {"skrelmetric", "sklearn", "joblib", "contextlib", "torch"}
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable:
@@ -236,7 +236,7 @@ def positive_columns(probabilities, classes):
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn of the line that called the package, past the frames of the package and of scikit-learn."""
+    """Warn of the line that called the package, past the frames of the package, of scikit-learn and of torch."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _NOT_CALLERS:
         frame, level = frame.f_back, level + 1

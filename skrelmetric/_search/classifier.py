@@ -1,5 +1,7 @@
 """Base of the classifiers by neighbours: their probabilities, dense or of the most probable labels."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any

@@ -1,5 +1,7 @@
 """Base of the predictors by neighbours: what they search, and who their neighbours are."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import Any
 

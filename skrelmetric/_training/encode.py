@@ -7,6 +7,7 @@ from sklearn.utils import gen_batches
 from torch import Tensor, nn
 
 from skrelmetric._data.subset import Subset
+from skrelmetric._interop.notes import noted
 from skrelmetric._interop.randomness import drawing
 
 __all__ = ["copied_module", "dtype_of", "embed", "encode", "width_of"]
@@ -22,7 +23,7 @@ def dtype_of(encoder: nn.Module, default: torch.dtype = torch.float32) -> torch.
 def encode(encoder: nn.Module, x: Tensor, dtype: torch.dtype, seed: int, mixed_precision: bool) -> Tensor:
     """Features of samples in training, in a dtype; what the encoder draws depends on the seed alone."""
     with drawing(encoder, seed, x.device), torch.autocast(x.device.type, torch.bfloat16, mixed_precision):
-        z = encoder(x)
+        z = _called(encoder, x)
     return _checked(z, len(x)).to(dtype)
 
 
@@ -47,7 +48,7 @@ def embed(
     step = min(chunk_size or _CHUNK_OF_INFERENCE, _CHUNK_OF_INFERENCE, samples.at_once(dtype))
     with torch.no_grad():
         chunks = samples.batches(gen_batches(samples.n_samples, step), dtype)
-        features = torch.cat([_checked(encoder(chunk), len(chunk)) for chunk in chunks])
+        features = torch.cat([_checked(_called(encoder, chunk), len(chunk)) for chunk in chunks])
     if not torch.isfinite(features).all():
         raise FloatingPointError("The encoder returned NaN or infinity. Scale the samples, or lower learning_rate.")
     return features
@@ -89,6 +90,11 @@ def copied_module(module: nn.Module, name: str) -> nn.Module:
 
 def _on_copies(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(each.clone() for each in inputs)
+
+
+def _called(encoder: nn.Module, x: Tensor) -> Tensor:
+    with noted(f"The encoder got samples of shape {tuple(x.shape)}, {x.dtype}."):
+        return encoder(x)
 
 
 def _checked(z: Tensor, n_samples: int) -> Tensor:

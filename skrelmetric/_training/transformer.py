@@ -172,6 +172,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
             example = self._mapped(module, np.zeros((1, *X.shape[1:]), dtype=X.dtype), method)
             return map_rows(getattr(self, method), X, example.shape[1], example.dtype)
         with loaded(X, self._options) as X:
+            self._check_sample_shape(X)
             if isinstance(X, Loaded):
                 rows: Any = X
                 validate_data(self, X, reset=False, skip_check_array=True)
@@ -232,6 +233,15 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         if not all(isinstance(n_units, Integral) and int(n_units) > 0 for n_units in self.hidden_layer_sizes):
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold whole numbers above 0.")
         listed(self.callbacks)
+
+    def _check_sample_shape(self, X: Any) -> None:
+        """Refuse samples of more dimensions than one, such as images, whose dimensions are not those of the fit."""
+        seen, shape = tuple(self._example.shape[1:]), tuple(getattr(X, "shape", np.shape(X)))[1:]
+        if len(seen) > 1 and (len(shape) != len(seen) or shape[0] != seen[0]):
+            raise ValueError(
+                f"Samples have shape {shape}, but had {seen} in fit. As many dimensions are needed, and the first of "
+                "them as it was (channels first, of images); a single sample x is passed as x[None]."
+            )
 
     def _check_same_samples(self, example: Tensor) -> None:
         """Refuse a warm start from samples of another shape."""

@@ -82,7 +82,7 @@ def fetch_file(name: str, data_home: str | PathLike | None, download_if_missing:
         # Errors of the network have no number here, those of the system have.
         reason = getattr(next(iter(error.args), None), "reason", error)  # without the tries that led to it
         if error.errno is None:
-            mend = f"Check the connection, or save the file as {local}"
+            mend = f"Check the connection, save the file as {local}, or {elsewhere} that holds it"
         else:
             mend = f"Make room and make it writable, or {elsewhere} that has both"
             reason = f"{local.parent} cannot be written to: {reason}"

@@ -1,5 +1,7 @@
 """Criteria of predicted label distributions."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr

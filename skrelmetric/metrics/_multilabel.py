@@ -1,5 +1,7 @@
 """Criteria of predicted label sets and of label rankings."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Criteria of the labels ranked highest, those of extreme classification."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any

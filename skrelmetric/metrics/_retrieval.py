@@ -1,5 +1,7 @@
 """Criteria of embeddings: retrieval of nearest samples, and clusters."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -347,11 +349,11 @@ def pair_f1(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0
 
 
-def _recalls(found: "Retrieved", ks: list[int]) -> np.ndarray:
+def _recalls(found: Retrieved, ks: list[int]) -> np.ndarray:
     return (found.first.cpu().numpy()[:, None] <= np.array(ks)).mean(0)
 
 
-def _retrieved(X, y, X_reference, y_reference) -> "Retrieved":
+def _retrieved(X, y, X_reference, y_reference) -> Retrieved:
     """Results of the queries that have a sample of their class to find."""
     import torch
 

@@ -1,5 +1,7 @@
 """Input of all criteria, made dense where it may be, numbers k of those ranked highest, and the mean over samples."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Pictures of methods against one another, over data sets and over time."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -40,8 +42,8 @@ def plot_critical_difference(
     higher_is_better: bool = True,
     test: str = "nemenyi",
     alpha: float = 0.05,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Critical-difference diagram: average ranks of methods over data sets, and which of them do not differ.
 
     Parameters
@@ -147,8 +149,8 @@ def plot_quality_against_time(
     names: ArrayLike,
     *,
     higher_is_better: bool = True,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Picture of the quality of methods against the time that they take.
 
     Parameters
@@ -211,7 +213,7 @@ def _front(times: np.ndarray, quality: np.ndarray) -> np.ndarray:
     return order[quality[order] > best_before]
 
 
-def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
+def _label_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], front: np.ndarray) -> None:
     """Name beside each point, inside the axes, on the side where it covers least of what is there already."""
     ax.figure.canvas.figure.draw_without_rendering()  # names are measured where the points will be
     points = ax.transData.transform(np.column_stack([x, y]))
@@ -236,7 +238,7 @@ def _label_points(ax: "Axes", x: np.ndarray, y: np.ndarray, names: list[str], fr
         taken.append((corner, corner + size))
 
 
-def _break_lines(annotation: "Annotation", room: float) -> None:
+def _break_lines(annotation: Annotation, room: float) -> None:
     """Break a name that is wider than the room for it, in pixels, into lines."""
     name = annotation.get_text()
     n_letters = len(name)

@@ -1,5 +1,7 @@
 """Pictures of samples under the learned distance, coloured by their targets."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -170,13 +172,13 @@ def _limits_alike(places: np.ndarray) -> np.ndarray:
     return np.array([_limits(column, least) for column in places.T])
 
 
-def _axes_of_one(ax: Any, ratio: float) -> "Axes":
+def _axes_of_one(ax: Any, ratio: float) -> Axes:
     if np.ndim(ax):
         raise ValueError(f"ax holds {np.size(ax)} axes, but there is one panel. Pass one of them.")
     return axes_or_new(ax, figsize=(6.4, np.clip(0.8 + 4.6 * ratio, 2.8, 5.6)))
 
 
-def _axes_of_panels(ax: Any, n_panels: int, ratio: float, names: list[str], n_labels: int) -> "list[Axes]":
+def _axes_of_panels(ax: Any, n_panels: int, ratio: float, names: list[str], n_labels: int) -> list[Axes]:
     """Axes of several panels, with the names of both directions."""
     if np.ndim(ax):
         axes = list(np.ravel(ax))
@@ -198,7 +200,7 @@ def _axes_of_panels(ax: Any, n_panels: int, ratio: float, names: list[str], n_la
     return axes
 
 
-def _draw(ax: "Axes", places: np.ndarray, hue: Hue, drawn: np.ndarray) -> None:
+def _draw(ax: Axes, places: np.ndarray, hue: Hue, drawn: np.ndarray) -> None:
     """Draw the samples that were chosen to be."""
     values = hue.values[drawn]
     edge = optional("matplotlib.colors").to_rgba(text_color(), 0.4)  # faint points stand out by it
@@ -219,7 +221,7 @@ def _draw(ax: "Axes", places: np.ndarray, hue: Hue, drawn: np.ndarray) -> None:
         ax.figure.colorbar(points, cax=beside, ax=ax, label=hue.title)
 
 
-def _draw_presence(ax: "Axes", places: np.ndarray, has: np.ndarray, size: float) -> None:
+def _draw_presence(ax: Axes, places: np.ndarray, has: np.ndarray, size: float) -> None:
     """Draw samples with a label over those without it, which are smaller and fainter."""
     styles: tuple[tuple[int, dict[str, Any]], ...] = (
         (0, {"color": GREY, "s": size / 2, "alpha": 0.5}),
@@ -256,7 +258,7 @@ def _in_the_plane(X: np.ndarray, names: list, generator: np.random.RandomState) 
     return np.column_stack([X[:, 0], generator.uniform(size=len(X))]), [*labels, ""]
 
 
-def _draw_classes(ax: "Axes", places: np.ndarray, hue: Classes, style: dict[str, Any]) -> None:
+def _draw_classes(ax: Axes, places: np.ndarray, hue: Classes, style: dict[str, Any]) -> None:
     """Draw all classes as one collection, so that none lies above the others."""
     lines, markers = optional("matplotlib.lines"), optional("matplotlib.markers")
     counts = np.bincount(hue.values[hue.values >= 0], minlength=len(hue.names))

@@ -1,5 +1,7 @@
 """Pictures of a learned distance: its agreement with the relation, and its matrix."""
 
+from __future__ import annotations
+
 import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -42,8 +44,8 @@ def plot_relation(
     relation: Any = "auto",
     max_pairs: int = 20_000,
     random_state: Any = 0,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Picture of squared distances of pairs of samples against the relation of their targets.
 
     A metric that is well aligned puts pairs the farther apart the farther apart their targets are.
@@ -130,7 +132,7 @@ def _pairs(n: int, max_pairs: int, generator: np.random.RandomState) -> tuple[np
     return i, (i + generator.randint(1, n, size=max_pairs)) % n
 
 
-def _draw_boxes(ax: "Axes", values: np.ndarray, groups: list[np.ndarray]) -> None:
+def _draw_boxes(ax: Axes, values: np.ndarray, groups: list[np.ndarray]) -> None:
     sizes = np.array([len(group) for group in groups])
     widest = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
     text = text_color()
@@ -150,7 +152,7 @@ def _draw_boxes(ax: "Axes", values: np.ndarray, groups: list[np.ndarray]) -> Non
     ax.set_xticks(values, [f"{value:.3g}" for value in values])
 
 
-def _draw_density(ax: "Axes", relations: np.ndarray, distances: np.ndarray) -> None:
+def _draw_density(ax: Axes, relations: np.ndarray, distances: np.ndarray) -> None:
     # A few far pairs would press all others into a corner.
     top = np.quantile(distances, 0.995)
     near = distances <= top
@@ -169,8 +171,8 @@ def plot_metric(
     *,
     feature_names: ArrayLike | None = None,
     max_features: int = 30,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Picture of the matrix of a linear metric as a heat map.
 
     An entry M_kl says what differences of features k and l, taken together, add to the squared distance
@@ -235,7 +237,7 @@ def plot_metric(
     return ax
 
 
-def _name_both(ax: "Axes", names: list[str]) -> None:
+def _name_both(ax: Axes, names: list[str]) -> None:
     """Names of rows and columns, in letters that fit between their lines."""
     width, height = points_of(ax)  # from which the names take some
     largest = font_points("small")

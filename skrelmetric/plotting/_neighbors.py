@@ -1,5 +1,7 @@
 """Picture of a prediction by neighbours: who voted, from how far, with which weight and for what."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +44,8 @@ def plot_neighbors(
     n_neighbors: int = 10,
     label_names: ArrayLike | None = None,
     max_labels: int = 12,
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Picture of the neighbours of one sample: how near they are, what they weigh, and their targets.
 
     Parameters
@@ -137,7 +139,7 @@ def plot_neighbors(
 
 
 def _draw_bars(
-    ax: "Axes", places: np.ndarray, values: np.ndarray, texts: list[str], left: float, color: str, size: float
+    ax: Axes, places: np.ndarray, values: np.ndarray, texts: list[str], left: float, color: str, size: float
 ) -> None:
     """Draw bars relative to the largest, and texts over them; what has a text alone is no neighbour."""
     ax.barh(places[: len(values)], _BAR * values / (values.max() or 1.0), 0.8, left=left, color=color, alpha=0.55)
@@ -145,7 +147,7 @@ def _draw_bars(
         ax.text(left + 0.008, place, text, va="center", fontsize=size)
 
 
-def _draw_cells(ax: "Axes", places: np.ndarray, rows: list, kind: str, size: float, points: float) -> float:
+def _draw_cells(ax: Axes, places: np.ndarray, rows: list, kind: str, size: float, points: float) -> float:
     """Draw the cells of all rows, and return their width."""
     patches, collections = optional("matplotlib.patches"), optional("matplotlib.collections")
     colors = optional("matplotlib.colors")
@@ -183,7 +185,7 @@ def _ink(values: np.ndarray, kind: str) -> np.ndarray:
     return (values - low) / np.where(high > low, high - low, 1.0)
 
 
-def _name_columns(ax: "Axes", names: list[str], width: float, size: float, points: float) -> None:
+def _name_columns(ax: Axes, names: list[str], width: float, size: float, points: float) -> None:
     middles = _CELLS + width * (np.arange(len(names)) + 0.5)
     names = [shortened(name, _MOST_LETTERS) for name in names]
     ax.xaxis.tick_top()

@@ -1,5 +1,7 @@
 """Picture of probabilities against how often what they promise comes true."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +44,8 @@ def plot_reliability(
     label_names: ArrayLike | None = None,
     n_bins: int = 10,
     strategy: str = "quantile",
-    ax: "Axes | None" = None,
-) -> "Axes":
+    ax: Axes | None = None,
+) -> Axes:
     """Reliability diagram: how often labels are there, against the probability that was predicted for them.
 
     Parameters

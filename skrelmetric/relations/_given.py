@@ -1,5 +1,7 @@
 """Relation of pairs that are given, where nothing is known of the samples themselves."""
 
+from __future__ import annotations
+
 from copy import copy
 from numbers import Integral
 from typing import Any, Self
@@ -45,6 +47,7 @@ class GivenPairs(Relation):
 
     See Also
     --------
+    skrelmetric.RAMLLinear : Learns a linear metric from given pairs, for which no `y` is needed.
     skrelmetric.DRMLTransformer : Learns from given pairs by losses of pairs, without `y` if need be.
 
     Notes
@@ -84,6 +87,10 @@ class GivenPairs(Relation):
         self._values: Tensor = values
         self._places: Tensor = torch.arange(n)
         self._n_places: int = n
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.similar)} similar, {len(self.dissimilar)} dissimilar"
+        return f"{type(self).__name__}({counts}, n_samples={self.n_samples})"
 
     @property
     def rows(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Names of relations, and the operator that each makes of a target."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,8 +26,8 @@ __all__ = ["PAIRWISE", "Jeffreys", "Rule", "make_relation", "relation_name", "ru
 
 
 def make_relation(
-    y: "ArrayLike | Targets",
-    relation: "str | Callable[[Any, Any], Any] | Relation | Jeffreys" = "auto",
+    y: ArrayLike | Targets,
+    relation: str | Callable[[Any, Any], Any] | Relation | Jeffreys = "auto",
     *,
     device: str | torch.device | None = None,
 ) -> Relation:
@@ -86,14 +88,21 @@ def make_relation(
     """
     targets = read_targets(y, device)
     if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
-        return relation.bind(targets.y, targets.device)
+        bound = relation.bind(targets.y, targets.device)
+        if not isinstance(bound, Relation):
+            raise ValueError(
+                f"{type(relation).__name__}.bind returned a {type(bound).__name__}, but it must return a "
+                "skrelmetric.relations.Relation, such as Factored. A matrix is given by a function of places: "
+                "relation=lambda a, b: matrix[numpy.ix_(a, b)] with y=numpy.arange(len(X))."
+            )
+        return bound
     if callable(relation) and not isinstance(relation, type):
         return _of_callable(targets, relation)
     _, rule = rule_of(relation, targets.summary)
     return rule.of(targets, targets.summary)
 
 
-def relation_name(y: "ArrayLike | Targets") -> str:
+def relation_name(y: ArrayLike | Targets) -> str:
     """Relation that "auto" stands for.
 
     Parameters
@@ -114,7 +123,7 @@ def relation_name(y: "ArrayLike | Targets") -> str:
     return _auto(read_targets(y, "cpu").summary)
 
 
-def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
+def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:
     """Name of a relation, "auto" resolved, and its rule, for targets that suit it.
 
     Raises
@@ -128,7 +137,7 @@ def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
     return name, rule
 
 
-def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
+def _named(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:
     if isinstance(relation, str) and relation == "auto":
         relation = _auto(summary)
         if _FEW_LEVELS < summary.n_levels <= 2 * _MANY_LEVELS:
@@ -144,6 +153,8 @@ def _named(relation: Any, summary: TargetSummary) -> tuple[str, "Rule"]:
                 "that a sample has not, and NaN for an unknown one; pass relation='discrete' if they are classes.",
                 UserWarning,
             )
+    if isinstance(relation, type):
+        raise ValueError(f"relation={relation.__name__} is a class. Pass an object, {relation.__name__}(...).")
     if not isinstance(relation, str) or relation not in _RELATIONS:
         known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None

@@ -12,6 +12,7 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skrelmetric._data.samples import Rows, Samples, cross, scaled, slices
+from skrelmetric._interop.notes import noted
 from skrelmetric._interop.sklearn import get_chunk_n_rows
 from skrelmetric._interop.torch import as_tensor
 
@@ -359,7 +360,8 @@ class Pairwise(Relation):
     def _between(self, rows: Tensor | slice, columns: Tensor | slice) -> Tensor:
         """Relations of some distinct targets to others, as the user's function returns them, once checked."""
         a, b = (self.targets[self._index(index)] for index in (rows, columns))
-        block = self.g(a, b)
+        with noted(f"The relation got targets of shapes {np.shape(a)} and {np.shape(b)}, {a.dtype}."):
+            block = self.g(a, b)
         if not isinstance(block, Tensor):
             block = as_tensor(np.asarray(block, dtype=np.float64), self.device)
         if block.shape != (len(a), len(b)):

@@ -364,3 +364,20 @@ def test_weights_are_looked_at_as_samples_are():
     ]:
         with pytest.raises(ValueError, match=message):
             RAMLLinear().fit(X, y, weights)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_of_files_and_pictures_are_refused(name, kind):
+    Image = pytest.importorskip("PIL.Image")
+    for entry in (Path("a.png"), Image.new("RGB", (4, 4))):
+        with pytest.raises(TypeError, match=rf"X is a {kind.__name__} of {type(entry).__name__}, but numbers"):
+            clone(METRICS[name]).fit(kind([entry, entry]), [0, 1])
+
+
+def test_pairs_and_more_of_samples_are_refused(rng):
+    with pytest.raises(ValueError, match=r"X holds pairs of samples, shape \(9, 2, 4\)"):
+        RAMLLinear().fit(rng.random((9, 2, 4)), np.arange(9) % 2)
+    for n in (3, 4):
+        with pytest.raises(ValueError, match=rf"X has shape \(9, {n}, 4\), but .* triplets and quadruplets"):
+            RAMLLinear().fit(rng.random((9, n, 4)), np.arange(9) % 2)

@@ -8,6 +8,7 @@ import pytest
 import sklearn
 import torch
 from scipy import sparse
+from scipy.spatial.distance import cdist
 
 from skrelmetric.relations import Pairwise, make_relation
 from tests.relations.definitions import NAN, assert_operator_is, largest_difference, reference, targets
@@ -124,3 +125,28 @@ def test_callable_is_checked_in_every_block():
     G = make_relation(Y, g)
     with pytest.raises(ValueError, match="returned NaN or infinity"):
         G @ torch.ones(300, 1)
+
+
+class Bound:
+    def __init__(self, value):
+        self.value = value
+
+    def bind(self, y, device="cpu"):
+        return self.value
+
+
+@pytest.mark.parametrize("value", [None, np.ones((3, 3))], ids=["nothing", "matrix"])
+def test_what_binds_to_no_relation_is_refused(value):
+    with pytest.raises(ValueError, match=rf"Bound\.bind returned a {type(value).__name__}, but it must return"):
+        make_relation([0, 1, 2], Bound(value))
+
+
+def test_a_class_of_relations_is_no_relation():
+    with pytest.raises(ValueError, match=r"relation=Bound is a class\. Pass an object, Bound\(\.\.\.\)"):
+        make_relation([0, 1, 2], Bound)
+
+
+def test_errors_of_a_callable_say_what_it_got():
+    with pytest.raises(ValueError, match="must be a 2-dimensional array") as caught:
+        make_relation([0, 1, 2], cdist)
+    assert caught.value.__notes__ == ["The relation got targets of shapes (3,) and (3,), int64."]

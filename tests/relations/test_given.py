@@ -90,3 +90,19 @@ def test_estimators_with_targets_take_it_as_any_other(rng):
     with pytest.raises(ValueError, match="relation holds pairs of 23 samples, but a fit to 22"):
         RAMLLinear(relation=G).fit(X[1:], places[1:])
     assert make_relation(places, G).n_samples == N
+
+
+def test_metrics_of_given_pairs_need_no_targets(rng):
+    similar, dissimilar, _ = pairs_and_matrix(rng)
+    X, G = rng.standard_normal((N, 4)), GivenPairs(similar, dissimilar, n_samples=N)
+    for metric in (RAMLLinear(relation=G), HRAMLTransformer(relation=G, random_state=0)):
+        expected = metric.fit(X, rng.integers(5, size=N)).transform(X)
+        np.testing.assert_array_equal(metric.fit(X).transform(X), expected)
+        np.testing.assert_allclose(metric.fit_transform(X), expected, atol=1e-10)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        RAMLLinear().fit(X)
+
+
+def test_its_name_is_short():
+    G = GivenPairs([[0, 1], [1, 2]], [[0, 2]], n_samples=4)
+    assert repr(RAMLLinear(relation=G)) == "RAMLLinear(relation=GivenPairs(2 similar, 1 dissimilar, n_samples=4))"
