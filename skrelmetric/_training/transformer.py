@@ -236,8 +236,11 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
 
     def _check_sample_shape(self, X: Any) -> None:
         """Refuse samples of more dimensions than one, such as images, whose dimensions are not those of the fit."""
-        seen, shape = tuple(self._example.shape[1:]), tuple(getattr(X, "shape", np.shape(X)))[1:]
-        if len(seen) > 1 and (len(shape) != len(seen) or shape[0] != seen[0]):
+        seen = tuple(self._example.shape[1:])
+        if len(seen) < 2:
+            return
+        shape = tuple(X.shape if hasattr(X, "shape") else np.shape(X))[1:]
+        if len(shape) != len(seen) or shape[0] != seen[0]:
             raise ValueError(
                 f"Samples have shape {shape}, but had {seen} in fit. As many dimensions are needed, and the first of "
                 "them as it was (channels first, of images); a single sample x is passed as x[None]."
