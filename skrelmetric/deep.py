@@ -501,8 +501,13 @@ class HRAMLTransformer(ModuleTransformer):
             exclusive(resolve_device(self.device, samples)) as device,
         ):
             self._check_parameters(X, ranks)
-            y = targets_of_fit(samples, y, self.relation)
-            data = self._read(samples, y, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
+            targets = targets_of_fit(samples, y, self.relation)
+            if self.loss == "neighbors" and targets is not y:
+                raise ValueError(
+                    "loss='neighbors' predicts targets, but y is None. Pass y, or loss='relation', which needs nothing "
+                    "but the given pairs."
+                )
+            data = self._read(samples, targets, sample_weight, ranks=ranks, device=device, streams=self._sums_suffice)
             given = self._read_validation(others, y_val, data)
             seed, checkpoint = self._begin(data, given)
             relation, (whole, *validation) = related(self.relation, data, *given)

@@ -263,7 +263,8 @@ class _Centred(nn.Module):
     """Values of 0 to 255 as the published network takes them."""
 
     def forward(self, X: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling() and X.is_floating_point() and X.numel() and 0 < X.detach().max() <= 1:
+        has_values = X.is_floating_point() and X.numel() and not X.is_meta and not torch.compiler.is_compiling()
+        if has_values and 0 < X.detach().max() <= 1:
             warn_caller(
                 "The values of a batch of images are at most 1, but this trunk takes 0 to 255: all are black to it. "
                 "Multiply them by 255; torchvision's PILToTensor keeps bytes, where ToTensor divides by 255.",

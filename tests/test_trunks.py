@@ -220,3 +220,8 @@ def test_images_of_0_to_1_are_warned_of(given, rng):
         precompute(trunk[:2], given(X))
     for bright in (255 * X, np.zeros_like(X), (255 * X).astype(np.uint8)):
         precompute(trunk[:2], given(bright))
+
+
+def test_trunk_takes_tensors_without_values():
+    trunk = efficientnet_lite0(pretrained=False).to("meta")
+    assert trunk(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 1280)

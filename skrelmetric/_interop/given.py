@@ -60,11 +60,12 @@ def check_array_like(array: Any, name: str = "X") -> None:
         )
     first = array[0] if isinstance(array, list | tuple) and len(array) else None
     if isinstance(first, PathLike) or type(first).__module__.startswith("PIL."):
+        opened = "PIL.Image.open(image)" if isinstance(first, PathLike) else "image"
         raise TypeError(
             f"{name} is a {type(array).__name__} of {type(first).__name__}, but numbers are needed. Pass a "
             "torch.utils.data.Dataset whose items are tensors to DRMLTransformer or HRAMLTransformer; or the images as "
-            f"an array: numpy.stack([numpy.asarray(image) for image in {name}]).transpose(0, 3, 1, 2) of images of one "
-            "size and mode."
+            f"an array: numpy.stack([numpy.asarray({opened}.convert('RGB')) for image in {name}]).transpose(0, 3, 1, 2)"
+            " where all have one size."
         )
     if _is_of_items(array):
         raise ValueError(

@@ -104,15 +104,21 @@ def class_indicator(y: Any, otherwise: str) -> tuple[Any, Any]:
 
 
 def warn_of_joined_names(y: np.ndarray) -> None:
-    """Warn of classes whose names seem to be label sets, "rock;calm" beside "rock": few names make more classes."""
+    """Warn of classes whose names seem to be label sets, "rock;calm" beside "rock": few names make more classes.
+
+    Such as "red, small" are none, where one name is always before the separator and another always behind it.
+    """
     if y.dtype.kind not in "OU":
         return
     classes = {value for value in y.flat if isinstance(value, str)}
     for separator in _SEPARATORS:
-        joined = sorted(value for value in classes if separator in value)
-        if joined and len({name for value in classes for name in value.split(separator)}) < len(classes):
+        split = [value.split(separator) for value in classes]
+        first = {names[0] for names in split}
+        later = {name for names in split for name in names[1:]}
+        if first & later and len(first | later) < len(classes):
+            joined = min(value for value in classes if separator in value)
             warn_caller(
-                f"y holds {str(joined[0])!r}, and is taken for {len(classes)} classes. If a sample has several labels, "
+                f"y holds {str(joined)!r}, and is taken for {len(classes)} classes. If a sample has several labels, "
                 f"pass a column for each label: pandas.Series(y).str.get_dummies({separator!r}).",
                 UserWarning,
             )

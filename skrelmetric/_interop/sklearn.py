@@ -159,20 +159,20 @@ def routed_to_fit(estimator, params: dict):
 
 
 def check_same_columns(truth, prediction):
-    """Refuse data frames that have a column of one name at different places, since columns are compared by place.
+    """Refuse data frames that have the same columns in different orders, since columns are compared by place.
 
     Raises
     ------
     ValueError
-        If there is such a column.
+        If they do. Columns of other names are taken as they come.
     """
-    names, predicted = _get_feature_names(truth), _get_feature_names(prediction)
-    if names is None or predicted is None or len(names) != len(predicted):
+    names, predicted = (list(getattr(each, "columns", ())) for each in (truth, prediction))
+    if not all(isinstance(name, str) for name in (*names, *predicted)) or set(names) != set(predicted):
         return
-    moved = [name for name, other in zip(names, predicted, strict=True) if name != other and name in predicted]
-    if moved:
+    moved = next((name for name, other in zip(names, predicted, strict=False) if name != other), None)
+    if moved is not None:
         raise ValueError(
-            f"Truth and prediction are data frames with columns in different orders: {moved[0]!r} has another place. "
+            f"Truth and prediction are data frames with columns in different orders: {moved!r} has another place. "
             "Pass prediction[truth.columns]."
         )
 

@@ -255,9 +255,11 @@ def test_label_sets_in_strings_are_told(kind, separator):
 
 
 def test_names_of_classes_with_a_separator_are_classes():
-    y = np.array(["Smith, Anna", "Smith, Bert", "Jones, Carl"] * 10)
-    for name in ("RAML", "soft", "relational"):
-        clone(ALL[name]).fit(X, y)  # warnings are errors
+    people = ["Smith, Anna", "Smith, Bert", "Jones, Carl"] * 10
+    pairs = [f"{color}, {size}" for color in ("red", "green", "blue") for size in ("large", "small")] * 5
+    for y in (people, pairs):
+        for name in ("RAML", "soft", "relational"):
+            clone(ALL[name]).fit(X, np.array(y))  # warnings are errors
 
 
 def batches():
@@ -373,6 +375,20 @@ def test_lists_of_files_and_pictures_are_refused(name, kind):
     for entry in (Path("a.png"), Image.new("RGB", (4, 4))):
         with pytest.raises(TypeError, match=rf"X is a {kind.__name__} of {type(entry).__name__}, but numbers"):
             clone(METRICS[name]).fit(kind([entry, entry]), [0, 1])
+
+
+def test_advice_on_pictures_is_code(tmp_path):
+    numpy, PIL = np, pytest.importorskip("PIL")
+    Image = pytest.importorskip("PIL.Image")
+    grey = Image.new("L", (4, 3), 7)
+    grey.save(tmp_path / "a.png")
+    for X in ([grey, grey], [tmp_path / "a.png"]):
+        with pytest.raises(TypeError) as error:
+            RAMLLinear().fit(X, [0, 1])
+        (code,) = re.findall(r"an array: (.*), where all have one size", str(error.value))
+        images = eval(code, {"numpy": numpy, "PIL": PIL, "X": X})
+        assert images.shape == (len(X), 3, 3, 4)
+        assert (images == 7).all()
 
 
 def test_pairs_and_more_of_samples_are_refused(rng):

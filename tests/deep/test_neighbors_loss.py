@@ -12,6 +12,7 @@ from skrelmetric._hraml.neighbours import Ballots, Vote, leave_one_out, squares,
 from skrelmetric._hraml.objective import Objective
 from skrelmetric.chunks import Chunks
 from skrelmetric.distributed import shards
+from skrelmetric.relations import GivenPairs
 from tests.deep.problems import LINEAR, SHORT, WHOLE, assert_same_distances, disc, gain
 from tests.ranks import in_ranks
 
@@ -226,3 +227,9 @@ def test_relation_is_the_loss_by_default(samples, monkeypatch):
     np.testing.assert_array_equal(
         HRAMLTransformer(**LINEAR, **SHORT, loss="relation").fit(X, Y).transform(X), expected.transform(X)
     )
+
+
+def test_given_pairs_without_targets_are_refused(rng):
+    relation = GivenPairs([[0, 1], [2, 3]], [[0, 2]], n_samples=40)
+    with pytest.raises(ValueError, match=r"predicts targets, but y is None\. Pass y, or loss='relation'"):
+        HRAMLTransformer(relation=relation, loss="neighbors").fit(rng.standard_normal((40, 4)))

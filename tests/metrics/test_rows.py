@@ -47,4 +47,11 @@ def test_frames_with_columns_in_another_order_are_refused(name, kind):
         criterion(truth, truth[["calm", "rock"]], **options)
     renamed = truth.to_numpy()
     assert criterion(truth, truth, **options) == criterion(truth, renamed, **options)
-    assert criterion(truth, kind({"a": [1, 0, 1], "b": [0, 1, 1]}), **options) == criterion(truth, renamed, **options)
+    for names in (["a", "b"], ["calm", "b"], ["a", "rock"]):
+        prediction = kind(dict(zip(names, renamed.T.tolist(), strict=True)))
+        assert criterion(truth, prediction, **options) == criterion(truth, renamed, **options)
+
+
+def test_frames_may_have_names_of_several_types():
+    truth = pd.DataFrame([[1, 0], [0, 1], [1, 1]], columns=["rock", 0])
+    assert metrics.average_precision(truth, truth) == 1.0
