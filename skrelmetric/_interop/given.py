@@ -65,7 +65,7 @@ def check_array_like(array: Any, name: str = "X") -> None:
             f"{name} is a {type(array).__name__} of {type(first).__name__}, but numbers are needed. Pass a "
             "torch.utils.data.Dataset whose items are tensors to DRMLTransformer or HRAMLTransformer; or the images as "
             f"an array: numpy.stack([numpy.asarray({opened}.convert('RGB')) for image in {name}]).transpose(0, 3, 1, 2)"
-            " where all have one size."
+            ", where all have one size."
         )
     if _is_of_items(array):
         raise ValueError(
