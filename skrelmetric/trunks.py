@@ -263,8 +263,9 @@ class _Centred(nn.Module):
     """Values of 0 to 255 as the published network takes them."""
 
     def forward(self, X: Tensor) -> Tensor:
-        has_values = X.is_floating_point() and X.numel() and not X.is_meta and not torch.compiler.is_compiling()
-        if has_values and 0 < X.detach().max() <= 1:
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        on_host = X.device.type == "cpu"  # a GPU would have to wait
+        if on_host and not traced and X.is_floating_point() and X.numel() and 0 < X.detach().max() <= 1:
             warn_caller(
                 "The values of a batch of images are at most 1, but this trunk takes 0 to 255: all are black to it. "
                 "Multiply them by 255; torchvision's PILToTensor keeps bytes, where ToTensor divides by 255.",

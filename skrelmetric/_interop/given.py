@@ -127,7 +127,7 @@ def plain_targets(y: Any, *, numeric: bool = False, some_named: bool = False) ->
         return y
     values = np.asarray(y)
     if values.dtype.kind == "O":
-        if any(isinstance(value, list | tuple | set | frozenset | np.ndarray) for value in values.flat):
+        if any(isinstance(value, list | set | frozenset | np.ndarray) for value in values.flat):  # tuples are classes
             raise _no_columns()
         values = _without_gaps(values, some_named)
     if numeric and values.dtype.kind in "OSU":

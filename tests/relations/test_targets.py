@@ -11,6 +11,7 @@ import sklearn
 import torch
 from scipy import sparse
 
+from skrelmetric import RAMLLinear
 from skrelmetric.relations import AbsoluteDifference, ClassDifference, Factored, Jeffreys, make_relation, relation_name
 from tests.relations.definitions import (
     DEFINITIONS,
@@ -212,3 +213,16 @@ def test_name_of_the_relation_of_a_target(y, name):
 def test_no_target_has_no_relation_name(y):
     with pytest.raises(ValueError, match=r"sample|MultiLabelBinarizer|infinity"):
         relation_name(y)
+
+
+def test_tuples_are_classes_of_a_relation_of_ones_own(rng):
+    intervals = np.empty(20, dtype=object)
+    intervals[:] = [(k % 4, k % 4 + 2) for k in range(20)]
+
+    def apart(a, b):
+        return np.array([[abs(first[0] - second[0]) for second in b.ravel()] for first in a.ravel()], dtype=float)
+
+    X = rng.standard_normal((20, 3))
+    given = RAMLLinear(relation=apart).fit(X, intervals)
+    starts = RAMLLinear(relation="l1").fit(X, np.arange(20) % 4.0)
+    np.testing.assert_allclose(given.get_mahalanobis_matrix(), starts.get_mahalanobis_matrix(), atol=1e-6)
