@@ -2,12 +2,9 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import skrelmetric
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # benchmarks, for pages that show their results
 
 project = "skrelmetric"
 author = "The skrelmetric developers"
@@ -25,18 +22,17 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates", "examples", "**/README.md"]
+exclude_patterns = ["_build", "_templates", "examples"]
 templates_path = ["_templates"]
 root_doc = "index"
 
-myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say the types
 default_role = "literal"  # as in numpydoc's docstrings
 numpydoc_show_class_members = False  # the template of a class lists them
-numpydoc_class_members_toctree = False
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
