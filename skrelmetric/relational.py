@@ -522,6 +522,11 @@ class RelationalNeighborsRegressor(RegressorMixin, _RelationalNeighbors):
         """
         check_is_fitted(self)
         if is_dask(X):
-            return by_blocks(self.predict, X, self._outputs[0] if self._outputs else None, np.float64)
+            return by_blocks(self.predict, X, self._n_outputs, np.float64)
         predictions = self._mean(X)
         return predictions if self._outputs else predictions[:, 0]
+
+    @property
+    def _n_outputs(self) -> int | None:
+        """Number of outputs; None where targets are one-dimensional."""
+        return self._outputs[0] if self._outputs else None

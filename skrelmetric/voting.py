@@ -324,8 +324,13 @@ class MultioutputVotingRegressor(RegressorMixin, _Vote):
         """
         check_is_fitted(self)
         if is_dask(X):
-            return by_blocks(self.predict, X, self._outputs[0] if self._outputs else None, np.float64)
+            return by_blocks(self.predict, X, self._n_outputs, np.float64)
         return like(self._mean(X, "predict", lambda member: member.predict(X), self._outputs), X)
+
+    @property
+    def _n_outputs(self) -> int | None:
+        """Number of outputs; None where targets are one-dimensional."""
+        return self._outputs[0] if self._outputs else None
 
 
 def _fitted(member, X, y, params: dict):

@@ -8,8 +8,12 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn import config_context
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from torch import nn
@@ -199,27 +203,105 @@ def test_what_has_no_converter_says_so(samples, rng):
         skl2onnx.to_onnx(model, X[:1])
 
 
-@pytest.mark.parametrize("model", [MLkNN(), AAKNN(), RAMLLinear(), HRAMLTransformer()], ids=str)
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLkNN(),
+        AAKNN(),
+        RAMLLinear(),
+        HRAMLTransformer(),
+        RelationalNeighborsClassifier(),
+        RelationalNeighborsRegressor(),
+        MultilabelVotingClassifier([("a", MLkNN())]),
+        MultioutputVotingRegressor([("a", AAKNN())]),
+        MultilabelThresholdClassifier(MLkNN()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_is_not_fitted_says_so(model, queries):
     with pytest.raises(NotFittedError):
         skl2onnx.to_onnx(model, queries)
 
 
-@pytest.mark.parametrize(
-    ("model", "instead"),
-    [
-        (RelationalNeighborsClassifier(), "HRAMLTransformer.., SoftNeighborsClassifier"),
-        (RelationalNeighborsRegressor(), "HRAMLTransformer.., SoftNeighborsRegressor"),
-        (MultilabelVotingClassifier([("a", MLkNN())]), "Convert its members alone"),
-        (MultioutputVotingRegressor([("a", AAKNN())]), "Convert its members alone"),
-        (MultilabelThresholdClassifier(MLkNN()), "Convert its estimator_"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_estimators_of_several_say_what_to_convert(model, instead, queries):
-    for given in (model, make_pipeline(StandardScaler(), model)):
-        with pytest.raises(ValueError, match=f"{type(model).__name__} has no converter. .*{instead}"):
-            skl2onnx.to_onnx(given, queries)
+def words(X):
+    """Samples with few entries, none of them negative."""
+    return np.where(X > 1.2, X, 0) + np.eye(*X.shape)
+
+
+def few(X):
+    """Samples with few entries, sparse."""
+    return sparse.csr_array(np.where(np.abs(X) > 1, X, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("of", [np.asarray, words, few], ids=["dense", "words", "sparse"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_relational_estimators(target, of, dtype, samples, queries):
+    X, Y = samples
+    y = TARGETS[target](X, Y)
+    regresses = target in ("distributions", "numbers")
+    model = RelationalNeighborsRegressor() if regresses else RelationalNeighborsClassifier(thresholds=0.4)
+    model.set_params(random_state=0).fit(of(X), y)
+    queries = queries.astype(dtype)
+    for converted, answer in zip(run(model, queries), expected(model, queries), strict=True):
+        if answer.dtype.kind == "f":
+            np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-10 if dtype is np.float64 else 1e-6)
+        else:
+            np.testing.assert_array_equal(converted, answer)
+
+
+def forest(n):
+    return ExtraTreesClassifier(n, max_depth=4, random_state=0)
+
+
+MEMBERS = {
+    "neighbours": [MLkNN(2), make_pipeline(StandardScaler(), RAMLLinear(), SoftNeighborsClassifier())],
+    "searches": [GridSearchCV(MLkNN(), {"n_neighbors": [3, 5]}, cv=2), make_pipeline(RAMLLinear(), MLkNN(range(1, 9)))],
+    "others": [OneVsRestClassifier(LogisticRegression()), forest(5), MultiOutputClassifier(LogisticRegression())],
+    "votes": [MultilabelVotingClassifier([("a", MLkNN(1)), ("b", forest(3))]), SoftNeighborsClassifier()],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("target", ["labels", "label", "strings"])
+@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed:sklearn.exceptions.DataConversionWarning")
+def test_votes_and_thresholds(name, target, dtype, samples, queries):
+    X, Y = samples
+    members = [(str(i), each) for i, each in enumerate(MEMBERS[name]) if target == "labels" or "Multi" not in str(each)]
+    vote = MultilabelVotingClassifier(members, weights=range(1, len(members) + 1))
+    y, queries = TARGETS[target](X, Y), queries.astype(dtype)
+    double = dtype is np.float64 and name in ("neighbours", "searches")  # forests and regressions are of float32
+    for model in (vote, make_pipeline(StandardScaler(), MultilabelThresholdClassifier(vote, cv=2))):
+        model.fit(X.astype(dtype), y)
+        labels, probabilities = run(model, queries)
+        assert probabilities.dtype == dtype
+        np.testing.assert_allclose(probabilities, model.predict_proba(queries), rtol=0, atol=1e-12 if double else 1e-6)
+        np.testing.assert_array_equal(labels, model.predict(queries))
+
+
+@pytest.mark.parametrize("target", ["distributions", "numbers"])
+def test_means_of_regressors(target, samples, queries):
+    X, Y = samples
+    members = [("a", AAKNN(3)), ("b", make_pipeline(StandardScaler(), Ridge())), ("c", SoftNeighborsRegressor())]
+    model = MultioutputVotingRegressor(members, weights=[1, 2, 4]).set_params(b="drop").fit(X, TARGETS[target](X, Y))
+    (converted,) = run(model, queries)
+    np.testing.assert_allclose(converted, expected(model, queries)[0], rtol=0, atol=1e-12)
+
+
+def test_labels_that_members_never_saw_are_not_predicted(samples, queries):
+    X, Y = samples
+    Y = np.column_stack([Y[:, 0], np.zeros(len(Y), int), np.ones(len(Y), int)])
+    model = MultilabelVotingClassifier([("a", forest(3)), ("b", MLkNN())]).fit(X, Y)
+    for converted, answer in zip(run(model, queries), expected(model, queries), strict=True):
+        np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
+
+
+def test_a_forest_among_relational_members_says_so(samples):
+    X, Y = samples
+    model = RelationalNeighborsClassifier(forest=True, random_state=0).fit(X, Y)
+    with pytest.raises(ValueError, match=r"forest=True\) has no converter. Fit it with forest=False"):
+        skl2onnx.to_onnx(model, X[:1])
 
 
 def test_without_skl2onnx(monkeypatch):

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # Private floors, from the ground up: each imports those before it.
-FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational"]
+FLOORS = ["_interop", "_data", "_search", "_alignment", "_training", "_hraml", "_drml", "_relational", "_onnx"]
 
 
 def run(code, *arguments):

@@ -148,16 +148,16 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
         except ImportError as error:
             raise ImportError("export_onnx needs onnx and onnxscript: pip install 'skrelmetric[onnx]'.") from error
         # The oldest that torch writes; of later ones ONNX Runtime has less in float64.
-        self._onnx_program(_EXPORTED[dtype], opset_version=18).save(str(path), external_data=False)
+        self._onnx_program(self.encoder_, _EXPORTED[dtype], opset_version=18).save(str(path), external_data=False)
 
-    def _onnx_program(self, dtype: torch.dtype | None, opset_version: int) -> Any:
-        """The map from samples "X" to their embedding "Z" as torch exports it, in the dtype of the weights for None."""
-        encoder, example = deepcopy(self.encoder_).cpu().to(dtype), as_tensor(self._example).cpu()
+    def _onnx_program(self, module: nn.Module, dtype: torch.dtype | None, opset_version: int) -> Any:
+        """What a module makes of samples "X", called "Z", as torch exports it; in the dtype of the weights for None."""
+        module, example = deepcopy(module).cpu().to(dtype), as_tensor(self._example).cpu()
         with catch_warnings():
             simplefilter("ignore")  # torch's exporter warns of itself
             return torch.onnx.export(
-                encoder,
-                (example.to(dtype_of(encoder)) if example.is_floating_point() else example,),
+                module,
+                (example.to(dtype_of(module)) if example.is_floating_point() else example,),
                 input_names=["X"],
                 output_names=["Z"],
                 dynamic_shapes=({0: torch.export.Dim("n_samples")},),
