@@ -94,12 +94,11 @@ def _answer(graph: Graph, variable: Any, member: Any, estimator: Any) -> str:
     if not hasattr(estimator, "classes_"):
         return graph.cast(name, np.float64)
     classes, known = as_host(estimator.classes_), as_host(member.classes_)
-    if isinstance(kind, _types().SequenceType):
-        of_labels = [graph("SequenceAt", name, np.int64(i)) for i in range(len(classes))]
-        return graph("Concat", *map(partial(_positive, graph), of_labels, known), axis=1)
-    if len(kind.shape) == 3:
-        of_labels = [graph("Gather", name, np.int64(i), axis=0) for i in range(len(classes))]
-        return graph("Concat", *map(partial(_positive, graph), of_labels, known), axis=1)
+    listed = isinstance(kind, _types().SequenceType)
+    if listed or len(kind.shape) == 3:
+        of_label = partial(graph, "SequenceAt", name) if listed else partial(graph, "Gather", name, axis=0)
+        has = [_positive(graph, of_label(np.int64(i)), each) for i, each in enumerate(known)]
+        return graph("Concat", *has, axis=1)
     if classes.ndim == 1:
         P = graph.cast(name, np.float64)
         return P if len(known) == 2 else graph("Mul", P, (classes == known).astype(np.float64))
