@@ -287,9 +287,9 @@ def fit_unnamed(ranks):
 
 def test_a_trunk_that_cannot_be_pickled_is_an_error_in_all():
     first, second = in_ranks(2, fit_unnamed)
-    assert "Can't pickle local object" in str(first)
+    assert "local object" in str(first)
     assert isinstance(second, RankError)
-    assert "rank 0 with AttributeError: Can't pickle local object" in str(second)
+    assert f"rank 0 with {type(first).__name__}: {first}" in str(second)
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])

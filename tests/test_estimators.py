@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -64,7 +65,9 @@ def expected_failed_checks(estimator):
 @pytest.mark.filterwarnings("ignore:The learned metric is 0:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
-def test_scikit_learn_checks(estimator, check):
+def test_scikit_learn_checks(estimator, check, monkeypatch):
+    # Checks on a GPU are skipped where torch is built for none, and failed where there is none.
+    monkeypatch.setattr(torch.backends.cuda, "is_built", torch.cuda.is_available)
     check(estimator)
 
 
