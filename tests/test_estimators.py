@@ -64,6 +64,7 @@ def expected_failed_checks(estimator):
 @pytest.mark.filterwarnings("ignore:n_neighbors=10, but there are only:UserWarning")
 @pytest.mark.filterwarnings("ignore:The learned metric is 0:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.filterwarnings("ignore:The least populated class in y has only:UserWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Checks on a GPU are skipped where torch is built for none, and failed where there is none.

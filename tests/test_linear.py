@@ -506,7 +506,7 @@ def test_weights_are_routed_through_pipelines(samples):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.zeros(80), "at least one non-zero number"),
+        (np.zeros(80), "at least one non-zero number|0 of 80 samples have a positive weight"),
         (-np.ones(80), "Negative values in data passed to `sample_weight`"),
         (np.ones(79), r"sample_weight.shape == \(79,\), expected \(80,\)"),
         (np.eye(1, 80)[0], "1 of 80 samples have a positive weight"),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 import torch
 from scipy import sparse
 from scipy.spatial.distance import pdist
@@ -13,6 +14,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics.pairwise import manhattan_distances
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.fixes import parse_version
 from torch import nn
 
 from skrelmetric import HRAMLTransformer
@@ -67,8 +69,9 @@ def test_tensors_under_dispatch(samples, name):
         assert isinstance(embedding, torch.Tensor)
         assert isinstance(metric.components_, torch.Tensor)
         assert torch.equal(pickle.loads(pickle.dumps(metric)).transform(X), embedding)
-        with pytest.raises(ValueError, match="same namespace"):
-            metric.transform(samples[0])
+        if parse_version(sklearn.__version__) >= parse_version("1.9"):  # earlier ones do not tell arrays apart
+            with pytest.raises(ValueError, match="same namespace"):
+                metric.transform(samples[0])
     np.testing.assert_array_equal(embedding, expected)
     assert isinstance(HRAMLTransformer(**KINDS[name]).fit(X, Y).transform(X), np.ndarray)
 
