@@ -19,6 +19,7 @@ from skrelmetric._training import subsets
 from skrelmetric.chunks import Chunks
 from skrelmetric.encoders import Laplacian
 from skrelmetric.relations import _reals as reals
+from skrelmetric.relations import make_relation
 from tests.ranks import started
 from tests.test_distributed import DEEP, TARGETS, problem, targets
 
@@ -138,6 +139,8 @@ def test_bad_chunks_are_told():
         RAMLLinear().fit(Chunks([(X[:1], Y[:1])]))
     with pytest.raises(ValueError, match="compares label sets"):
         RAMLLinear(relation="jaccard").fit(Chunks([(X, Y), (X, 2 * Y)]))
+    with pytest.raises(ValueError, match="bound to all targets at once, but these come in parts"):
+        RAMLLinear(relation=make_relation(Y)).fit(Chunks([(X, Y)]))
 
 
 def test_targets_that_are_sparse_in_one_part_are_those_of_all():
