@@ -155,13 +155,8 @@ def _named(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:
             )
     if isinstance(relation, type):
         raise ValueError(f"relation={relation.__name__} is a class. Pass an object, {relation.__name__}(...).")
-    known = ["auto", *_RELATIONS]
-    if hasattr(relation, "bind"):
-        raise ValueError(
-            f"relation={relation!r} is bound to all targets at once, but these come in parts: in chunks, a Dask array "
-            f"or shards. Choose one of {known}, or pass a callable g(Y_a, Y_b) or Jeffreys(eps=1e-3)."
-        )
     if not isinstance(relation, str) or relation not in _RELATIONS:
+        known = ["auto", *_RELATIONS]
         close = get_close_matches(relation, known, n=1) if isinstance(relation, str) else None
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(

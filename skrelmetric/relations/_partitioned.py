@@ -10,7 +10,7 @@ import torch
 from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.targets import Targets, TargetSummary
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric.relations._named import PAIRWISE, Rule, rule_of
+from skrelmetric.relations._named import PAIRWISE, Jeffreys, Rule, rule_of
 from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation
 from skrelmetric.relations._reals import LevelDifference, Levels
 
@@ -41,16 +41,16 @@ class RelationInParts:
     Raises
     ------
     ValueError
-        If the relation is unknown, an operator that is bound to samples, or does not suit the targets.
+        If the relation is unknown, is bound to all targets at once, or does not suit the targets.
     """
 
     def __init__(
         self, relation: Any, summary: TargetSummary, device: torch.device, partitions: Sequence[Partitions] = ()
     ):
-        if isinstance(relation, Relation):
+        if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
             raise ValueError(
-                f"relation={relation!r} is an operator over given samples, but these come in parts. "
-                "Pass a name, a callable g(Y_a, Y_b) or Jeffreys(eps)."
+                f"relation={relation!r} is bound to all targets at once, but these come in parts: in chunks, a Dask "
+                "array or shards. Pass a name, a callable g(Y_a, Y_b) or Jeffreys(eps)."
             )
         self.summary, self.device = summary, device
         self.name: str
