@@ -31,6 +31,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say the types
+toc_object_entries_show_parents = "hide"  # the page is that of the class
+highlight_language = "none"  # formulas of docstrings are no Python; fences and ">>>" say what they are
 default_role = "literal"  # as in numpydoc's docstrings
 numpydoc_show_class_members = False  # the template of a class lists them
 
@@ -68,7 +70,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "github_url": "https://github.com/skrelmetric/skrelmetric",
-    "header_links_before_dropdown": 4,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": {"**": ["page-toc"], "results/tables": []},
