@@ -2,7 +2,11 @@
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+
+from sphinx.pycode import ModuleAnalyzer
 
 import skrelmetric
 
@@ -87,6 +91,18 @@ def _of_others(app, what, name, obj, skip, options):
     return True if module.startswith(("sklearn.", "torch.")) else None
 
 
+def _docstring_of_constant(app, what, name, obj, options, lines):
+    """Take the docstring of a constant from the file of the package that defines it, not from its type."""
+    if what != "data":
+        return
+    package, _, constant = name.rpartition(".")
+    parts = iter_modules(getattr(import_module(package), "__path__", []), f"{package}.")
+    for module in [package, *(part.name for part in parts)]:
+        found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", constant))
+        if found:
+            lines[:] = found
+
+
 def _without_last_blank(app, name, content):
     """Take the blank line, which doctest needs after output, from the end of code blocks."""
     content[0] = re.sub(r"\n\n```$", "\n```", content[0], flags=re.MULTILINE)
@@ -96,3 +112,4 @@ def setup(app):
     """Connect the rules of this file."""
     app.connect("source-read", _without_last_blank)
     app.connect("autodoc-skip-member", _of_others)
+    app.connect("autodoc-process-docstring", _docstring_of_constant, priority=400)  # before numpydoc
