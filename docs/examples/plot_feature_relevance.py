@@ -36,7 +36,9 @@ print(f"R² {model.score(X_test, y_test):.2f}, without a metric {plain.score(X_t
 # %%
 # The matrix, heaviest features first. Off the diagonal are pairs of features whose differences count together.
 
-plot_metric(model["ramllinear"], feature_names=X.columns)
+fig, ax = plt.subplots(figsize=(6.4, 6), layout="constrained")
+plot_metric(model["ramllinear"], feature_names=X.columns, ax=ax)
+ax.set_title("The learned matrix")
 plt.show()
 
 # %%

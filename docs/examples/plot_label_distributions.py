@@ -47,7 +47,7 @@ for sample, ax in enumerate(axes.flat):
 fig.supxlabel("label")
 fig.supylabel("share")
 fig.suptitle("Predicted and true shares of six samples")
-fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 # %%
