@@ -74,7 +74,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "github_url": "https://github.com/skrelmetric/skrelmetric",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": {"**": ["page-toc"], "results/tables": []},

@@ -16,14 +16,18 @@ MLflow and TensorBoard are functions, too; ``epoch.criterion`` is None without v
 
     import mlflow
 
+
     def to_mlflow(epoch):
-        mlflow.log_metrics({"loss": epoch.loss, "criterion": epoch.criterion}, step=epoch.number)
+        mlflow.log_metrics(
+            {"loss": epoch.loss, "criterion": epoch.criterion}, step=epoch.number
+        )
 
 ::
 
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter()
+
 
     def to_tensorboard(epoch):
         writer.add_scalar("loss", epoch.loss, epoch.number)
