@@ -103,6 +103,11 @@ def _docstring_of_constant(app, what, name, obj, options, lines):
             lines[:] = found
 
 
+def _initials_of_authors(app, what, name, obj, options, lines):
+    """Keep an author's initial at the start of a reference from being read as the letter of a list."""
+    lines[:] = [re.sub(r"^( *(?:\.\. \[\d+\] )?[A-Z])\. ", r"\1\\. ", line) for line in lines]
+
+
 def _without_last_blank(app, name, content):
     """Take the blank line, which doctest needs after output, from the end of code blocks."""
     content[0] = re.sub(r"\n\n```$", "\n```", content[0], flags=re.MULTILINE)
@@ -112,4 +117,5 @@ def setup(app):
     """Connect the rules of this file."""
     app.connect("source-read", _without_last_blank)
     app.connect("autodoc-skip-member", _of_others)
-    app.connect("autodoc-process-docstring", _docstring_of_constant, priority=400)  # before numpydoc
+    for rule in (_docstring_of_constant, _initials_of_authors):
+        app.connect("autodoc-process-docstring", rule, priority=400)  # before numpydoc's
