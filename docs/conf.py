@@ -2,7 +2,11 @@
 
 import os
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+
+from sphinx.pycode import ModuleAnalyzer
 
 import skrelmetric
 
@@ -31,6 +35,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections say the types
+toc_object_entries_show_parents = "hide"  # the page is that of the class
+highlight_language = "none"  # formulas of docstrings are no Python; fences and ">>>" say what they are
 default_role = "literal"  # as in numpydoc's docstrings
 numpydoc_show_class_members = False  # the template of a class lists them
 
@@ -85,6 +91,23 @@ def _of_others(app, what, name, obj, skip, options):
     return True if module.startswith(("sklearn.", "torch.")) else None
 
 
+def _docstring_of_constant(app, what, name, obj, options, lines):
+    """Take the docstring of a constant from the file of the package that defines it, not from its type."""
+    if what != "data":
+        return
+    package, _, constant = name.rpartition(".")
+    parts = iter_modules(getattr(import_module(package), "__path__", []), f"{package}.")
+    for module in [package, *(part.name for part in parts)]:
+        found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", constant))
+        if found:
+            lines[:] = found
+
+
+def _initials_of_authors(app, what, name, obj, options, lines):
+    """Keep an author's initial at the start of a reference from being read as the letter of a list."""
+    lines[:] = [re.sub(r"^( *(?:\.\. \[\d+\] )?[A-Z])\. ", r"\1\\. ", line) for line in lines]
+
+
 def _without_last_blank(app, name, content):
     """Take the blank line, which doctest needs after output, from the end of code blocks."""
     content[0] = re.sub(r"\n\n```$", "\n```", content[0], flags=re.MULTILINE)
@@ -94,3 +117,5 @@ def setup(app):
     """Connect the rules of this file."""
     app.connect("source-read", _without_last_blank)
     app.connect("autodoc-skip-member", _of_others)
+    for rule in (_docstring_of_constant, _initials_of_authors):
+        app.connect("autodoc-process-docstring", rule, priority=400)  # before numpydoc's

@@ -12,18 +12,24 @@ a pickle takes them along, so that ``set_params(callbacks=None)`` goes before on
 Within :func:`skrelmetric.distributed.shards`, each process calls its own, and what stops one stops all. All of them
 solve an exact head together: all call ``epoch.estimator()``, or none.
 
-MLflow and TensorBoard are functions, too; ``epoch.criterion`` is None without validation::
+MLflow and TensorBoard are functions, too; ``epoch.criterion`` is None without validation:
+
+.. code-block:: python
 
     import mlflow
 
-    def to_mlflow(epoch):
-        mlflow.log_metrics({"loss": epoch.loss, "criterion": epoch.criterion}, step=epoch.number)
 
-::
+    def to_mlflow(epoch):
+        mlflow.log_metrics(
+            {"loss": epoch.loss, "criterion": epoch.criterion}, step=epoch.number
+        )
+
+.. code-block:: python
 
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter()
+
 
     def to_tensorboard(epoch):
         writer.add_scalar("loss", epoch.loss, epoch.number)

@@ -215,7 +215,8 @@ class DRMLTransformer(ModuleTransformer):
     >>> from sklearn.datasets import load_digits
     >>> from skrelmetric import DRMLTransformer
     >>> X, y = load_digits(return_X_y=True)
-    >>> DRMLTransformer(16, max_epochs=2, random_state=0).fit(X / 16, y).transform(X / 16).shape
+    >>> model = DRMLTransformer(16, max_epochs=2, random_state=0).fit(X / 16, y)
+    >>> model.transform(X / 16).shape
     (1797, 16)
     """
 

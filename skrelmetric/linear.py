@@ -136,7 +136,7 @@ class RAMLLinear(MetricTransformer):
     targets by ridge regression, of which "how far apart will these two be?" needs no more. All of it is at hand, and
     both parts together find better neighbours than each.
 
-    *Sparse samples* are not centred in memory, and of more samples than are few not made dense. A pass over them costs
+    *Sparse samples* are not centred in memory, and are made dense only where they are few. A pass over them costs
     the products of any two entries of a row, kept where they are at most 33 million. With more features than samples,
     n x n products take the place of d x d ones; `components_` is dense, of as many rows as are kept.
 

@@ -47,11 +47,16 @@ MULTILABEL_SCORERS = _multilabel_scorers({criterion: {} for criterion in metrics
 }
 """Scorer of each multi-label criterion, with scikit-learn's handling of ties and degenerate samples.
 
-Those of :func:`precision_at_k_scorer` are left out: they fail where there are fewer than k labels.
+Keys: ``neg_hamming_loss``, ``neg_ranking_loss``, ``neg_one_error``, ``neg_coverage``, ``average_precision``,
+``f1_micro``, ``f1_macro`` and ``f1_samples``. Those of :func:`precision_at_k_scorer` are left out: they fail where
+there are fewer than k labels.
 """
 
 LAMDA_SCORERS = _multilabel_scorers(metrics.LAMDA)
-"""Scorer of each criterion of :data:`skrelmetric.metrics.LAMDA`, as most published numbers have it."""
+"""Scorer of each criterion of :data:`skrelmetric.metrics.LAMDA`, as most published numbers have it.
+
+Keys: ``neg_hamming_loss``, ``neg_ranking_loss``, ``neg_one_error``, ``neg_coverage`` and ``average_precision``.
+"""
 
 
 def precision_at_k_scorer(k: int, *, propensities: ArrayLike | None = None) -> LabelScorer:
@@ -92,7 +97,11 @@ LABEL_DISTRIBUTION_SCORERS = {
     "cosine_similarity": make_scorer(metrics.cosine_similarity),
     "intersection_similarity": make_scorer(metrics.intersection_similarity),
 }
-"""Scorer of each label-distribution criterion."""
+"""Scorer of each label-distribution criterion.
+
+Keys: ``neg_chebyshev_distance``, ``neg_clark_distance``, ``neg_canberra_distance``, ``neg_kl_divergence``,
+``cosine_similarity`` and ``intersection_similarity``.
+"""
 
 
 class _EmbeddingScorer:
@@ -114,7 +123,10 @@ RETRIEVAL_SCORERS = {
     "r_precision": _EmbeddingScorer(metrics.r_precision),
     "map_at_r": _EmbeddingScorer(metrics.mean_average_precision_at_r),
 }
-"""Scorer of each retrieval criterion; the samples of the test fold are retrieved among themselves."""
+"""Scorer of each retrieval criterion; the samples of the test fold are retrieved among themselves.
+
+Keys: ``recall_at_1``, ``r_precision`` and ``map_at_r``.
+"""
 
 
 def retrieval_scores(estimator: Any, X: ArrayLike, y: ArrayLike) -> dict[str, float]:

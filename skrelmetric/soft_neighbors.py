@@ -202,7 +202,8 @@ class SoftNeighborsClassifier(NeighborClassifier, _SoftNeighbors):
     >>> from skrelmetric import SoftNeighborsClassifier
     >>> X = [[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]
     >>> Y = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]]
-    >>> SoftNeighborsClassifier(temperature=0.5).fit(X, Y).predict_proba([[0.05], [0.6]]).round(2)
+    >>> voters = SoftNeighborsClassifier(temperature=0.5).fit(X, Y)
+    >>> voters.predict_proba([[0.05], [0.6]]).round(2)
     array([[0.86, 0.14],
            [0.5 , 0.5 ]])
     """
@@ -316,7 +317,8 @@ class SoftNeighborsRegressor(RegressorMixin, _SoftNeighbors):
     >>> from skrelmetric import SoftNeighborsRegressor
     >>> X = [[0.0], [0.1], [1.0], [1.1]]
     >>> D = [[0.75, 0.25], [0.25, 0.75], [0.0, 1.0], [0.5, 0.5]]
-    >>> SoftNeighborsRegressor(2, temperature=1000.0).fit(X, D).predict([[0.0], [1.0]]).round(2)
+    >>> voters = SoftNeighborsRegressor(2, temperature=1000.0).fit(X, D)
+    >>> voters.predict([[0.0], [1.0]]).round(2)
     array([[0.5 , 0.5 ],
            [0.25, 0.75]])
     """

@@ -140,7 +140,8 @@ class MultilabelVotingClassifier(ClassifierMixin, _Vote):
     >>> vote = MultilabelVotingClassifier([("few", MLkNN(1)), ("more", MLkNN(2))]).fit(X, Y)
     >>> vote.predict_proba([[0.05]]).round(2)
     array([[0.8, 0.2]])
-    >>> vote.set_params(few__n_neighbors=3, weights=[1, 2]).fit(X, Y).predict([[0.05], [1.05]])
+    >>> vote = vote.set_params(few__n_neighbors=3, weights=[1, 2]).fit(X, Y)
+    >>> vote.predict([[0.05], [1.05]])
     array([[1, 0],
            [0, 1]])
     """

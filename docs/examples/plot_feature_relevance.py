@@ -26,7 +26,8 @@ from skrelmetric.plotting import plot_metric
 measured, y = load_diabetes(return_X_y=True, as_frame=True)
 generator = np.random.default_rng(0)
 shuffled = measured.apply(generator.permutation).add_suffix(" (shuffled)")
-X, X_test, y, y_test = train_test_split(pd.concat([measured, shuffled], axis=1), y, test_size=0.4, random_state=0)
+X = pd.concat([measured, shuffled], axis=1)
+X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, random_state=0)
 
 model = make_pipeline(StandardScaler(), RAMLLinear(relation="l1"), SoftNeighborsRegressor()).fit(X, y)
 plain = make_pipeline(StandardScaler(), SoftNeighborsRegressor()).fit(X, y)
@@ -35,7 +36,9 @@ print(f"R² {model.score(X_test, y_test):.2f}, without a metric {plain.score(X_t
 # %%
 # The matrix, heaviest features first. Off the diagonal are pairs of features whose differences count together.
 
-plot_metric(model["ramllinear"], feature_names=X.columns)
+fig, ax = plt.subplots(figsize=(6.4, 6), layout="constrained")
+plot_metric(model["ramllinear"], feature_names=X.columns, ax=ax)
+ax.set_title("The learned matrix")
 plt.show()
 
 # %%
@@ -44,7 +47,8 @@ plt.show()
 
 weights = pd.Series(model["ramllinear"].get_mahalanobis_matrix().diagonal(), index=X.columns)
 importances = pd.Series(
-    permutation_importance(model, X_test, y_test, n_repeats=10, random_state=0).importances_mean, index=X.columns
+    permutation_importance(model, X_test, y_test, n_repeats=10, random_state=0).importances_mean,
+    index=X.columns,
 )
 
 fig, ax = plt.subplots(layout="constrained")
@@ -53,6 +57,7 @@ ax.plot(weights[shuffled.columns], importances[shuffled.columns], "kx", label="s
 ax.axvline(weights[shuffled.columns].max(), color="black", linestyle=":", label="heaviest shuffled")
 for name in weights[measured.columns].nlargest(4).index:
     ax.annotate(name, (weights[name], importances[name]), (7, 0), textcoords="offset points", va="center")
+ax.set(title="Weight and importance of each feature")
 ax.set(xlabel="weight in the metric, $M_{kk}$", ylabel="permutation importance (loss of R²)")
 ax.legend(loc="lower right")
 print(weights.nlargest(6).round(2).to_string())

@@ -53,8 +53,9 @@ plt.show()
 for criterion in ["average_precision", "f1_macro", "neg_hamming_loss"]:
     chosen = search.cv_results_["params"][search.cv_results_[f"rank_test_{criterion}"].argmin()]
     fitted = model.set_params(**chosen).fit(X, Y)
-    scores = {name: MULTILABEL_SCORERS[name](fitted, X_test, Y_test) for name in ("average_precision", "f1_macro")}
-    print(f"chosen by {criterion}:", *(f"{name} {score:.3f}" for name, score in scores.items()), chosen)
+    print(f"chosen by {criterion}: {chosen}")
+    for name in ("average_precision", "f1_macro"):
+        print(f"    {name} {MULTILABEL_SCORERS[name](fitted, X_test, Y_test):.3f}")
 
 # %%
 # Average precision asks for 16 components and a weak penalty, macro F1 and Hamming loss for four and a strong one. On

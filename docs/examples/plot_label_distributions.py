@@ -46,7 +46,8 @@ for sample, ax in enumerate(axes.flat):
         ax.plot(labels, predicted[name][sample], marker, color=color, markeredgecolor="black", label=name)
 fig.supxlabel("label")
 fig.supylabel("share")
-fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+fig.suptitle("Predicted and true shares of six samples")
+fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 plt.show()
 
 # %%

@@ -70,7 +70,8 @@ for number in numbers:
     true = directions @ directions.T
     errors.append(np.linalg.norm(M / np.linalg.norm(M) - true / np.linalg.norm(true)))
     difference = np.abs(M - M_in_memory).max() / np.abs(M).max()
-    print(f"{5000 * number:7,} samples: {in_chunks:.0f} and {in_memory:.0f} MB, metrics differ by {difference:.0e}")
+    sizes = f"{in_chunks:.0f} and {in_memory:.0f} MB"
+    print(f"{5000 * number:7,} samples: {sizes}, metrics differ by {difference:.0e}")
 folder.cleanup()
 
 # %%
@@ -81,10 +82,10 @@ n_samples = 5000 * np.array(numbers)
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 7), layout="constrained", sharex=True)
 for (name, megabytes), style in zip(memory.items(), ["o-", "s--"], strict=True):
     above.plot(n_samples, megabytes, style, label=name)
-above.set(ylabel="memory of arrays (MB)", ylim=(0, None))
+above.set(title="Memory of a fit", ylabel="memory of arrays (MB)", ylim=(0, None))
 above.legend()
 below.plot(n_samples, errors, "o-")
-below.set(xlabel="samples", ylabel="distance to the true metric", ylim=(0, None))
+below.set(title="Error of the metric", xlabel="samples", ylabel="distance to the true metric", ylim=(0, None))
 below.xaxis.set_major_formatter("{x:,.0f}")
 plt.show()
 

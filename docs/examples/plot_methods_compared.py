@@ -62,7 +62,8 @@ folds = StratifiedKFold(3, shuffle=True, random_state=0)
 scores = pd.DataFrame(index=list(datasets), columns=list(methods), dtype=float)
 for name, (X, y) in datasets.items():
     for method, classifier in methods.items():
-        scores.loc[name, method] = cross_val_score(make_pipeline(StandardScaler(), classifier), X, y, cv=folds).mean()
+        scaled = make_pipeline(StandardScaler(), classifier)
+        scores.loc[name, method] = cross_val_score(scaled, X, y, cv=folds).mean()
 
 print(scores.round(3).to_string(header=[f"({number})" for number in range(1, 7)]))
 print(*(f"({number}) {method}" for number, method in enumerate(methods, 1)), sep="\n")
@@ -74,6 +75,7 @@ print(*(f"({number}) {method}" for number, method in enumerate(methods, 1)), sep
 print(f"Friedman's test: p = {friedmanchisquare(*scores.to_numpy().T).pvalue:.2g}")
 fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 plot_critical_difference(scores, ax=ax)
+fig.suptitle("Average ranks over ten data sets")
 plt.show()
 
 # %%

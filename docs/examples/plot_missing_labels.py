@@ -49,7 +49,8 @@ for share in shares:
         scores["NaN"].append(after(RAMLLinear(relation="hamming").fit(X, np.where(unknown, np.nan, Y))))
         scores["0 for unknown"].append(after(RAMLLinear(relation="hamming").fit(X, np.where(unknown, 0, Y))))
         if complete.sum() >= 10:
-            scores["complete samples only"].append(after(RAMLLinear(relation="hamming").fit(X[complete], Y[complete])))
+            metric = RAMLLinear(relation="hamming").fit(X[complete], Y[complete])
+            scores["complete samples only"].append(after(metric))
     for name, of_seeds in scores.items():
         curves[name].append(np.mean(of_seeds) if len(of_seeds) == 5 else np.nan)
     print(f"{share:.0%} unknown:", *(f"{curve[-1]:.2f} {name}" for name, curve in curves.items()), sep="  ")
@@ -58,6 +59,7 @@ fig, ax = plt.subplots(layout="constrained")
 for (name, curve), style in zip(curves.items(), ["o-", "s--", "^:"], strict=True):
     ax.plot(shares, curve, style, label=name)
 ax.axhline(plain, color="black", linewidth=1, label="without a metric")
+ax.set(title="Neighbours behind a metric that missed labels")
 ax.set(xlabel="share of labels that are unknown", ylabel="labels that differ from a neighbour's")
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend()
@@ -82,6 +84,7 @@ print(*(f"weight {weight}: {score:.2f}" for weight, score in zip(weights, curve,
 fig, ax = plt.subplots(layout="constrained")
 ax.plot(weights, curve, "o-")
 ax.axhline(plain, color="black", linewidth=1, label="without a metric")
+ax.set(title="Neighbours by the weight of wrong labels")
 ax.set(xlabel="weight of the pieces labelled in a hurry", ylabel="labels that differ from a neighbour's")
 ax.legend()
 plt.show()

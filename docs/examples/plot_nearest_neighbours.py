@@ -25,7 +25,8 @@ moods = [name.partition("-")[0] for name in Y]
 
 model = make_pipeline(StandardScaler(), RAMLLinear(), SoftNeighborsClassifier()).fit(X, Y)
 asked = X_test.iloc[[36]]
-plot_neighbors(model, asked, Y, y_true=Y_test.iloc[36], n_neighbors=8, label_names=moods)
+ax = plot_neighbors(model, asked, Y, y_true=Y_test.iloc[36], n_neighbors=8, label_names=moods)
+ax.get_figure().suptitle("Eight nearest pieces, their votes and moods")
 plt.show()
 
 # %%
@@ -35,7 +36,8 @@ plt.show()
 scaled, scaled_asked = model[0].transform(X), model[0].transform(asked)
 differences = scaled_asked - scaled
 M = model["ramllinear"].get_mahalanobis_matrix()
-plain, learned = differences**2, (differences @ M) * differences  # (n_samples, n_features), sums are squared distances
+# Shape (n_samples, n_features); the sum over features is the squared distance.
+plain, learned = differences**2, (differences @ M) * differences
 other = plain.sum(axis=1).argmin()
 place = (learned.sum(axis=1) < learned[other].sum()).sum() + 1
 moods_of_other = ", ".join(np.array(moods)[Y.iloc[other] == 1])
@@ -47,7 +49,7 @@ fig, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 ax.barh(np.arange(8) + 0.2, shares[1], 0.4, label="with the metric")
 ax.barh(np.arange(8) - 0.2, shares[0], 0.4, label="without", color="0.75")
 ax.set_yticks(range(8), [X.columns[k].replace("_Acc1298", "").replace("_Mem40", "") for k in most])
-ax.set(xlabel=f"share in the squared distance to piece {other}")
+ax.set(title="What keeps two pieces apart", xlabel=f"share in the squared distance to piece {other}")
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend(loc="lower right")
 plt.show()

@@ -32,14 +32,18 @@ models = {
     "5 neighbours": KNeighborsRegressor(5),
     "linear metric, 5 neighbours": make_pipeline(RAMLLinear(relation="l1"), KNeighborsRegressor(5)),
     "linear metric, soft neighbours": make_pipeline(RAMLLinear(relation="l1"), SoftNeighborsRegressor()),
-    "nonlinear metric, soft neighbours": make_pipeline(HRAMLTransformer(relation="l1"), SoftNeighborsRegressor()),
+    "nonlinear metric, soft neighbours": make_pipeline(
+        HRAMLTransformer(relation="l1"),
+        SoftNeighborsRegressor(),
+    ),
     "ridge regression": Ridge(),
     "extra trees": ExtraTreesRegressor(random_state=0),
 }
 folds = KFold(5, shuffle=True, random_state=0)
 scores = {}
 for name, model in models.items():
-    regressor = TransformedTargetRegressor(make_pipeline(StandardScaler(), model), transformer=StandardScaler())
+    scaled = make_pipeline(StandardScaler(), model)
+    regressor = TransformedTargetRegressor(scaled, transformer=StandardScaler())
     predicted = cross_val_predict(regressor, X, Y, cv=folds)
     scores[name] = r2_score(Y, predicted, multioutput="raw_values")
     print(f"R² {scores[name].mean():.2f}  {name}")
@@ -50,7 +54,7 @@ for name, model in models.items():
 fig, ax = plt.subplots(figsize=(6.4, 5), layout="constrained")
 for (name, score), marker in zip(scores.items(), "s^Dov*", strict=True):
     ax.plot(score, targets, marker, markersize=8, label=f"{name} (mean {score.mean():.2f})")
-ax.set(xlabel="R² of held-out wines", xlim=(0, 1))
+ax.set(title="Held-out wines, by measurement", xlabel="R² of held-out wines", xlim=(0, 1))
 ax.invert_yaxis()
 ax.grid(axis="y", alpha=0.4)
 fig.legend(loc="outside upper center", ncols=1)

@@ -62,7 +62,7 @@ for (name, of_labels), style in zip(scores.items(), ["k-", "s:", "o-", "^--"], s
     precisions = precision_at_k(Y_test, of_labels, ks)
     ax.plot(ks, precisions, style, label=name)
     print(f"{name:20}", *(f"{precision:.2f}" for precision in precisions))
-ax.set(xlabel="k", ylabel="precision at k", xticks=ks, ylim=(0, 1.03))
+ax.set(title="Subjects of held-out texts", xlabel="k", ylabel="precision at k", xticks=ks, ylim=(0, 1.03))
 ax.legend()
 plt.show()
 
@@ -76,7 +76,7 @@ names = ["subject", "author", "common"]
 fig, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ax.boxplot([weights[kinds == name] for name in names], whis=(0, 100))
 ax.set_xticks([1, 2, 3], names)
-ax.set(xlabel="words", ylabel="weight in the metric")
+ax.set(title="What words count for", xlabel="words", ylabel="weight in the metric")
 plt.show()
 
 # %%

@@ -43,11 +43,13 @@ order = shares.argsort()[::-1]
 names = [f"label {label + 1} ({shares[label]:.0%})" for label in order]
 
 fig, ax = plt.subplots(figsize=(6.4, 5), layout="constrained")
-before, after = (f1_score(Y_test, predicted[key], average=None, zero_division=0)[order] for key in (0.5, "f1"))
+of_label = {"average": None, "zero_division": 0}
+before, after = (f1_score(Y_test, predicted[key], **of_label)[order] for key in (0.5, "f1"))
 ax.hlines(names, before, after, color="0.6")
 ax.plot(before, names, "s", color="C1", label="threshold 0.5")
 ax.plot(after, names, "o", color="C0", label='thresholds="f1"')
-ax.set(xlabel="F1 of held-out genes", ylabel="label (share of training genes)", xlim=(-0.03, 1))
+ax.set(title="F1 before and after", xlabel="F1 of held-out genes", xlim=(-0.03, 1))
+ax.set_ylabel("label (share of training genes)")
 fig.legend(loc="outside upper center", ncols=2)
 plt.show()
 
@@ -58,7 +60,8 @@ fig, ax = plt.subplots(layout="constrained")
 ax.plot(shares, models["frequency"].thresholds_, "^", color="C2", label='thresholds="frequency"')
 ax.plot(shares, models["f1"].thresholds_, "o", color="C0", label='thresholds="f1"')
 ax.axhline(0.5, color="black", linewidth=1)
-ax.set(xlabel="share of training genes with the label", ylabel="threshold", ylim=(0, 1))
+ax.set(title="Chosen thresholds", xlabel="share of training genes with the label")
+ax.set(ylabel="threshold", ylim=(0, 1))
 ax.xaxis.set_major_formatter("{x:.0%}")
 ax.legend()
 plt.show()

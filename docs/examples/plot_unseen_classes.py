@@ -28,14 +28,15 @@ seen = digits < 5
 X_unseen, unseen = X[~seen], digits[~seen]
 
 training = {
+    "loss": "multi_similarity",
     "max_epochs": 25,
     "samples_per_class": 8,
     "hold_out": "classes",
     "validation_fraction": 0.4,
     "random_state": 0,
 }
-drml = DRMLTransformer(32, loss="multi_similarity", **training).fit(X[seen], digits[seen])
-plain_loss = DRMLTransformer(32, loss="multi_similarity", relational=False, **training).fit(X[seen], digits[seen])
+drml = DRMLTransformer(32, **training).fit(X[seen], digits[seen])
+plain_loss = DRMLTransformer(32, relational=False, **training).fit(X[seen], digits[seen])
 
 # %%
 # Recall at k: how often one at least of the k nearest images shows the same digit.
@@ -56,10 +57,12 @@ for name, Z in spaces.items():
 asked = [np.flatnonzero(unseen == digit)[k] for k in (3, 4) for digit in range(5, 10)]
 rows = {"asked for": asked}
 for name, title in [("pixels", "by pixels"), ("DRML", "by DRML")]:
-    nearest = NearestNeighbors(n_neighbors=2).fit(spaces[name]).kneighbors(spaces[name][asked], return_distance=False)
+    search = NearestNeighbors(n_neighbors=2).fit(spaces[name])
+    nearest = search.kneighbors(spaces[name][asked], return_distance=False)
     rows[title] = nearest[:, 1]  # the first is the image itself
 
-fig, axes = plt.subplots(3, 10, figsize=(6.4, 2.3), layout="constrained")
+fig, axes = plt.subplots(3, 10, figsize=(6.4, 2.6), layout="constrained")
+fig.suptitle("Unseen digits and the image nearest to each")
 for of_row, (title, images) in zip(axes, rows.items(), strict=True):
     of_row[0].set_ylabel(title)
     for ax, image, query in zip(of_row, images, asked, strict=True):

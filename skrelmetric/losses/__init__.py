@@ -51,3 +51,4 @@ LOSSES: dict[str, LossSpec] = {
     "proxy_nca_pp": ProxyNCA(scale=9.0),
     "soft_triple": SoftTriple(),
 }
+"""Losses by the names that ``loss=`` of :class:`skrelmetric.DRMLTransformer` takes."""

@@ -40,8 +40,11 @@ class SupervisedContrastive(PairSpec):
     >>> import torch
     >>> from skrelmetric.losses import Batch, SupervisedContrastive
     >>> generator = torch.Generator()
-    >>> loss = SupervisedContrastive(temperature=1.0).build(n_labels=2, width=3, n_groups=1, generator=generator)
-    >>> round(float(loss(torch.eye(3), Batch.of_classes(torch.tensor([0, 0, 1]), 2), generator)), 6)  # log 2
+    >>> loss = SupervisedContrastive(temperature=1.0).build(
+    ...     n_labels=2, width=3, n_groups=1, generator=generator
+    ... )
+    >>> batch = Batch.of_classes(torch.tensor([0, 0, 1]), 2)
+    >>> round(float(loss(torch.eye(3), batch, generator)), 6)  # log 2
     0.693147
     """
 

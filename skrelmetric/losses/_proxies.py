@@ -106,7 +106,8 @@ class ProxyAnchor(_ProxySpec):
     >>> from skrelmetric.losses import Batch, ProxyAnchor
     >>> generator = torch.Generator().manual_seed(0)
     >>> loss = ProxyAnchor().build(n_labels=2, width=3, n_groups=1, generator=generator)
-    >>> loss(torch.eye(3), Batch.of_classes(torch.tensor([0, 0, 1]), 2), generator).item() > 0
+    >>> batch = Batch.of_classes(torch.tensor([0, 0, 1]), 2)
+    >>> loss(torch.eye(3), batch, generator).item() > 0
     True
     """
 
@@ -348,7 +349,9 @@ class SoftTriple(_SoftmaxSpec):
     --------
     >>> import torch
     >>> from skrelmetric.losses import SoftTriple
-    >>> loss = SoftTriple(centers=2).build(n_labels=4, width=3, n_groups=1, generator=torch.Generator())
+    >>> loss = SoftTriple(centers=2).build(
+    ...     n_labels=4, width=3, n_groups=1, generator=torch.Generator()
+    ... )
     >>> tuple(loss.proxies.shape)
     (1, 8, 3)
     """

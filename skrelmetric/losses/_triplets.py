@@ -37,7 +37,9 @@ class Triplet(PairSpec):
     >>> import torch
     >>> from skrelmetric.losses import Batch, Triplet
     >>> generator = torch.Generator()
-    >>> loss = Triplet(mining="all").build(n_labels=2, width=2, n_groups=1, generator=generator)
+    >>> loss = Triplet(mining="all").build(
+    ...     n_labels=2, width=2, n_groups=1, generator=generator
+    ... )
     >>> Z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     >>> round(float(loss(Z, Batch.of_classes(torch.tensor([0, 0, 1]), 2), generator)), 6)
     0.2

@@ -18,7 +18,9 @@ implementations in two points only, which are parameters here:
     :func:`coverage` only samples without any label are degenerate, and count as it says there. Precision at k has a
     value for every sample, and is 0 for one without any label.
 
-:data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code::
+:data:`LAMDA` holds the choices behind most published numbers, those of Zhang and Zhou's Matlab code:
+
+.. code-block:: python
 
     ranking_loss(Y, scores, **LAMDA["ranking_loss"])
 """

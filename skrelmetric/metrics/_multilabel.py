@@ -112,7 +112,10 @@ def f1(
     Examples
     --------
     >>> Y, predicted = [[1, 0], [0, 0]], [[1, 1], [0, 0]]
-    >>> [round(f1(Y, predicted, average=average), 2) for average in ("micro", "macro", "samples")]
+    >>> [
+    ...     round(f1(Y, predicted, average=average), 2)
+    ...     for average in ("micro", "macro", "samples")
+    ... ]
     [0.67, 0.5, 0.83]
     """
     if average not in list(_F1_OF_NOTHING):

@@ -169,7 +169,8 @@ def mean_average_precision_at_r(
 
     Examples
     --------
-    >>> mean_average_precision_at_r([[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"])
+    >>> X, y = [[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"]
+    >>> mean_average_precision_at_r(X, y)
     0.6
     """
     return float(_retrieved(X, y, X_reference, y_reference).average_precision.double().mean())
@@ -211,7 +212,8 @@ def retrieval_report(
 
     Examples
     --------
-    >>> retrieval_report([[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"], k=1)
+    >>> X, y = [[0.0], [1.0], [1.5], [5.0], [6.0]], ["a", "a", "b", "b", "b"]
+    >>> retrieval_report(X, y, k=1)
     {'recall_at_1': 0.6, 'r_precision': 0.6, 'map_at_r': 0.6}
     """
     ks = ranks(k, "neighbours")

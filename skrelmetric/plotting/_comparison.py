@@ -181,7 +181,9 @@ def plot_quality_against_time(
     Examples
     --------
     >>> from skrelmetric.plotting import plot_quality_against_time
-    >>> ax = plot_quality_against_time([0.1, 2, 30], [0.78, 0.82, 0.81], ["plain", "linear", "deep"])
+    >>> ax = plot_quality_against_time(
+    ...     [0.1, 2, 30], [0.78, 0.82, 0.81], ["plain", "linear", "deep"]
+    ... )
     >>> ax.get_lines()[0].get_xdata()
     array([0.1, 2. ])
     """

@@ -101,7 +101,8 @@ def plot_embedding(
     >>> from skrelmetric import RAMLLinear
     >>> from skrelmetric.plotting import plot_embedding
     >>> X, y = load_iris(return_X_y=True)
-    >>> ax = plot_embedding(RAMLLinear().fit_transform(X, y), y, label_names=["setosa", "versicolor", "virginica"])
+    >>> kinds = ["setosa", "versicolor", "virginica"]
+    >>> ax = plot_embedding(RAMLLinear().fit_transform(X, y), y, label_names=kinds)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['setosa', 'versicolor', 'virginica']
 

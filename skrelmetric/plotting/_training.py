@@ -47,7 +47,8 @@ def plot_training(estimator: Any, *, ax: "Axes | None" = None) -> "Axes":
     >>> from skrelmetric.datasets import load_emotions
     >>> from skrelmetric.plotting import plot_training
     >>> X, Y = load_emotions(return_X_y=True)
-    >>> ax = plot_training(HRAMLTransformer(encoder="mlp", max_epochs=3, random_state=0).fit(X, Y))
+    >>> metric = HRAMLTransformer(encoder="mlp", max_epochs=3, random_state=0)
+    >>> ax = plot_training(metric.fit(X, Y))
     >>> ax.get_lines()[0].get_xdata()
     array([1, 2, 3])
     """

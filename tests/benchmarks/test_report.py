@@ -1,6 +1,5 @@
 import os
 import re
-import shutil
 import statistics
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from benchmarks.show.report.appendix import caught, searches
 from benchmarks.show.report.page import render, write_report
 from benchmarks.show.report.sections import usable
 from skrelmetric.plotting import plot_embedding
+from tests.browser import CONTRASTS, chromium, device, scheme
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 METHODS = ["MLkNN", "PCA + MLkNN", "RAMLLinear + MLkNN"]
@@ -550,60 +550,14 @@ def test_without_the_data_the_rest_is_there(monkeypatch):
 
 # In a browser
 
-CONTRASTS = """
-const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-const numbers = css => (css.match(/[\\d.]+/g) || []).map(Number);
-const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-const behind = e => {
-  for (; e; e = e.parentElement) {
-    const color = numbers(getComputedStyle(e).backgroundColor);
-    if (color.length === 3 || color[3] === 1) return color;
-  }
-  return [255, 255, 255];
-};
-const low = [];
-const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-let n = 0;
-while (walker.nextNode()) {
-  const e = walker.currentNode.parentElement;
-  if (!walker.currentNode.data.trim() || e.closest(".unseen, script, style") || !e.getClientRects().length) continue;
-  const style = getComputedStyle(e);
-  const pair = [numbers(e.namespaceURI.endsWith("svg") ? style.fill : style.color), behind(e)].map(luminance);
-  const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-  n += 1;
-  if (!(ratio >= 4.5)) low.push([ratio, e.tagName, walker.currentNode.data.trim()]);
-}
-return [n, low, getComputedStyle(document.body).backgroundColor];
-"""
-
 
 @pytest.fixture(scope="module")
 def browser(text, tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs Chromium and its chromedriver on the path")
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(text, encoding="utf-8")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium  # else Selenium looks for one to download
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1280,900",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    chrome.page = path.as_uri()
-    yield chrome
-    chrome.quit()
+    with chromium() as chrome:
+        chrome.page = path.as_uri()
+        yield chrome
 
 
 @pytest.fixture
@@ -627,18 +581,6 @@ def eventually(holds, *, opening=None):
             return True
         time.sleep(0.05)
     return False
-
-
-def device(browser, width):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def scheme(browser, name):
-    """Colours that the system prefers; no motion, which would still be under way when something is clicked."""
-    features = {"prefers-color-scheme": name, "prefers-reduced-motion": "reduce"}
-    wishes = [{"name": feature, "value": value} for feature, value in features.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wishes})
 
 
 def state(browser, column):
