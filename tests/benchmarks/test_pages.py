@@ -171,8 +171,7 @@ def gain(result):
 def changed(metric):
     """Comparison of a metric with its variants, behind the same neighbours and on the same folds."""
     datasets = list(dict.fromkeys(record["dataset"] for record in outcomes("variants")))
-    records = kept("full", datasets, behind([metric]), repeats=1)
-    records += kept("full", datasets, behind(CHANGED[metric].values()), "variants", repeats=1)
+    records = kept("full", datasets, behind([metric, *CHANGED[metric].values()]), "variants", repeats=1)
     of_all = next(ranking for ranking in rankings(records) if ranking.task == "all targets")
     assert len(of_all.ranks) == 18
     return of_all.against(metric)
