@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.compare import fine_tuning
+from benchmarks.compare import fine_tuning, images
 from benchmarks.compare.profiles import PROFILES
 from benchmarks.show.ranking import REFERENCE
 from benchmarks.show.results import results
@@ -150,3 +150,45 @@ def test_claims_of_fine_tuning(of_flowers):
     assert "has eight points more, without any training" in written
     assert "Fine-tuning a trunk gains ten points of MAP@R on flowers" in prose("docs/results/index.md")
     assert (round(joined), round(whitened[0] - frozen[0])) == (10, 8)
+
+
+READINGS = {
+    "plain loss": "{}",
+    "DRML": "DRML-{}",
+    "DRML, the paper": "DRML-{}, paper",
+    "DRML, its authors' code": "DRML-{}, code",
+}
+
+
+@pytest.fixture(scope="module")
+def of_characters():
+    """Recall at 1 and mean average precision in percent, one row for each of five seeds, by method."""
+    titles = ("R@1 ↑", "MAP@R ↑")
+    found = {}
+    for record in sorted(outcomes("omniglot"), key=lambda record: record["seed"]):
+        found.setdefault(record["method"], []).append([100 * record["scores"][title] for title in titles])
+    assert {len(rows) for rows in found.values()} == {5}
+    return {method: np.array(rows) for method, rows in found.items()}
+
+
+def test_table_of_characters(of_characters):
+    columns = []
+    for loss in images.LOSSES:
+        means = [of_characters[name.format(loss)].mean(0) for name in READINGS.values()]
+        best = max(mean[1] for mean in means)
+        words = [f"{recall:.1f} / {precision:.1f}" for recall, precision in means]
+        columns.append([f"**{word}**" if mean[1] == best else word for word, mean in zip(words, means, strict=True)])
+    table = markdown(["R@1 / MAP@R", *images.LOSSES], zip(READINGS, *columns, strict=True))
+    assert table in page("docs/results/images.md")
+    recall, precision = of_characters["Raw pixels"].mean(0)
+    assert f"raw pixels have {recall:.1f} / {precision:.1f}" in prose("docs/results/images.md")
+
+
+def test_gains_of_characters(of_characters):
+    gains = {loss: (of_characters[f"DRML-{loss}"] - of_characters[loss])[:, 1] for loss in images.LOSSES}
+    said = {loss: f"{gain.mean():.1f} ± {gain.std(ddof=1):.1f}".replace("-", "−") for loss, gain in gains.items()}
+    for written in (prose("docs/results/images.md"), prose("docs/guide/deep.md")):
+        assert f"{said['ProxyAnchor']} points of MAP@R to ProxyAnchor and {said['CosFace']} to CosFace" in written
+    for loss in ("MDW", "TSH"):
+        assert said[loss] in prose("docs/results/images.md")
+        assert abs(gains[loss].mean()) < gains[loss].std(ddof=1)
