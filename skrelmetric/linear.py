@@ -56,8 +56,8 @@ class RAMLLinear(MetricTransformer):
         scale of the result. Features of different units should be standardised first.
     psd : {"project", "constrained"}, default="project"
         "project" takes the nearest positive semi-definite matrix to the unconstrained optimum. "constrained" finds
-        the optimum among positive semi-definite matrices, for solver "ridge" only. It fits the relation better
-        and usually gives worse neighbours, at three to ten times the cost.
+        the optimum among positive semi-definite matrices, for solver "ridge" only. It fits the relation better and
+        finds no better neighbours, at up to ten times the cost.
     prediction_weight : float, default=0.3
         Share w of predicted targets in the squared distances, in [0, 1], for solver "ridge" only. 0 is alignment alone.
         Otherwise the distance of ridge-regression predictions is mixed in, in units in which both have the same mean.

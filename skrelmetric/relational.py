@@ -278,8 +278,8 @@ class RelationalNeighborsClassifier(ClassifierMixin, _RelationalNeighbors):
     sets: on words ridge regression, on others the votes. Held-out samples tell; the training samples themselves do not,
     since a metric has seen all their pairs.
 
-    *Cost.* With three folds four to six times that of :class:`HRAMLTransformer`. The linear metric of more than 300
-    features is that of predictions alone (``prediction_weight=1``), which needs no solver.
+    *Cost.* With three folds three to five times that of :class:`HRAMLTransformer` and soft votes. The linear metric of
+    more than 300 features is that of predictions alone (``prediction_weight=1``), which needs no solver.
 
     Examples
     --------

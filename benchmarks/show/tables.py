@@ -19,7 +19,7 @@ from benchmarks.show.results import USAGE, Result, Row, results, results_by_task
 def comparison_tables(records: Iterable[Record], paper: bool = False) -> list[Table]:
     """Table of each data set: mean ± standard deviation over folds of each method, the best mean in bold.
 
-    With `paper`, the figures of the HRAML paper stand under those of the same method here.
+    With `paper`, the figures of the HRAML paper stand under those of the same method here, or at the end.
     """
     tables = []
     for result in results(records):
@@ -63,6 +63,12 @@ def _comparison_table(
         rows.append((Cell(row.method), *cells, Cell(seconds), *([Cell(folds)] if incomplete else [])))
         if row.method in published:
             rows.append(_published_row("  in the paper", published[row.method], titles, len(columns)))
+    own = {row.method for row in result.rows}
+    rows += [
+        _published_row(f"{method}, in the paper", figures, titles, len(columns))
+        for method, figures in published.items()
+        if method not in own
+    ]
     which = ", further criteria" if further else ""
     measured = result.measured.replace(" ± sd", "") if further else result.measured
     return Table(f"{result.dataset}: {result.task}{which}, {measured}", tuple(columns), tuple(rows))
