@@ -413,7 +413,7 @@ def test_what_needs_all_samples_says_so():
         HRAMLTransformer(checkpoint="folder").fit(chunks)
     with pytest.raises(ValueError, match="X comes in Chunks"):
         DRMLTransformer().fit(chunks)
-    with pytest.raises(ValueError, match="operator over given samples"):
+    with pytest.raises(ValueError, match="bound to all targets at once"):
         RAMLLinear(relation=make_relation(Y)).fit(chunks)
 
 
