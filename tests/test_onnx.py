@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn import config_context
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -160,13 +161,21 @@ def test_searches_sparse_samples_frames_and_options(samples, queries):
     model = SoftNeighborsClassifier().fit(sparse.csr_array(few), Y)
     np.testing.assert_allclose(run(model, queries)[1], model.predict_proba(queries), rtol=0, atol=1e-12)
 
-    frame = pd.DataFrame(X, columns=list("abcdefgh"))
-    model = MLkNN().fit(frame, Y)
-    converted = skl2onnx.to_onnx(model, frame[:1], options={"zipmap": False})
-    columns = {name: queries[:, [i]] for i, name in enumerate(frame)}
-    _, probabilities = runtime.InferenceSession(converted.SerializeToString()).run(None, columns)
-    named = pd.DataFrame(queries, columns=frame.columns)
-    np.testing.assert_allclose(probabilities, model.predict_proba(named), rtol=0, atol=1e-12)
+    dtypes = {"a": np.int64, "b": np.float32}  # of columns; others are float64
+    frame, named = (pd.DataFrame(each, columns=list("abcdefgh")).astype(dtypes) for each in (2 * X, 2 * queries))
+    columns = {name: named[[name]].to_numpy() for name in named}
+    for model in (MLkNN(), MultilabelVotingClassifier([("a", MLkNN())])):
+        converted = skl2onnx.to_onnx(model.fit(frame, Y), frame[:1], options={"zipmap": False})
+        _, probabilities = runtime.InferenceSession(converted.SerializeToString()).run(None, columns)
+        np.testing.assert_allclose(probabilities, model.predict_proba(named), rtol=0, atol=1e-12)
+
+
+def test_labels_are_of_the_kind_of_classes_in_whatever_has_the_classifier(samples, queries):
+    X, Y = samples
+    model = CalibratedClassifierCV(SoftNeighborsClassifier(), cv=2).fit(X, TARGETS["strings"](X, Y))
+    labels, probabilities = run(model, queries, options={"zipmap": False})
+    np.testing.assert_array_equal(labels, model.predict(queries))
+    np.testing.assert_allclose(probabilities, model.predict_proba(queries), rtol=0, atol=1e-12)
 
 
 DEEP = {"max_epochs": 2, "early_stopping": False, "random_state": 0}
@@ -278,6 +287,15 @@ def test_votes_and_thresholds(name, target, dtype, samples, queries):
         assert probabilities.dtype == dtype
         np.testing.assert_allclose(probabilities, model.predict_proba(queries), rtol=0, atol=1e-12 if double else 1e-6)
         np.testing.assert_array_equal(labels, model.predict(queries))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_thresholds_may_be_tiny(dtype, samples, queries):
+    X, Y = samples
+    model = MultilabelThresholdClassifier(MLkNN(smoothing=0), thresholds=[1e-13, 1e-8, 1]).fit(X, Y)
+    labels, probabilities = run(model, queries.astype(dtype))
+    assert (probabilities == 0).any()
+    np.testing.assert_array_equal(labels, model.predict(queries.astype(dtype)))
 
 
 @pytest.mark.parametrize("target", ["distributions", "numbers"])
