@@ -315,6 +315,16 @@ def test_labels_that_members_never_saw_are_not_predicted(samples, queries):
         np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Label .* is present in all training examples:UserWarning")
+@pytest.mark.parametrize("shape", [(150,), (150, 1)])
+@pytest.mark.parametrize("constant", [0, 1])
+def test_members_that_met_one_class(constant, shape, samples, queries):
+    members = [("a", OneVsRestClassifier(LogisticRegression())), ("b", SoftNeighborsClassifier())]
+    model = MultilabelVotingClassifier(members).fit(samples[0], np.full(shape, constant))
+    for converted, answer in zip(run(model, queries), expected(model, queries), strict=True):
+        np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
+
+
 def test_a_forest_among_relational_members_says_so(samples):
     X, Y = samples
     model = RelationalNeighborsClassifier(forest=True, random_state=0).fit(X, Y)

@@ -100,7 +100,9 @@ def _answer(graph: Graph, variable: Any, member: Any, estimator: Any) -> str:
         return graph("Concat", *has, axis=1)
     if classes.ndim == 1:
         P = graph.cast(name, np.float64)
-        return P if len(known) == 2 else graph("Mul", P, (classes == known).astype(np.float64))
+        if len(known) == 2:
+            return P
+        return graph("Mul", graph("Gather", P, np.array([0]), axis=1), (classes == known).astype(np.float64))
     if len(classes) == 1 and np.ndim(known[0]) == 0:
         return _positive(graph, name, known)
     return graph.cast(name, np.float64)
