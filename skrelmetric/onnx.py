@@ -35,8 +35,9 @@ def register_converters() -> None:
     many queries in several calls.
 
     *What is refused.* Neighbours need a Euclidean metric, dense targets, and a fit to numpy arrays or sparse matrices
-    on the CPU, and relational estimators ``forest=False``. Operators are those of opset 13 or later, and of modules of
-    torch, one of which is in each relational estimator, 18 or later.
+    on the CPU, and relational estimators ``forest=False``. Votes and thresholds are converted alone, in pipelines, in
+    ``GridSearchCV`` and in one another, and not as members of other estimators. Operators are those of opset 13 or
+    later, and of modules of torch, one of which is in each relational estimator, 18 or later.
 
     Examples
     --------

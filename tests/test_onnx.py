@@ -332,6 +332,35 @@ def test_a_forest_among_relational_members_says_so(samples):
         skl2onnx.to_onnx(model, X[:1])
 
 
+@pytest.mark.parametrize("around", [CalibratedClassifierCV, MultiOutputClassifier], ids=lambda value: value.__name__)
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_votes_within_estimators_of_others_say_so(n_members, around, samples):
+    X, Y = samples
+    vote = MultilabelVotingClassifier([(str(i), MLkNN(i + 2)) for i in range(n_members)])
+    for model in (vote, MultilabelThresholdClassifier(vote, thresholds=0.4)):
+        fitted = around(model).fit(X, Y if around is MultiOutputClassifier else Y[:, 0])
+        with pytest.raises(
+            ValueError, match="no converter as a member of other estimators than pipelines, GridSearchCV"
+        ):
+            skl2onnx.to_onnx(fitted, X[:1], options={around: {"zipmap": False}})
+
+
+def test_votes_within_searches(samples, queries):
+    X, Y = samples
+    vote = MultilabelVotingClassifier([("a", MLkNN()), ("b", SoftNeighborsClassifier())])
+    for model in (vote, MultilabelThresholdClassifier(vote, thresholds=0.4)):
+        search = make_pipeline(StandardScaler(), GridSearchCV(model, {"n_jobs": [None]}, cv=2)).fit(X, Y)
+        for converted, answer in zip(run(search, queries), expected(search, queries), strict=True):
+            np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
+
+
+def test_opsets_that_are_too_old_are_refused(samples):
+    with pytest.raises(
+        RuntimeError, match="opset 12 is too low to convert this model, which requires at least opset 13"
+    ):
+        skl2onnx.to_onnx(MLkNN().fit(*samples), samples[0][:1], target_opset=12)
+
+
 def test_without_skl2onnx(monkeypatch):
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'skrelmetric\[onnx\]'"):

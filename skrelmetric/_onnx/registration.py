@@ -68,6 +68,11 @@ class _OfMembers(NamedTuple):
 
     def __call__(self, scope: Any, operator: Any, container: Any) -> None:
         graph, estimator = Graph(scope, container), operator.raw_operator
+        if not all(hasattr(variable, "is_answer") for variable in operator.inputs):
+            raise ValueError(
+                f"{type(estimator).__name__} has no converter as a member of other estimators than pipelines, "
+                "GridSearchCV, and votes and thresholds of skrelmetric. Convert it alone."
+            )
         answers = [
             _answer(graph, variable, member, estimator)
             for variable, member in zip(operator.inputs, _members(estimator), strict=True)
@@ -134,6 +139,7 @@ def _parse_members(scope: Any, estimator: Any, inputs: list, custom_parsers: Any
         *others, answer = parse_sklearn(scope, member, inputs, custom_parsers)
         for each in (*others, answer):
             each.init_status(is_leaf=False)
+        answer.is_answer = True  # converters of skl2onnx that declare a member themselves give it samples instead
         answers.append(answer)
     return _declare(scope, estimator, answers, inputs)
 
