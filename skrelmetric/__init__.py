@@ -1,7 +1,7 @@
 """Relational metric learning: distances under which samples with similar targets are near.
 
-The house: a file or folder without an underscore is a public door; a folder with one is a private floor, and imports
-only those before it.
+The house: a file or folder without an underscore is a public door; a folder with one is a private floor, and of the
+others imports only those before it.
 
     _interop     seams to scikit-learn, torch, Dask, accelerators and files
     _data        X, y and weights, read once: targets, subsets of samples, data sets, partitions, their summary
@@ -11,6 +11,7 @@ only those before it.
     _hraml       heads, model and objective of HRAMLTransformer
     _drml        ensemble, supervision, model and objective of DRMLTransformer
     _relational  members of the relational estimators, and their weights
+    _onnx        estimators as operators of ONNX, and the seam to skl2onnx
 
 The way of X and y, in every fit: `read` checks them into `Data`; a relation makes an operator of the targets; both are
 a `Problem` for the solver, or an objective for the training loop; what was learned is assigned, and nothing else is.

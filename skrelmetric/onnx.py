@@ -7,10 +7,10 @@ __all__ = ["register_converters"]
 
 
 def register_converters() -> None:
-    """Make ``skl2onnx.to_onnx`` take estimators of this package, alone and as steps of pipelines and searches.
+    """Make ``skl2onnx.to_onnx`` take estimators of this package, alone and as steps of pipelines.
 
     These are all of them: metrics, neighbours, relational estimators, and votes and thresholds of whatever skl2onnx
-    converts.
+    converts. Of searches it takes ``GridSearchCV``; of others pass `best_estimator_`.
 
     Raises
     ------
@@ -19,23 +19,25 @@ def register_converters() -> None:
 
     Notes
     -----
-    *Input and output.* Samples are rows of features, float32 or float64; outputs have their dtype. Classifiers have two
+    *Input and output.* Samples are rows of features, float32 or float64; outputs have their dtype. Shown a data frame,
+    skl2onnx makes an input of each column, float64 where one of them is: show it an array instead. Classifiers have two
     outputs, "label" and "probabilities": as `predict` and `predict_proba` have them, and never as a list of
     dictionaries, whatever the option ``zipmap`` says. Transformers and regressors have one, "variable"; a target of
     one dimension comes as a column.
 
     *Precision.* Neighbours are searched in float64, and equal distances decided as the estimator decides them;
-    relational estimators compute in float64 throughout. Steps before neighbours compute in the dtype of the samples, so
-    that with float32 samples as near as its rounding may change places. What the estimator refuses, such as NaN, is not
-    looked for.
+    relational estimators compute in float64, but for the kernel of 2,000 training samples or more, which is float32.
+    Steps before neighbours compute in the dtype of the samples, so that with float32 samples as near as its rounding
+    may change places. What the estimator refuses, such as NaN, is not looked for.
 
     *Size.* The file has the training samples, in float64: for each search of neighbours, of which a relational
     estimator has two or three. All queries of a call meet all of them at once, in up to 50 bytes for each pair: ask for
     many queries in several calls.
 
     *What is refused.* Neighbours need a Euclidean metric, dense targets, and a fit to numpy arrays or sparse matrices
-    on the CPU, and relational estimators ``forest=False``. Operators are those of opset 13 or later, and of modules of
-    torch, one of which is in each relational estimator, 18 or later.
+    on the CPU, and relational estimators ``forest=False``. Votes and thresholds are converted alone, in pipelines, in
+    ``GridSearchCV`` and in one another, and not as members of other estimators. Operators are those of opset 13 or
+    later, and of modules of torch, one of which is in each relational estimator, 18 or later.
 
     Examples
     --------

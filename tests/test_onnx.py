@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn import config_context
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -160,13 +161,21 @@ def test_searches_sparse_samples_frames_and_options(samples, queries):
     model = SoftNeighborsClassifier().fit(sparse.csr_array(few), Y)
     np.testing.assert_allclose(run(model, queries)[1], model.predict_proba(queries), rtol=0, atol=1e-12)
 
-    frame = pd.DataFrame(X, columns=list("abcdefgh"))
-    model = MLkNN().fit(frame, Y)
-    converted = skl2onnx.to_onnx(model, frame[:1], options={"zipmap": False})
-    columns = {name: queries[:, [i]] for i, name in enumerate(frame)}
-    _, probabilities = runtime.InferenceSession(converted.SerializeToString()).run(None, columns)
-    named = pd.DataFrame(queries, columns=frame.columns)
-    np.testing.assert_allclose(probabilities, model.predict_proba(named), rtol=0, atol=1e-12)
+    dtypes = {"a": np.int64, "b": np.float32}  # of columns; others are float64
+    frame, named = (pd.DataFrame(each, columns=list("abcdefgh")).astype(dtypes) for each in (2 * X, 2 * queries))
+    columns = {name: named[[name]].to_numpy() for name in named}
+    for model in (MLkNN(), MultilabelVotingClassifier([("a", MLkNN())])):
+        converted = skl2onnx.to_onnx(model.fit(frame, Y), frame[:1], options={"zipmap": False})
+        _, probabilities = runtime.InferenceSession(converted.SerializeToString()).run(None, columns)
+        np.testing.assert_allclose(probabilities, model.predict_proba(named), rtol=0, atol=1e-12)
+
+
+def test_labels_are_of_the_kind_of_classes_in_whatever_has_the_classifier(samples, queries):
+    X, Y = samples
+    model = CalibratedClassifierCV(SoftNeighborsClassifier(), cv=2).fit(X, TARGETS["strings"](X, Y))
+    labels, probabilities = run(model, queries, options={"zipmap": False})
+    np.testing.assert_array_equal(labels, model.predict(queries))
+    np.testing.assert_allclose(probabilities, model.predict_proba(queries), rtol=0, atol=1e-12)
 
 
 DEEP = {"max_epochs": 2, "early_stopping": False, "random_state": 0}
@@ -280,6 +289,15 @@ def test_votes_and_thresholds(name, target, dtype, samples, queries):
         np.testing.assert_array_equal(labels, model.predict(queries))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_thresholds_may_be_tiny(dtype, samples, queries):
+    X, Y = samples
+    model = MultilabelThresholdClassifier(MLkNN(smoothing=0), thresholds=[1e-13, 1e-8, 1]).fit(X, Y)
+    labels, probabilities = run(model, queries.astype(dtype))
+    assert (probabilities == 0).any()
+    np.testing.assert_array_equal(labels, model.predict(queries.astype(dtype)))
+
+
 @pytest.mark.parametrize("target", ["distributions", "numbers"])
 def test_means_of_regressors(target, samples, queries):
     X, Y = samples
@@ -297,11 +315,50 @@ def test_labels_that_members_never_saw_are_not_predicted(samples, queries):
         np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Label .* is present in all training examples:UserWarning")
+@pytest.mark.parametrize("shape", [(150,), (150, 1)])
+@pytest.mark.parametrize("constant", [0, 1])
+def test_members_that_met_one_class(constant, shape, samples, queries):
+    members = [("a", OneVsRestClassifier(LogisticRegression())), ("b", SoftNeighborsClassifier())]
+    model = MultilabelVotingClassifier(members).fit(samples[0], np.full(shape, constant))
+    for converted, answer in zip(run(model, queries), expected(model, queries), strict=True):
+        np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
+
+
 def test_a_forest_among_relational_members_says_so(samples):
     X, Y = samples
     model = RelationalNeighborsClassifier(forest=True, random_state=0).fit(X, Y)
     with pytest.raises(ValueError, match=r"forest=True\) has no converter. Fit it with forest=False"):
         skl2onnx.to_onnx(model, X[:1])
+
+
+@pytest.mark.parametrize("around", [CalibratedClassifierCV, MultiOutputClassifier], ids=lambda value: value.__name__)
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_votes_within_estimators_of_others_say_so(n_members, around, samples):
+    X, Y = samples
+    vote = MultilabelVotingClassifier([(str(i), MLkNN(i + 2)) for i in range(n_members)])
+    for model in (vote, MultilabelThresholdClassifier(vote, thresholds=0.4)):
+        fitted = around(model).fit(X, Y if around is MultiOutputClassifier else Y[:, 0])
+        with pytest.raises(
+            ValueError, match="no converter as a member of other estimators than pipelines, GridSearchCV"
+        ):
+            skl2onnx.to_onnx(fitted, X[:1], options={around: {"zipmap": False}})
+
+
+def test_votes_within_searches(samples, queries):
+    X, Y = samples
+    vote = MultilabelVotingClassifier([("a", MLkNN()), ("b", SoftNeighborsClassifier())])
+    for model in (vote, MultilabelThresholdClassifier(vote, thresholds=0.4)):
+        search = make_pipeline(StandardScaler(), GridSearchCV(model, {"n_jobs": [None]}, cv=2)).fit(X, Y)
+        for converted, answer in zip(run(search, queries), expected(search, queries), strict=True):
+            np.testing.assert_allclose(converted, answer, rtol=0, atol=1e-12)
+
+
+def test_opsets_that_are_too_old_are_refused(samples):
+    with pytest.raises(
+        RuntimeError, match="opset 12 is too low to convert this model, which requires at least opset 13"
+    ):
+        skl2onnx.to_onnx(MLkNN().fit(*samples), samples[0][:1], target_opset=12)
 
 
 def test_without_skl2onnx(monkeypatch):

@@ -9,8 +9,9 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingRegressor
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -148,6 +149,16 @@ def test_one_class_in_a_one_dimensional_target(constant, label_sets):
     np.testing.assert_allclose(vote.predict_proba(queries), expected)
     np.testing.assert_array_equal(vote.predict(queries), np.full(30, constant))
     np.testing.assert_array_equal(vote.classes_, [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore:Label .* is present in all training examples:UserWarning")
+@pytest.mark.parametrize("constant", [0, 1])
+def test_one_class_of_one_against_the_rest(constant, label_sets):
+    X, _, queries = label_sets
+    vote = MultilabelVotingClassifier([("logistic", OneVsRestClassifier(LogisticRegression()))])
+    sure = np.eye(2)[[constant] * 30]
+    np.testing.assert_array_equal(vote.fit(X, np.full(80, constant)).predict_proba(queries), sure)
+    np.testing.assert_array_equal(vote.fit(X, np.full((80, 1), constant)).predict_proba(queries), sure[:, 1:])
 
 
 def test_dropped_members(label_sets):

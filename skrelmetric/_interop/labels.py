@@ -132,12 +132,14 @@ def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
     """
     probabilities = classifier.predict_proba(X)
     if classes.ndim == 1:
-        if probabilities.shape[1] == 2:
+        if len(classifier.classes_) == 2:
             return probabilities
-        return probabilities * (classes == classifier.classes_)  # it met one class in training, and is sure of it
+        # It met one class in training, and is sure of it. OneVsRestClassifier has a second column then.
+        return probabilities[:, :1] * (classes == classifier.classes_)
     if len(classes) == 1 and not isinstance(probabilities, list) and np.ndim(classifier.classes_[0]) == 0:
         # scikit-learn makes a one-dimensional target of a single column: the columns are those of its classes.
-        return positive_columns([probabilities], [classifier.classes_])
+        known = classifier.classes_
+        return positive_columns([probabilities[:, : len(known)]], [known])
     return label_columns(probabilities, classifier)
 
 

@@ -182,11 +182,12 @@ def _vote(graph: Graph, vote: Any, answers: list[str], dtype: Any) -> list[str]:
 
 def _thresholds(graph: Graph, classifier: Any, answers: list[str], dtype: Any) -> list[str]:
     (probabilities,) = answers
-    classes, thresholds = as_host(classifier.classes_), classifier.thresholds_
+    classes = as_host(classifier.classes_)
+    least = classifier.thresholds_ * (1 - _rounding(dtype))  # a share, as thresholds of rare labels may be tiny
     if classes.ndim == 2:
-        return [_labels(graph, probabilities, classes, thresholds, _rounding(dtype)), probabilities]
+        return [graph("Not", graph("Less", probabilities, least)), probabilities]
     second = graph("Gather", probabilities, np.int64(1), axis=1)
-    has = graph("Not", graph("Less", second, thresholds - _rounding(dtype)))
+    has = graph("Not", graph("Less", second, least))
     return [graph("Gather", classes, graph.cast(has, np.int64)), probabilities]
 
 

@@ -16,6 +16,7 @@ class Graph:
 
     def __init__(self, scope: Any, container: Any):
         self.scope, self.container = scope, container
+        container.node_domain_version_pair_sets.add(("", 13))  # the oldest that has all operators as they are used
 
     def __call__(self, operator: str, *inputs: Any, n_outputs: int = 1, **attributes: Any) -> Any:
         outputs = [self.scope.get_unique_variable_name(operator.lower()) for _ in range(n_outputs)]

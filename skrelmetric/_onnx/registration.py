@@ -55,10 +55,9 @@ class _OfSamples(NamedTuple):
 
     def __call__(self, scope: Any, operator: Any, container: Any) -> None:
         graph = Graph(scope, container)
-        names = [each.full_name for each in operator.inputs]
-        X = names[0] if len(names) == 1 else graph("Concat", *names, axis=1)
-        dtype = _dtype_of(operator.inputs[0])
-        X = graph.cast(X, dtype)
+        dtype = _dtype_of(operator.inputs)
+        columns = [graph.cast(each.full_name, dtype) for each in operator.inputs]  # of a frame, or all samples in one
+        X = columns[0] if len(columns) == 1 else graph("Concat", *columns, axis=1)
         _put_out(graph, operator, self.convert(graph, operator.raw_operator, X, dtype))
 
 
@@ -69,11 +68,16 @@ class _OfMembers(NamedTuple):
 
     def __call__(self, scope: Any, operator: Any, container: Any) -> None:
         graph, estimator = Graph(scope, container), operator.raw_operator
+        if not all(hasattr(variable, "is_answer") for variable in operator.inputs):
+            raise ValueError(
+                f"{type(estimator).__name__} has no converter as a member of other estimators than pipelines, "
+                "GridSearchCV, and votes and thresholds of skrelmetric. Convert it alone."
+            )
         answers = [
             _answer(graph, variable, member, estimator)
             for variable, member in zip(operator.inputs, _members(estimator), strict=True)
         ]
-        dtype = _dtype_of(operator.outputs[-1])
+        dtype = _dtype_of(operator.outputs[-1:])
         _put_out(graph, operator, self.convert(graph, estimator, answers, dtype))
 
 
@@ -101,7 +105,9 @@ def _answer(graph: Graph, variable: Any, member: Any, estimator: Any) -> str:
         return graph("Concat", *has, axis=1)
     if classes.ndim == 1:
         P = graph.cast(name, np.float64)
-        return P if len(known) == 2 else graph("Mul", P, (classes == known).astype(np.float64))
+        if len(known) == 2:
+            return P
+        return graph("Mul", graph("Gather", P, np.array([0]), axis=1), (classes == known).astype(np.float64))
     if len(classes) == 1 and np.ndim(known[0]) == 0:
         return _positive(graph, name, known)
     return graph.cast(name, np.float64)
@@ -119,7 +125,7 @@ def _positive(graph: Graph, probabilities: str, known: np.ndarray) -> str:
 
 def _parse(scope: Any, estimator: Any, inputs: list, custom_parsers: Any = None) -> list:
     """Declare the outputs of an estimator of samples."""
-    return _declare(scope, estimator, inputs, inputs[0].type)
+    return _declare(scope, estimator, inputs, inputs)
 
 
 def _parse_members(scope: Any, estimator: Any, inputs: list, custom_parsers: Any = None) -> list:
@@ -133,22 +139,20 @@ def _parse_members(scope: Any, estimator: Any, inputs: list, custom_parsers: Any
         *others, answer = parse_sklearn(scope, member, inputs, custom_parsers)
         for each in (*others, answer):
             each.init_status(is_leaf=False)
+        answer.is_answer = True  # converters of skl2onnx that declare a member themselves give it samples instead
         answers.append(answer)
-    return _declare(scope, estimator, answers, inputs[0].type)
+    return _declare(scope, estimator, answers, inputs)
 
 
-def _declare(scope: Any, estimator: Any, inputs: list, kind_of_samples: Any) -> list:
+def _declare(scope: Any, estimator: Any, inputs: list, samples: list) -> list:
     """Declare an operator; the label of a classifier is of the type of its classes, numbers of that of the samples."""
     check_is_fitted(estimator)
     types = _types()
     operator = scope.declare_local_operator(_alias(type(estimator)), estimator)
     operator.inputs = inputs
-    numbers = types.guess_tensor_type(kind_of_samples)
+    numbers = types.DoubleTensorType() if _dtype_of(samples) is np.float64 else types.FloatTensorType()
     if hasattr(estimator, "classes_"):
-        kind = as_host(estimator.classes_).dtype.kind
-        of_kind = {"f": types.DoubleTensorType, "O": types.StringTensorType, "U": types.StringTensorType}
-        label = of_kind.get(kind, types.Int64TensorType)
-        operator.outputs.append(scope.declare_local_variable("label", label()))
+        operator.outputs.append(scope.declare_local_variable("label", _label_type(estimator)()))
         operator.outputs.append(scope.declare_local_variable("probabilities", numbers))
     else:
         operator.outputs.append(scope.declare_local_variable("variable", numbers))
@@ -156,12 +160,15 @@ def _declare(scope: Any, estimator: Any, inputs: list, kind_of_samples: Any) -> 
 
 
 def _set_shapes(operator: Any) -> None:
-    """Set shapes of outputs that are known before the conversion: of any number of samples."""
+    """Set shapes of outputs that are known before the conversion: of any number of samples.
+
+    The type of labels, too: converters of skl2onnx that declare a member themselves take its labels for integers.
+    """
     estimator = operator.raw_operator
     *label, values = operator.outputs
     if hasattr(estimator, "classes_"):
         n_columns = len(estimator.classes_)
-        label[0].type.shape = [None] if estimator.classes_.ndim == 1 else [None, n_columns]
+        label[0].set_type(_label_type(estimator)([None] if estimator.classes_.ndim == 1 else [None, n_columns]))
     elif hasattr(estimator, "transform"):
         n_columns = estimator._n_features_out
     else:
@@ -176,9 +183,17 @@ def _alias(kind: type) -> str:
     return f"Skrelmetric{kind.__name__}"
 
 
-def _dtype_of(variable: Any) -> type:
-    """Dtype in which samples of a type are computed with."""
-    return np.float64 if isinstance(variable.type, _types().DoubleTensorType) else np.float32
+def _label_type(classifier: Any) -> type:
+    """Type of the labels of a classifier, of the kind of its classes."""
+    types = _types()
+    of_kind = {"f": types.DoubleTensorType, "O": types.StringTensorType, "U": types.StringTensorType}
+    return of_kind.get(as_host(classifier.classes_).dtype.kind, types.Int64TensorType)
+
+
+def _dtype_of(variables: list) -> type:
+    """Dtype in which samples are computed with, of all columns alike: float64 where one is."""
+    double = any(isinstance(each.type, _types().DoubleTensorType) for each in variables)
+    return np.float64 if double else np.float32
 
 
 def _types() -> Any:

@@ -160,7 +160,7 @@ class ModuleTransformer(CallbackSupportMixin, MetricTransformer):
                 (example.to(dtype_of(module)) if example.is_floating_point() else example,),
                 input_names=["X"],
                 output_names=["Z"],
-                dynamic_shapes=({0: torch.export.Dim("n_samples", max=2**31)},),
+                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
                 dynamo=True,
                 verbose=False,
                 opset_version=opset_version,

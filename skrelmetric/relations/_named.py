@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from skrelmetric._interop.torch import as_tensor
 from skrelmetric.relations._operators import ClassDifference, Factored, Pairwise, Relation
 from skrelmetric.relations._reals import AbsoluteDifference
 
-__all__ = ["PAIRWISE", "Jeffreys", "Rule", "make_relation", "relation_name", "rule_of"]
+__all__ = ["PAIRWISE", "Jeffreys", "Rule", "binds", "make_relation", "relation_name", "rule_of"]
 
 
 def make_relation(
@@ -87,7 +87,7 @@ def make_relation(
             [0., 2., 0.]], dtype=torch.float64)
     """
     targets = read_targets(y, device)
-    if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
+    if binds(relation):
         bound = relation.bind(targets.y, targets.device)
         if not isinstance(bound, Relation):
             raise ValueError(
@@ -121,6 +121,11 @@ def relation_name(y: ArrayLike | Targets) -> str:
         If `y` is no target.
     """
     return _auto(read_targets(y, "cpu").summary)
+
+
+def binds(relation: Any) -> TypeGuard[Any]:
+    """Whether a relation is an object that makes its operator itself, of all targets at once."""
+    return hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys)
 
 
 def rule_of(relation: Any, summary: TargetSummary) -> tuple[str, Rule]:

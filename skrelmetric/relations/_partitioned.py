@@ -10,7 +10,7 @@ import torch
 from skrelmetric._data.partitions import Partitions
 from skrelmetric._data.targets import Targets, TargetSummary
 from skrelmetric._interop.torch import as_tensor
-from skrelmetric.relations._named import PAIRWISE, Jeffreys, Rule, rule_of
+from skrelmetric.relations._named import PAIRWISE, Rule, binds, rule_of
 from skrelmetric.relations._operators import ClassDifference, Pairwise, Relation
 from skrelmetric.relations._reals import LevelDifference, Levels
 
@@ -47,10 +47,10 @@ class RelationInParts:
     def __init__(
         self, relation: Any, summary: TargetSummary, device: torch.device, partitions: Sequence[Partitions] = ()
     ):
-        if hasattr(relation, "bind") and not isinstance(relation, type | Jeffreys):
+        if binds(relation):
             raise ValueError(
                 f"relation={relation!r} is bound to all targets at once, but these come in parts: in chunks, a Dask "
-                "array or shards. Pass a name, a callable g(Y_a, Y_b) or Jeffreys(eps)."
+                "array or shards. Pass a name, a callable g(Y_a, Y_b) or Jeffreys(eps), or fit to samples in memory."
             )
         self.summary, self.device = summary, device
         self.name: str
