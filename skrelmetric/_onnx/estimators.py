@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
-from torch import nn
 
 from skrelmetric._interop.arrays import as_host
 from skrelmetric._interop.labels import ROUNDING
@@ -44,7 +43,7 @@ def _module(graph: Graph, metric: Any, X: str, dtype: Any) -> list[str]:
     return [_exported(graph, metric, metric.encoder_, X)]
 
 
-def _exported(graph: Graph, metric: Any, module: nn.Module, X: str) -> str:
+def _exported(graph: Graph, metric: Any, module: Any, X: str) -> str:
     """The graph that torch makes of a module, as part of this one."""
     from onnx.compose import add_prefix
 
