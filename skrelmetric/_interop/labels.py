@@ -132,7 +132,7 @@ def label_probabilities(classifier: Any, X: Any, classes: Any) -> Any:
     """
     probabilities = classifier.predict_proba(X)
     if classes.ndim == 1:
-        if len(classifier.classes_) == 2:
+        if classifier.classes_.shape[0] == 2:
             return probabilities
         # It met one class in training, and is sure of it. OneVsRestClassifier has a second column then.
         return probabilities[:, :1] * (classes == classifier.classes_)
