@@ -112,8 +112,7 @@ def _soft(graph: Graph, predictor: Any, X: str, dtype: Any) -> list[str]:
 
 def _relational_classifier(graph: Graph, classifier: Any, X: str, dtype: Any) -> list[str]:
     (probabilities,) = _relational(graph, classifier, X, dtype)
-    thresholds = classifier.thresholds_ if classifier.classes_.ndim == 2 else 0.5
-    return [_labels(graph, probabilities, classifier.classes_, thresholds), probabilities]
+    return [_labels(graph, probabilities, classifier.classes_, classifier.thresholds_), probabilities]
 
 
 def _relational(graph: Graph, estimator: Any, X: str, dtype: Any) -> list[str]:
@@ -131,7 +130,7 @@ def _relational(graph: Graph, estimator: Any, X: str, dtype: Any) -> list[str]:
     }
     weighted = []
     for name, (source, predictor) in members.predictors.items():
-        *_, prediction = _MEMBERS[type(predictor)](graph, predictor, inputs[source], np.float64)
+        *_, prediction = _OF_RELATIONAL[type(predictor)](graph, predictor, inputs[source], np.float64)
         if not hasattr(predictor, "predict_proba"):
             prediction = _proper(graph, members.kind, prediction)
         weighted.append(graph("Mul", prediction, np.float64(estimator.weights_[name])))
@@ -207,13 +206,6 @@ def _labels(graph: Graph, probabilities: str, classes: np.ndarray, thresholds: A
     return graph("Gather", classes, first)
 
 
-_MEMBERS: dict[type, Callable] = {
-    MLkNN: _mlknn,
-    SoftNeighborsClassifier: _soft_classifier,
-    SoftNeighborsRegressor: _soft,
-    RidgeCV: _ridge,
-}
-
 OF_SAMPLES: dict[type, Callable[[Graph, Any, str, Any], list[str]]] = {
     RAMLLinear: _linear,
     HRAMLTransformer: _module,
@@ -226,6 +218,9 @@ OF_SAMPLES: dict[type, Callable[[Graph, Any, str, Any], list[str]]] = {
     RelationalNeighborsRegressor: _relational,
 }
 """What makes the outputs of an estimator of samples: of a graph, the estimator, their name, and their dtype."""
+
+_OF_RELATIONAL = {**OF_SAMPLES, RidgeCV: _ridge}
+"""The like for members of relational estimators."""
 
 OF_MEMBERS: dict[type, Callable[[Graph, Any, list[str], Any], list[str]]] = {
     MultilabelVotingClassifier: _vote_classifier,
